@@ -1,0 +1,1 @@
+//! What would go wrong: checks and simulation over the world snapshot.

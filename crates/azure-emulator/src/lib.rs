@@ -1,0 +1,1 @@
+//! Azure Resource Manager as AKS documents it.

@@ -1,0 +1,2 @@
+//! The `ferriswheel` binary.
+fn main() {}

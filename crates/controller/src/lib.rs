@@ -1,0 +1,1 @@
+//! CRDs, reconcilers and the eviction guard.

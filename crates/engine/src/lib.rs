@@ -1,0 +1,1 @@
+//! Durable execution of a plan: journal, legality, driver, events.

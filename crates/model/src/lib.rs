@@ -1,0 +1,1 @@
+//! A Kubernetes cluster in memory and in virtual time.

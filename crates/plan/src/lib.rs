@@ -1,0 +1,1 @@
+//! World snapshot, policy, steps and the planner: pure decisions.

@@ -1,0 +1,1 @@
+//! The judge: writers, gap and loss accounting, certificates.

@@ -1,0 +1,1 @@
+//! Binds model, emulator, engine and actuators together in virtual time.

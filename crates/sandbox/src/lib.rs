@@ -1,0 +1,1 @@
+//! A practice AKS on this machine.

@@ -1,0 +1,2 @@
+//! Generated things and checks of the tree.
+fn main() {}
