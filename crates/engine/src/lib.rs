@@ -1,1 +1,7 @@
-//! Durable execution of a plan: journal, legality, driver, events.
+//! Durable execution of a plan.
+//!
+//! The journal is written before the act; after a crash the driver observes first and never
+//! repeats blindly. This crate knows nothing of Kubernetes, Azure or databases: it drives an
+//! [`actuator::Actuator`].
+
+pub mod actuator;

@@ -1,0 +1,103 @@
+//! The plan: immutable, complete, with no choices left.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ids::{DatabaseName, PlanId};
+use crate::policy::Limits;
+use crate::step::Step;
+use crate::version::KubernetesVersion;
+
+/// Format of the plan file.
+pub const SCHEMA: &str = "ferriswheel.plan.v1";
+
+/// A finished plan. Its id is the digest of everything else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `ferriswheel.plan.v1`.
+    pub schema: String,
+    /// Digest of the content below.
+    pub id: PlanId,
+    /// Content.
+    pub body: Body,
+}
+
+/// What a plan says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// Name from the spec's metadata.
+    pub name: String,
+    /// Plan that this one continues or undoes.
+    pub parent: Option<PlanId>,
+    /// When the world was observed.
+    pub observed_at: Timestamp,
+    /// ARM id of the cluster.
+    pub cluster: String,
+    /// Target version.
+    pub target: KubernetesVersion,
+    /// Digest of the part of the world that the plan rests on; `apply` recomputes it before the
+    /// first act and refuses a changed one.
+    pub world_digest: String,
+    /// What the run needs at most at one time, approved with the plan.
+    pub peak: Peak,
+    /// The spec in force, defaults filled in, without secrets.
+    pub policy: crate::policy::Upgrade,
+    /// Databases with the promise that holds for each.
+    pub promises: Vec<Promise>,
+    /// Things that the reader should know and that do not stop the run.
+    pub warnings: Vec<String>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Extra capacity at the highest point of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Machines beyond today's.
+    pub extra_nodes: u32,
+    /// Replicas beyond today's.
+    pub extra_replicas: u32,
+    /// Fewest members in any set at any time when nothing fails.
+    pub fewest_members: u32,
+    /// What a crash at the worst moment costs.
+    pub if_a_member_crashes: String,
+}
+
+/// What the run promises for a database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// Database.
+    pub database: DatabaseName,
+    /// Limits that decide the verdict.
+    pub limits: Limits,
+    /// Which loss promise holds and why.
+    pub durability: String,
+    /// What clients see during the hand-over.
+    pub clients: String,
+}
+
+impl Plan {
+    /// Seals a body: the id is its digest.
+    pub fn seal(body: Body) -> Result<Self, serde_json::Error> {
+        let id = digest(&body)?;
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            id,
+            body,
+        })
+    }
+
+    /// Whether the id still matches the content: an edited plan is refused.
+    pub fn is_intact(&self) -> Result<bool, serde_json::Error> {
+        Ok(self.schema == SCHEMA && digest(&self.body)? == self.id)
+    }
+}
+
+fn digest(body: &Body) -> Result<PlanId, serde_json::Error> {
+    let bytes = serde_json::to_vec(body)?;
+    let hash = Sha256::digest(&bytes);
+    // 16 hex digits: short enough to type, long enough that two plans of one cluster never meet.
+    let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(PlanId::new(hex))
+}

@@ -1,0 +1,248 @@
+//! The spec that a person writes, with its defaults filled in.
+//!
+//! Unknown fields are errors with line, column and the nearest known name (see [`parse`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DatabaseName, ObjectRef, PoolName};
+use crate::version::KubernetesVersion;
+
+/// The document: `apiVersion: ferriswheel.dev/v1alpha1`, `kind: Upgrade`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Upgrade {
+    /// Always `ferriswheel.dev/v1alpha1`.
+    pub api_version: String,
+    /// Always `Upgrade`.
+    pub kind: String,
+    /// Name of the run.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: UpgradeSpec,
+}
+
+/// Name of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct UpgradeSpec {
+    /// The managed cluster.
+    pub cluster: ClusterRef,
+    /// Where it shall be.
+    pub target: Target,
+    /// How.
+    pub strategy: Strategy,
+    /// Databases on the pools that are upgraded.
+    pub databases: Vec<DatabaseSpec>,
+}
+
+/// The managed cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterRef {
+    /// Subscription id.
+    pub subscription: String,
+    /// Resource group.
+    pub resource_group: String,
+    /// Cluster name.
+    pub name: String,
+}
+
+/// Where the pools shall be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Target {
+    /// Version of every machine of the upgraded pools.
+    pub kubernetes_version: KubernetesVersion,
+    /// Pools to upgrade; empty means every pool that carries a member of a named database.
+    #[serde(default)]
+    pub pools: Vec<PoolName>,
+}
+
+/// How the pools get there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum Strategy {
+    /// New nodes beside the old ones, replicas first, the primary once.
+    FerrisWheel(FerrisWheel),
+}
+
+/// Choices of the Ferris Wheel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FerrisWheel {
+    /// One more replica for the length of the run, so that redundancy never falls. `false` saves
+    /// one node and has one member fewer during each move.
+    #[serde(default = "yes")]
+    pub extra_seat: bool,
+    /// Result of each step must hold this long, in seconds.
+    #[serde(default = "default_soak_seconds")]
+    pub soak_seconds: u64,
+    /// Ask a person before the primary moves.
+    #[serde(default)]
+    pub approve_hand_over: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// 2 s: two readiness periods of the usual probe; a standby that breaks right after its first
+/// success is seen within them.
+fn default_soak_seconds() -> u64 {
+    2
+}
+
+/// A database of the spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DatabaseSpec {
+    /// Name in reports.
+    pub name: DatabaseName,
+    /// A PostgreSQL set.
+    pub postgres: PostgresSpec,
+    /// Limits that decide the verdict.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A PostgreSQL set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PostgresSpec {
+    /// The set, `namespace/name`.
+    pub stateful_set: ObjectRef,
+    /// PgBouncer Deployments or StatefulSets in front of it; empty: clients connect directly.
+    #[serde(default)]
+    pub poolers: Vec<ObjectRef>,
+    /// Service whose selector follows the primary by the role label, if there is one.
+    #[serde(default)]
+    pub service: Option<ObjectRef>,
+    /// Secret with the keys `username` and `password` of a superuser.
+    pub superuser: ObjectRef,
+    /// Secret with the keys `username` and `password` of a PgBouncer admin; default: the superuser's.
+    #[serde(default)]
+    pub pooler_admin: Option<ObjectRef>,
+    /// Secret with the keys `username` and `password` of the role that writes as an application.
+    pub application: ObjectRef,
+    /// Database that the application uses.
+    pub database: String,
+    /// Container of the set's pods that runs the server.
+    #[serde(default = "default_container")]
+    pub container: String,
+    /// Port of the servers.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// Fewest healthy members at any time; default: as many as the set has.
+    #[serde(default)]
+    pub min_members: Option<u32>,
+    /// No loss in a crash during the window either: the candidate is made synchronous first.
+    #[serde(default)]
+    pub crash_safe: bool,
+    /// Budget of the window from PAUSE to RESUME.
+    #[serde(default = "default_window")]
+    pub window: Millis,
+    /// Budget for PAUSE to be answered by every pooler.
+    #[serde(default = "default_pause")]
+    pub pause: Millis,
+}
+
+fn default_container() -> String {
+    "postgres".to_owned()
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+/// 5 s: ten times the longest window measured on a healthy set, and far below the 120 s that
+/// PgBouncer lets a client wait.
+fn default_window() -> Millis {
+    Millis(5_000)
+}
+
+/// 2 s: transactions that take longer are named and the hand-over is put off.
+fn default_pause() -> Millis {
+    Millis(2_000)
+}
+
+/// Limits of a run, checked by the probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Longest time without an acknowledged write.
+    pub write_stall: Millis,
+    /// Acknowledged writes that may be lost.
+    pub acked_loss: u64,
+    /// Errors that clients may see.
+    pub errors: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // 1 s: what an interactive user forgives; measured hand-overs stay far below.
+            write_stall: Millis(1_000),
+            acked_loss: 0,
+            errors: None,
+        }
+    }
+}
+
+/// A duration in milliseconds, written by people as `250ms`, `1s` or `2m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 % 1_000 == 0 {
+            write!(f, "{}s", self.0 / 1_000)
+        } else {
+            write!(f, "{}ms", self.0)
+        }
+    }
+}
+
+impl std::str::FromStr for Millis {
+    type Err = NotADuration;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = || NotADuration(text.to_owned());
+        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(fail)?;
+        let (number, unit) = text.split_at(split);
+        let number: u64 = number.parse().map_err(|_| fail())?;
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            _ => return Err(fail()),
+        };
+        number.checked_mul(factor).map(Millis).ok_or_else(fail)
+    }
+}
+
+/// The text is not a duration.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a duration such as 250ms, 1s or 2m")]
+pub struct NotADuration(String);
+
+impl Serialize for Millis {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,296 @@
+//! The vocabulary of steps: what a plan may ask the world to do.
+//!
+//! A step carries every choice; nothing is decided while it runs. It can be observed ("is it
+//! done?") from the world alone, without knowing who did it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid, Zone};
+use crate::version::KubernetesVersion;
+
+/// Position of a step in its plan, from 1.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct StepId(pub u32);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One step with everything that a reader needs before approving it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Position.
+    pub id: StepId,
+    /// One line for people.
+    pub title: String,
+    /// What to do.
+    pub kind: StepKind,
+    /// Checked again right before the act.
+    pub guards: Vec<Guard>,
+    /// A person must approve before the act.
+    pub gate: Option<Gate>,
+    /// How it is taken back.
+    pub undo: Undo,
+    /// The result must still hold after this long, in milliseconds.
+    pub soak_ms: u64,
+    /// The step is given up (resumable) after this long, in milliseconds.
+    pub deadline_ms: u64,
+    /// Expected duration in milliseconds, from measured figures; for the display only.
+    pub expected_ms: u64,
+    /// Expected longest stall of writes in milliseconds, if the step stalls writes at all.
+    pub expected_stall_ms: Option<u64>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StepKind {
+    /// The judge starts to write.
+    StartProbe {
+        /// Database under test.
+        database: DatabaseName,
+        /// Pools whose nodes may carry the probe.
+        on_pools: Vec<PoolName>,
+    },
+    /// The agent and the watchdog of the hand-over run on two different nodes.
+    StartAgents {
+        /// Database that they will hand over.
+        database: DatabaseName,
+        /// Pools whose nodes may carry them.
+        on_pools: Vec<PoolName>,
+    },
+    /// Nodes of the old pool take no new pods.
+    Cordon {
+        /// Nodes, with the machine that the plan means.
+        nodes: Vec<NodeIdentity>,
+    },
+    /// A pool at the target version exists with this many machines.
+    GrowPool {
+        /// Pool to create or enlarge.
+        pool: PoolName,
+        /// Pool whose labels, taints, size and settings it takes over.
+        like: PoolName,
+        /// Its single zone.
+        zone: Zone,
+        /// Machines wanted after the step.
+        count: u32,
+        /// Version of its machines.
+        version: KubernetesVersion,
+    },
+    /// One more replica, so that no later step lowers the redundancy.
+    AddSeat {
+        /// Database.
+        database: DatabaseName,
+        /// Its set.
+        stateful_set: ObjectRef,
+        /// Replicas wanted after the step; the new member is the highest ordinal.
+        replicas: u32,
+        /// Pool on whose node the seat must land.
+        onto_pool: PoolName,
+    },
+    /// A replica leaves its old node through the eviction API and is whole again on a new one.
+    MoveReplica {
+        /// Database.
+        database: DatabaseName,
+        /// Member.
+        pod: ObjectRef,
+        /// The pod that the plan means.
+        pod_uid: Uid,
+        /// Node that it leaves.
+        from: NodeIdentity,
+        /// Pool on whose node it must land.
+        onto_pool: PoolName,
+    },
+    /// The primary moves, once.
+    HandOver {
+        /// Database.
+        database: DatabaseName,
+        /// Primary now.
+        from: ObjectRef,
+        /// Primary afterwards.
+        to: ObjectRef,
+        /// How clients are treated and which proof is required.
+        terms: HandOverTerms,
+    },
+    /// An old node is emptied through the eviction API, proven empty, and its machine deleted.
+    RetireNode {
+        /// Node.
+        node: NodeIdentity,
+        /// Its pool.
+        pool: PoolName,
+    },
+    /// The extra replica goes: highest ordinal, never the primary; with it its claim, disk and slot.
+    RemoveSeat {
+        /// Database.
+        database: DatabaseName,
+        /// Set.
+        stateful_set: ObjectRef,
+        /// Replicas wanted after the step.
+        replicas: u32,
+    },
+    /// A pool without machines in use is deleted.
+    DeletePool {
+        /// Pool.
+        pool: PoolName,
+    },
+    /// Agent and watchdog go.
+    StopAgents {
+        /// Database.
+        database: DatabaseName,
+    },
+    /// The judge stops, looks every key up on every member and gives its verdict.
+    Certify {
+        /// Database.
+        database: DatabaseName,
+    },
+}
+
+impl StepKind {
+    /// Stable name for journals, events and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StartProbe { .. } => "startProbe",
+            Self::StartAgents { .. } => "startAgents",
+            Self::Cordon { .. } => "cordon",
+            Self::GrowPool { .. } => "growPool",
+            Self::AddSeat { .. } => "addSeat",
+            Self::MoveReplica { .. } => "moveReplica",
+            Self::HandOver { .. } => "handOver",
+            Self::RetireNode { .. } => "retireNode",
+            Self::RemoveSeat { .. } => "removeSeat",
+            Self::DeletePool { .. } => "deletePool",
+            Self::StopAgents { .. } => "stopAgents",
+            Self::Certify { .. } => "certify",
+        }
+    }
+}
+
+/// A node and the machine behind the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// Name.
+    pub name: NodeName,
+    /// UID of the Node object at planning time.
+    pub uid: Uid,
+}
+
+/// The conditions of a PostgreSQL hand-over. Durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HandOverTerms {
+    /// Every pooler process is paused; empty when clients connect directly.
+    pub poolers: Vec<ObjectRef>,
+    /// All poolers must have paused within this time, or nothing happens.
+    pub pause_budget_ms: u64,
+    /// PAUSE to RESUME never lasts longer; the watchdog enforces it.
+    pub window_budget_ms: u64,
+    /// A crash inside the window must not lose an acknowledged write either: the candidate is
+    /// synchronous before the window opens.
+    pub crash_safe: bool,
+    /// Service whose selector follows the primary by a role label, if any.
+    pub service: Option<ObjectRef>,
+}
+
+/// A condition that is checked again right before the act.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Guard {
+    /// Exactly one primary, all other members stream from it, lag at most this many bytes.
+    AllStreaming {
+        /// Database.
+        database: DatabaseName,
+        /// Members wanted, the primary included.
+        members: u32,
+        /// Lag bound in bytes.
+        max_lag_bytes: u64,
+    },
+    /// This member is the primary.
+    PrimaryIs {
+        /// Database.
+        database: DatabaseName,
+        /// Member.
+        pod: ObjectRef,
+    },
+    /// This member is not the primary.
+    NotPrimary {
+        /// Database.
+        database: DatabaseName,
+        /// Member.
+        pod: ObjectRef,
+    },
+    /// The candidate runs on a node at the target version.
+    OnVersion {
+        /// Member.
+        pod: ObjectRef,
+        /// Version.
+        version: KubernetesVersion,
+    },
+    /// Every budget over the pod allows one eviction now.
+    EvictionAllowed {
+        /// Member.
+        pod: ObjectRef,
+    },
+    /// The member's next restart would not be delayed by the kubelet's crash back-off.
+    RestartUndelayed {
+        /// Member.
+        pod: ObjectRef,
+    },
+    /// The node is still the machine that the plan means.
+    SameMachine {
+        /// Node.
+        node: NodeIdentity,
+    },
+    /// A node of the pool is Ready, schedulable, and free for one member.
+    SeatFree {
+        /// Pool.
+        pool: PoolName,
+        /// Set whose member needs it.
+        stateful_set: ObjectRef,
+    },
+    /// No operation is in progress on the cluster or the pool.
+    NoOperation {
+        /// Pool.
+        pool: PoolName,
+    },
+    /// No pod but daemons is left on the pool's nodes.
+    PoolEmpty {
+        /// Pool.
+        pool: PoolName,
+    },
+    /// At least one other System pool remains.
+    OtherSystemPool {
+        /// Pool that would go.
+        pool: PoolName,
+    },
+}
+
+/// Who must say yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Name used by `approve`.
+    pub name: String,
+    /// What the person approves.
+    pub question: String,
+}
+
+/// How a step is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Undo {
+    /// By the inverse act, described for people; the child plan carries the step.
+    Inverse(String),
+    /// By putting back what was recorded.
+    Restore(String),
+    /// Not at all; the way is forward.
+    RollForwardOnly(String),
+    /// By a person, with this runbook.
+    Manual(String),
+    /// Nothing to take back.
+    Nothing,
+}

@@ -1,0 +1,366 @@
+//! The world as observed, at one moment, by one collector.
+//!
+//! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
+//! explicitly (`Option`), never by a default that looks like an observation.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid, Zone};
+use crate::version::KubernetesVersion;
+
+/// Everything that the planner and the checks may look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Format version: `ferriswheel.snapshot.v1`.
+    pub schema: String,
+    /// When the collection began.
+    pub observed_at: Timestamp,
+    /// The managed cluster as ARM shows it.
+    pub cluster: Cluster,
+    /// Node pools by name.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Pods by namespace and name; completed pods included.
+    pub pods: BTreeMap<ObjectRef, Pod>,
+    /// Stateful sets.
+    pub stateful_sets: BTreeMap<ObjectRef, StatefulSet>,
+    /// Disruption budgets.
+    pub budgets: BTreeMap<ObjectRef, Budget>,
+    /// Volume claims with the disk behind each.
+    pub claims: BTreeMap<ObjectRef, Claim>,
+    /// Databases named by the spec, as observed.
+    pub databases: BTreeMap<DatabaseName, Database>,
+}
+
+/// The managed cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// ARM resource id.
+    pub id: String,
+    /// Azure region (`eastus`).
+    pub location: String,
+    /// Version that the control plane runs.
+    pub kubernetes_version: KubernetesVersion,
+    /// ARM's free-form state; only `Succeeded`, `Failed` and `Canceled` are terminal.
+    pub provisioning_state: String,
+    /// Cluster auto-upgrade channel, if one is set.
+    pub upgrade_channel: Option<String>,
+    /// Node OS channel, if one is set.
+    pub node_os_channel: Option<String>,
+}
+
+/// A node pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// `true` for mode System.
+    pub system: bool,
+    /// Availability zones as node labels spell them; empty for a regional pool.
+    pub zones: Vec<Zone>,
+    /// Number of machines that ARM reports.
+    pub count: u32,
+    /// Version that the nodes run (`currentOrchestratorVersion`).
+    pub kubernetes_version: KubernetesVersion,
+    /// Node image, if reported.
+    pub node_image: Option<String>,
+    /// ARM's free-form state.
+    pub provisioning_state: String,
+    /// VM size.
+    pub vm_size: String,
+    /// Labels that the pool gives to its nodes.
+    pub node_labels: BTreeMap<String, String>,
+    /// Taints that the pool gives to its nodes (`key=value:Effect`).
+    pub node_taints: Vec<String>,
+    /// Whether the cluster autoscaler changes the pool's size.
+    pub autoscaling: bool,
+    /// Versions that ARM offers for an upgrade of this pool.
+    pub upgrades: Vec<KubernetesVersion>,
+    /// A force upgrade that is still switched on, with its end.
+    pub force_upgrade_until: Option<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Changes with every machine.
+    pub uid: Uid,
+    /// Kernel boot id.
+    pub boot_id: String,
+    /// Pool, from the node's label.
+    pub pool: Option<PoolName>,
+    /// Zone, from the node's label.
+    pub zone: Option<Zone>,
+    /// What the kubelet says it is.
+    pub kubelet_version: KubernetesVersion,
+    /// Ready condition is True.
+    pub ready: bool,
+    /// Cordoned.
+    pub unschedulable: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Taints (`key=value:Effect`).
+    pub taints: Vec<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// UID.
+    pub uid: Uid,
+    /// Node it is bound to.
+    pub node: Option<NodeName>,
+    /// Controller, as `Kind` and name.
+    pub owner: Option<Owner>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Phase.
+    pub phase: String,
+    /// Ready condition is True.
+    pub ready: bool,
+    /// Being deleted.
+    pub terminating: bool,
+    /// Claims that it mounts.
+    pub claims: Vec<String>,
+    /// Node selector of the pod itself.
+    pub node_selector: BTreeMap<String, String>,
+    /// Uses an emptyDir, whose content an eviction destroys.
+    pub local_data: bool,
+    /// Containers.
+    pub containers: Vec<Container>,
+}
+
+/// The controller of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    /// Name.
+    pub name: String,
+    /// Image.
+    pub image: String,
+    /// Restarts so far.
+    pub restarts: u32,
+    /// When the running instance started.
+    pub started_at: Option<Timestamp>,
+    /// Reason of a waiting state (`CrashLoopBackOff`).
+    pub waiting: Option<String>,
+    /// When the previous instance ended.
+    pub last_finished_at: Option<Timestamp>,
+}
+
+/// A stateful set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatefulSet {
+    /// UID.
+    pub uid: Uid,
+    /// Wanted members.
+    pub replicas: u32,
+    /// Ready members.
+    pub ready_replicas: u32,
+    /// Revision that running pods have.
+    pub current_revision: String,
+    /// Revision that new pods get.
+    pub update_revision: String,
+    /// Labels that select its pods.
+    pub selector: BTreeMap<String, String>,
+    /// Governing Service.
+    pub service_name: String,
+    /// Names of the claim templates.
+    pub claim_templates: Vec<String>,
+    /// Node selector and required node affinity of the template, flattened to `key=value`.
+    pub node_requirements: BTreeMap<String, Vec<String>>,
+    /// Two members may not share a node (required anti-affinity by hostname).
+    pub one_per_node: bool,
+    /// Tolerated taints, `key=value:Effect`; `*` tolerates everything.
+    pub tolerations: Vec<String>,
+    /// Seconds that a member gets to stop.
+    pub termination_grace_seconds: u64,
+    /// Commands, arguments and scripts (from ConfigMaps) that start the server, as text.
+    pub entrypoint_text: Vec<String>,
+    /// Labels of the set and its pods that name another owner (an operator).
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the set.
+    pub annotations: BTreeMap<String, String>,
+    /// Owner of the set itself (an operator's custom resource).
+    pub owner: Option<Owner>,
+}
+
+/// A disruption budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Labels that select its pods.
+    pub selector: BTreeMap<String, String>,
+    /// Evictions allowed now.
+    pub disruptions_allowed: i32,
+    /// Healthy pods now.
+    pub current_healthy: i32,
+    /// Healthy pods wanted.
+    pub desired_healthy: i32,
+    /// Pods counted.
+    pub expected_pods: i32,
+    /// `maxUnavailable`, as written.
+    pub max_unavailable: Option<String>,
+    /// `minAvailable`, as written.
+    pub min_available: Option<String>,
+}
+
+/// A volume claim and the disk behind it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// UID.
+    pub uid: Uid,
+    /// Bound volume.
+    pub volume: Option<String>,
+    /// Zone that the disk is bound to.
+    pub zone: Option<Zone>,
+    /// Storage class.
+    pub storage_class: Option<String>,
+    /// What happens to the disk when the claim goes.
+    pub reclaim_policy: Option<String>,
+}
+
+/// A database as observed through its own protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Database {
+    /// PostgreSQL with streaming replication.
+    Postgres(Postgres),
+}
+
+/// A PostgreSQL set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Postgres {
+    /// The set that carries it.
+    pub stateful_set: ObjectRef,
+    /// Members by pod name.
+    pub members: BTreeMap<String, PostgresMember>,
+    /// Pooler processes by pod name.
+    pub poolers: BTreeMap<ObjectRef, Pooler>,
+    /// Another agent that would act on its own (Patroni, repmgrd, pg_auto_failover, an operator).
+    pub other_agent: Option<String>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostgresMember {
+    /// Why it could not be asked; every other field is then meaningless and `None`.
+    pub unreachable: Option<String>,
+    /// What it answered.
+    pub facts: Option<PostgresFacts>,
+}
+
+/// What a server says of itself, in one read-only session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostgresFacts {
+    /// `server_version_num`.
+    pub version_num: u32,
+    /// `pg_is_in_recovery()`.
+    pub in_recovery: bool,
+    /// `pg_control_system().system_identifier`.
+    pub system_identifier: String,
+    /// Current timeline.
+    pub timeline: u32,
+    /// Data directory, absolute.
+    pub data_directory: String,
+    /// On a standby: its wal receiver streams, from this host.
+    pub streaming_from: Option<String>,
+    /// On a standby: name of the slot it uses.
+    pub slot: Option<String>,
+    /// On a standby: bytes between the primary's flush position and its replay position.
+    pub lag_bytes: Option<u64>,
+    /// On a standby: `sync_state` as the primary shows it.
+    pub sync_state: Option<String>,
+    /// On a standby: replay is paused by hand.
+    pub replay_paused: bool,
+    /// `recovery_min_apply_delay` in milliseconds.
+    pub apply_delay_ms: u64,
+    /// `synchronous_standby_names`.
+    pub synchronous_standby_names: String,
+    /// `synchronous_commit`.
+    pub synchronous_commit: String,
+    /// `full_page_writes` and (`wal_log_hints` or data checksums).
+    pub rewindable: bool,
+    /// Settings that a standby must have at least as large as the primary.
+    pub capacity: BTreeMap<String, i64>,
+    /// Free walsenders.
+    pub free_wal_senders: i64,
+    /// Free replication slots.
+    pub free_slots: i64,
+    /// Physical replication slots by name, with whether each is active.
+    pub physical_slots: BTreeMap<String, bool>,
+    /// Logical slots that a promoted standby would not have.
+    pub logical_slots_at_risk: Vec<String>,
+    /// Prepared transactions (`gid`).
+    pub prepared_transactions: Vec<String>,
+    /// Age of the oldest open transaction in milliseconds.
+    pub oldest_transaction_ms: Option<u64>,
+    /// `archive_mode` is on.
+    pub archiving: bool,
+    /// Segments that wait for the archiver.
+    pub archive_backlog: u64,
+    /// A base backup is running.
+    pub backup_running: bool,
+    /// `recovery.conf` lies in the data directory.
+    pub recovery_conf: bool,
+    /// `standby.signal` lies in the data directory.
+    pub standby_signal: bool,
+    /// Unlogged tables, empty after a promotion.
+    pub unlogged_tables: u64,
+    /// `pg_walinspect` is installed in the maintenance database.
+    pub walinspect: bool,
+    /// Is a superuser session.
+    pub superuser: bool,
+}
+
+/// One PgBouncer process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pooler {
+    /// Why its console could not be asked.
+    pub unreachable: Option<String>,
+    /// Version text.
+    pub version: Option<String>,
+    /// Database entries by name.
+    pub databases: BTreeMap<String, PoolerDatabase>,
+    /// `query_wait_timeout` in milliseconds; 0 waits for ever.
+    pub query_wait_timeout_ms: Option<u64>,
+    /// ConfigMap and key that hold its configuration file.
+    pub config: Option<PoolerConfig>,
+}
+
+/// A database entry of a pooler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolerDatabase {
+    /// Server host.
+    pub host: Option<String>,
+    /// Server port.
+    pub port: u16,
+    /// Database name at the server.
+    pub dbname: String,
+    /// `transaction`, `session` or `statement`.
+    pub pool_mode: String,
+    /// Paused now.
+    pub paused: bool,
+}
+
+/// Where a pooler's configuration file comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolerConfig {
+    /// ConfigMap.
+    pub config_map: ObjectRef,
+    /// Key in it.
+    pub key: String,
+    /// Path of the file in the container.
+    pub path: String,
+    /// Container that mounts it.
+    pub container: String,
+}
