@@ -1,0 +1,5 @@
+//! Node agents: the kubelets of the sandbox.
+
+pub mod config;
+
+pub use config::NodeConfig;
