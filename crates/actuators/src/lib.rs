@@ -1,1 +1,8 @@
-//! The only crate that touches the outside: Kubernetes, Azure, databases.
+//! The only crate that touches the outside: Kubernetes, Azure Resource Manager, databases.
+//!
+//! [`collect`] takes the snapshot that plans are made from; [`world::World`] observes and acts for
+//! each kind of step; [`agent`] is the process that runs a hand-over window from inside the
+//! cluster.
+
+pub mod databases;
+pub mod dial;

@@ -1,0 +1,3 @@
+//! One client per database system.
+
+pub mod postgres;

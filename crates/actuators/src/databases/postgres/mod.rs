@@ -1,0 +1,18 @@
+//! PostgreSQL and PgBouncer: sessions, facts, and the hand-over window.
+//!
+//! [`server::Server`] and [`pooler::Pooler`] say what a hand-over needs in the words of the
+//! domain; [`wire`] and [`console`] speak them over the PostgreSQL protocol; the rehearsal
+//! implements them by models. [`window`] knows only the traits.
+
+pub mod conninfo;
+pub mod console;
+pub mod facts;
+pub mod lsn;
+pub mod order;
+pub mod pooler;
+pub mod recover;
+pub mod record;
+pub mod server;
+pub mod session;
+pub mod window;
+pub mod wire;

@@ -1,0 +1,392 @@
+//! [`Server`] over the PostgreSQL protocol.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::conninfo::ConnInfo;
+use super::lsn::Lsn;
+use super::server::{
+    Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream,
+};
+use super::session::{Session, literal};
+
+/// Deadline of a small statement.
+const STATEMENT: Duration = Duration::from_secs(5);
+
+/// `primary_conninfo` of any standby of the set: whoever becomes a standby uses the same user and
+/// secret with another host.
+pub type ConnInfoTemplate = Arc<Mutex<Option<ConnInfo>>>;
+
+/// A server behind a session.
+pub struct WireServer {
+    session: Session,
+    template: ConnInfoTemplate,
+    data_directory: Mutex<Option<String>>,
+    /// `primary_conninfo` and `primary_slot_name` in postgresql.auto.conf before arming.
+    before_arming: Mutex<Option<Vec<(String, Option<String>)>>>,
+}
+
+impl WireServer {
+    /// A server that shares the template with the other members of its set.
+    pub fn new(session: Session, template: ConnInfoTemplate) -> Self {
+        Self {
+            session,
+            template,
+            data_directory: Mutex::new(None),
+            before_arming: Mutex::new(None),
+        }
+    }
+
+    async fn run(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ServerError> {
+        self.session.run(sql, STATEMENT).await
+    }
+
+    fn unexpected(&self, what: impl Into<String>) -> ServerError {
+        ServerError::Unexpected {
+            server: self.session.name().to_owned(),
+            what: what.into(),
+        }
+    }
+
+    async fn data_directory(&self) -> Result<String, ServerError> {
+        if let Some(known) = lock(&self.data_directory).clone() {
+            return Ok(known);
+        }
+        let rows = self.run("SHOW data_directory").await?;
+        let directory = cell(&rows, 0)
+            .ok_or_else(|| self.unexpected("no data_directory"))?
+            .to_owned();
+        *lock(&self.data_directory) = Some(directory.clone());
+        Ok(directory)
+    }
+
+    /// Reads the template from this server if it has one and none is known yet.
+    async fn learn_template(&self) -> Result<(), ServerError> {
+        if lock(&self.template).is_some() {
+            return Ok(());
+        }
+        let rows = self.run("SHOW primary_conninfo").await?;
+        if let Some(text) = cell(&rows, 0).filter(|text| !text.is_empty())
+            && let Ok(info) = ConnInfo::parse(text)
+        {
+            *lock(&self.template) = Some(info);
+        }
+        Ok(())
+    }
+
+    fn conninfo_for(&self, upstream: &Upstream) -> Result<String, ServerError> {
+        let mut info = lock(&self.template)
+            .clone()
+            .ok_or_else(|| self.unexpected("no standby of the set shows a primary_conninfo"))?;
+        info.remove("hostaddr");
+        info.set("host", upstream.host.as_str());
+        info.set("port", upstream.port.to_string());
+        info.set("application_name", upstream.application_name.as_str());
+        Ok(info.to_conninfo())
+    }
+
+    async fn set_upstream(&self, upstream: &Upstream) -> Result<(), ServerError> {
+        let conninfo = self.conninfo_for(upstream)?;
+        self.run(&format!(
+            "ALTER SYSTEM SET primary_conninfo = {}",
+            literal(&conninfo)
+        ))
+        .await?;
+        let slot = match &upstream.slot {
+            Some(slot) => format!("ALTER SYSTEM SET primary_slot_name = {}", literal(slot)),
+            None => "ALTER SYSTEM RESET primary_slot_name".to_owned(),
+        };
+        self.run(&slot).await?;
+        self.run("SELECT pg_reload_conf()").await?;
+        Ok(())
+    }
+
+    async fn program(&self, command: &str) -> Result<(), ServerError> {
+        self.run(&format!("COPY (SELECT) TO PROGRAM {}", literal(command)))
+            .await
+            .map(|_| ())
+    }
+
+    /// What postgresql.auto.conf says of a setting.
+    async fn auto_setting(&self, name: &str) -> Result<Option<String>, ServerError> {
+        let rows = self
+            .run(&format!(
+                "SELECT setting FROM pg_file_settings \
+                 WHERE name = {} AND sourcefile LIKE '%/postgresql.auto.conf' \
+                 ORDER BY seqno DESC LIMIT 1",
+                literal(name)
+            ))
+            .await?;
+        Ok(cell(&rows, 0).map(str::to_owned))
+    }
+}
+
+#[async_trait]
+impl Server for WireServer {
+    fn name(&self) -> &str {
+        self.session.name()
+    }
+
+    async fn status(&self, deadline: Duration) -> Result<Status, ServerError> {
+        let rows = self.session.run(STATUS, deadline).await?;
+        read_status(&rows).ok_or_else(|| self.unexpected("a status that cannot be read"))
+    }
+
+    async fn reconnect(&self, deadline: Duration) -> Result<Status, ServerError> {
+        self.session.open(deadline).await?;
+        let status = self.status(deadline).await?;
+        self.learn_template().await?;
+        self.data_directory().await?;
+        Ok(status)
+    }
+
+    async fn checkpoint(&self, deadline: Duration) -> Result<(), ServerError> {
+        self.session.run("CHECKPOINT", deadline).await.map(|_| ())
+    }
+
+    async fn arm_standby(&self, upstream: &Upstream) -> Result<(), ServerError> {
+        let mut before = Vec::new();
+        for name in ["primary_conninfo", "primary_slot_name"] {
+            before.push((name.to_owned(), self.auto_setting(name).await?));
+        }
+        // A second arming must not take the first one's values for the old ones.
+        lock(&self.before_arming).get_or_insert(before);
+        self.set_upstream(upstream).await?;
+        let signal = format!("{}/standby.signal", self.data_directory().await?);
+        self.run(&format!("COPY (SELECT) TO {}", literal(&signal)))
+            .await
+            .map(|_| ())
+    }
+
+    async fn disarm_standby(&self) -> Result<(), ServerError> {
+        let directory = self.data_directory().await?;
+        if self.status(STATEMENT).await?.in_recovery {
+            // A standby needs what arming wrote.
+            return Ok(());
+        }
+        self.program(&format!("rm -f {}", shell(&format!("{directory}/standby.signal"))))
+            .await?;
+        let before = lock(&self.before_arming).take().unwrap_or_else(|| {
+            vec![
+                ("primary_conninfo".to_owned(), None),
+                ("primary_slot_name".to_owned(), None),
+            ]
+        });
+        for (name, value) in before {
+            let sql = match value {
+                Some(value) => format!("ALTER SYSTEM SET {name} = {}", literal(&value)),
+                None => format!("ALTER SYSTEM RESET {name}"),
+            };
+            self.run(&sql).await?;
+        }
+        self.run("SELECT pg_reload_conf()").await?;
+        Ok(())
+    }
+
+    async fn is_armed(&self) -> Result<bool, ServerError> {
+        let signal = format!("{}/standby.signal", self.data_directory().await?);
+        let rows = self
+            .run(&format!(
+                "SELECT (pg_stat_file({}, true)).size IS NOT NULL",
+                literal(&signal)
+            ))
+            .await?;
+        let file = cell(&rows, 0) == Some("t");
+        let conninfo = self.auto_setting("primary_conninfo").await?;
+        Ok(file && conninfo.is_some_and(|text| !text.is_empty()))
+    }
+
+    async fn follow(&self, upstream: &Upstream) -> Result<(), ServerError> {
+        self.set_upstream(upstream).await
+    }
+
+    async fn arm_promotion(&self) -> Result<(), ServerError> {
+        self.run("ALTER SYSTEM SET wal_retrieve_retry_interval = '10ms'")
+            .await?;
+        self.run("SELECT pg_reload_conf()").await.map(|_| ())
+    }
+
+    async fn disarm_promotion(&self) -> Result<(), ServerError> {
+        let directory = self.data_directory().await?;
+        if self.status(STATEMENT).await?.in_recovery {
+            self.program(&format!("rm -f {}", shell(&format!("{directory}/promote"))))
+                .await?;
+        }
+        self.run("ALTER SYSTEM RESET wal_retrieve_retry_interval")
+            .await?;
+        self.run("SELECT pg_reload_conf()").await.map(|_| ())
+    }
+
+    async fn ensure_slots(&self, names: &[String]) -> Result<(), ServerError> {
+        for name in names {
+            let name = literal(name);
+            self.run(&format!(
+                "SELECT pg_create_physical_replication_slot({name}, true) \
+                 WHERE NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = {name})"
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_slots(&self, names: &[String]) -> Result<(), ServerError> {
+        for name in names {
+            self.run(&format!(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                 WHERE slot_name = {} AND slot_type = 'physical' AND NOT active",
+                literal(name)
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn stop_fast(&self) -> Result<(), ServerError> {
+        let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
+        self.program(&format!("kill -INT \"$(head -n 1 {})\"", shell(&pid_file)))
+            .await
+    }
+
+    async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
+        let rows = self
+            .run(&format!(
+                "SELECT start_lsn, end_lsn, resource_manager || ' ' || record_type, \
+                        pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn() \
+                 FROM pg_get_wal_records_info('{since}', pg_last_wal_replay_lsn()) \
+                 ORDER BY start_lsn DESC LIMIT 1"
+            ))
+            .await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| self.unexpected("no record after the given position"))?;
+        let lsn = |column: usize| -> Result<Lsn, ServerError> {
+            row.get(column)
+                .and_then(Option::as_deref)
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| self.unexpected("a position that cannot be read"))
+        };
+        Ok(LastRecord {
+            start: lsn(0)?,
+            end: lsn(1)?,
+            shutdown_checkpoint: row.get(2).and_then(Option::as_deref)
+                == Some("XLOG CHECKPOINT_SHUTDOWN"),
+            receive: lsn(3)?,
+            replay: lsn(4)?,
+        })
+    }
+
+    async fn promote(&self) -> Result<(), ServerError> {
+        match self.run("SELECT pg_promote(false)").await {
+            Ok(_) => Ok(()),
+            // 55000: recovery is not in progress. It is a primary already.
+            Err(ServerError::Sql { sqlstate, .. }) if sqlstate == "55000" => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn commit_marker(&self, text: &str, deadline: Duration) -> Result<Lsn, ServerError> {
+        let rows = self
+            .session
+            .run(
+                &format!(
+                    "SELECT pg_logical_emit_message(true, 'ferriswheel', {})",
+                    literal(text)
+                ),
+                deadline,
+            )
+            .await?;
+        cell(&rows, 0)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.unexpected("no position for a message"))
+    }
+
+    async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, ServerError> {
+        let rows = self
+            .run(
+                "SELECT pid, coalesce(usename, ''), application_name, coalesce(state, ''), \
+                        (extract(epoch FROM clock_timestamp() - xact_start) * 1000)::bigint \
+                 FROM pg_stat_activity \
+                 WHERE backend_type = 'client backend' AND xact_start IS NOT NULL \
+                   AND pid <> pg_backend_pid() ORDER BY xact_start",
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let text = |column: usize| row.get(column).cloned().flatten();
+                Some(OpenTransaction {
+                    pid: text(0)?.parse().ok()?,
+                    user: text(1)?,
+                    application: text(2)?,
+                    state: text(3)?,
+                    age_ms: text(4)?.parse::<i64>().ok()?.max(0).unsigned_abs(),
+                })
+            })
+            .collect())
+    }
+}
+
+/// The timeline of a primary is the one of its insert position: its control file changes only
+/// with the next checkpoint.
+const STATUS: &str = "SELECT r.recovering, \
+    CASE WHEN r.recovering \
+         THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), \
+                       (SELECT timeline_id FROM pg_control_checkpoint())) \
+         ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END, \
+    CASE WHEN r.recovering THEN NULL ELSE pg_current_wal_flush_lsn() END, \
+    pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
+    CASE WHEN r.recovering \
+         THEN (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming') END, \
+    pg_postmaster_start_time(), \
+    CASE WHEN r.recovering THEN '' ELSE coalesce((SELECT string_agg(concat_ws('|', \
+         application_name, state, coalesce(flush_lsn::text, '-'), \
+         coalesce(replay_lsn::text, '-'), sync_state), ',') FROM pg_stat_replication), '') END \
+    FROM (SELECT pg_is_in_recovery() AS recovering) r";
+
+fn read_status(rows: &[Vec<Option<String>>]) -> Option<Status> {
+    let row = rows.first()?;
+    let text = |column: usize| row.get(column).and_then(Option::as_deref);
+    let in_recovery = text(0)? == "t";
+    let position = |column: usize| text(column).and_then(|t| t.parse().ok());
+    Some(Status {
+        in_recovery,
+        timeline: text(1)?.parse().ok()?,
+        flush: position(2),
+        // A primary that was a standby still shows its last positions.
+        receive: if in_recovery { position(3) } else { None },
+        replay: if in_recovery { position(4) } else { None },
+        streaming_from: text(5).map(str::to_owned),
+        started: text(6)?.to_owned(),
+        followers: text(7)?
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .filter_map(read_follower)
+            .collect(),
+    })
+}
+
+fn read_follower(text: &str) -> Option<Follower> {
+    let mut parts = text.split('|');
+    Some(Follower {
+        name: parts.next()?.to_owned(),
+        streaming: parts.next()? == "streaming",
+        flush: parts.next()?.parse().ok(),
+        replay: parts.next()?.parse().ok(),
+        sync_state: parts.next()?.to_owned(),
+    })
+}
+
+fn cell(rows: &[Vec<Option<String>>], column: usize) -> Option<&str> {
+    rows.first()?.get(column)?.as_deref()
+}
+
+/// A path as one word of a POSIX shell.
+fn shell(path: &str) -> String {
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
