@@ -4,5 +4,7 @@
 //! each kind of step; [`agent`] is the process that runs a hand-over window from inside the
 //! cluster.
 
+pub mod agent;
 pub mod databases;
 pub mod dial;
+pub mod http;

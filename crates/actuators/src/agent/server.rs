@@ -1,0 +1,285 @@
+//! The agent's HTTP interface.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::state::{FileLog, Reach, load};
+use super::watchdog;
+use super::{Accepted, Fault, Watch};
+use crate::databases::postgres::order::Order;
+use crate::databases::postgres::record::Record;
+use crate::databases::postgres::recover::{Knowledge, recover};
+use crate::databases::postgres::record::Reason;
+use crate::databases::postgres::window;
+
+/// How the process is started.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Bearer token that callers show.
+    pub token: String,
+    /// Directory of the record.
+    pub state_dir: PathBuf,
+    /// How servers and poolers are reached.
+    pub reach: Reach,
+    /// Faults may be injected.
+    pub allow_faults: bool,
+}
+
+struct Process {
+    settings: Settings,
+    current: Mutex<Option<Arc<FileLog>>>,
+    left_behind: Option<Record>,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+/// The process could not start or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not free or not ours.
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// Address.
+        address: SocketAddr,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state directory is not writable.
+    #[error("failed to use {}", path.display())]
+    StateDir {
+        /// Directory.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("failed to serve")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Serves until the process is ended.
+pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+    std::fs::create_dir_all(&settings.state_dir).map_err(|source| ServeError::StateDir {
+        path: settings.state_dir.clone(),
+        source,
+    })?;
+    let address = settings.listen;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let process = Arc::new(Process {
+        left_behind: load(&settings.state_dir.join(RECORD)),
+        settings,
+        current: Mutex::new(None),
+        fault: Arc::default(),
+    });
+    axum::serve(listener, router(process))
+        .await
+        .map_err(ServeError::Serve)
+}
+
+const RECORD: &str = "record.json";
+
+fn router(process: Arc<Process>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/record", get(record))
+        .route("/v1/order", post(order))
+        .route("/v1/watch", post(watch))
+        .route("/v1/recover", post(recover_now))
+        .route("/v1/fault", post(fault))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&process),
+            authorize,
+        ));
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .merge(guarded)
+        .with_state(process)
+}
+
+async fn authorize(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
+    let shown = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    if shown == Some(process.settings.token.as_str()) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, "the run's token is missing").into_response()
+    }
+}
+
+async fn record(State(process): State<Arc<Process>>) -> Json<Record> {
+    Json(
+        process
+            .current()
+            .map(|log| log.record())
+            .or_else(|| process.left_behind.clone())
+            .unwrap_or_default(),
+    )
+}
+
+/// Starts a hand-over. An order with the key of the current one is answered, not started again.
+async fn order(State(process): State<Arc<Process>>, Json(order): Json<Order>) -> Response {
+    match process.begin(&order.key) {
+        Begin::Known => accepted(&order.key, true),
+        Begin::Busy(other) => busy(&other),
+        Begin::New(log) => {
+            let cast = process.settings.reach.cast(&order);
+            let key = order.key.clone();
+            tokio::spawn(async move {
+                let outcome = window::hand_over(&order, &cast, log.as_ref()).await;
+                log.close(outcome);
+            });
+            accepted(&key, false)
+        }
+    }
+}
+
+async fn watch(State(process): State<Arc<Process>>, Json(watch): Json<Watch>) -> Response {
+    let key = watch.order.key.clone();
+    match process.begin(&key) {
+        Begin::Known => accepted(&key, true),
+        Begin::Busy(other) => busy(&other),
+        Begin::New(log) => {
+            let reach = process.settings.reach.clone();
+            let token = process.settings.token.clone();
+            match watchdog::ready(&watch, &reach).await {
+                Ok(cast) => {
+                    tokio::spawn(async move {
+                        if let Some(outcome) =
+                            watchdog::watch(&watch, cast, &reach, &token, log.as_ref()).await
+                        {
+                            log.close(outcome);
+                        }
+                    });
+                    accepted(&key, false)
+                }
+                Err(e) => {
+                    process.forget();
+                    (StatusCode::SERVICE_UNAVAILABLE, e.to_string()).into_response()
+                }
+            }
+        }
+    }
+}
+
+/// Ends a window that an earlier process left open, by observation.
+async fn recover_now(State(process): State<Arc<Process>>, Json(order): Json<Order>) -> Response {
+    let key = format!("{}/recover", order.key);
+    match process.begin(&key) {
+        Begin::Known => accepted(&key, true),
+        Begin::Busy(other) => busy(&other),
+        Begin::New(log) => {
+            let cast = process.settings.reach.cast(&order);
+            tokio::spawn(async move {
+                let outcome = recover(
+                    &order,
+                    &cast,
+                    tokio::time::Instant::now(),
+                    &Knowledge::default(),
+                    Reason::AgentLost("found by a later run".to_owned()),
+                    "a later run",
+                    log.as_ref(),
+                )
+                .await;
+                log.close(outcome);
+            });
+            accepted(&key, false)
+        }
+    }
+}
+
+async fn fault(State(process): State<Arc<Process>>, Json(fault): Json<Fault>) -> Response {
+    if !process.settings.allow_faults {
+        return (StatusCode::FORBIDDEN, "started without --allow-faults").into_response();
+    }
+    *process
+        .fault
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    Json(serde_json::json!({})).into_response()
+}
+
+fn accepted(key: &str, known: bool) -> Response {
+    let answer = Accepted {
+        key: key.to_owned(),
+        known,
+    };
+    (StatusCode::ACCEPTED, Json(answer)).into_response()
+}
+
+fn busy(other: &str) -> Response {
+    (
+        StatusCode::CONFLICT,
+        format!("another hand-over is under way: {other}"),
+    )
+        .into_response()
+}
+
+enum Begin {
+    New(Arc<FileLog>),
+    Known,
+    Busy(String),
+}
+
+impl Process {
+    fn current(&self) -> Option<Arc<FileLog>> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn forget(&self) {
+        *self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn begin(&self, key: &str) -> Begin {
+        let mut current = self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = current.as_ref() {
+            let record = log.record();
+            if record.key == key {
+                return Begin::Known;
+            }
+            // A watch has no outcome of its own when the agent did its work.
+            if record.outcome.is_none() && record.window_is_open() {
+                return Begin::Busy(record.key);
+            }
+        }
+        if self
+            .left_behind
+            .as_ref()
+            .is_some_and(|record| record.key == key)
+        {
+            return Begin::Known;
+        }
+        let log = Arc::new(FileLog::new(
+            &self.settings.state_dir.join(RECORD),
+            key,
+            Arc::clone(&self.fault),
+        ));
+        *current = Some(Arc::clone(&log));
+        Begin::New(log)
+    }
+}
+
