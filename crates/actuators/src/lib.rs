@@ -5,6 +5,8 @@
 //! cluster.
 
 pub mod agent;
+pub mod arm_read;
 pub mod databases;
 pub mod dial;
 pub mod http;
+pub mod kubernetes;

@@ -1,0 +1,1 @@
+//! Pods of this binary: the agents and the probe.
