@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod arm_read;
+pub mod azure;
 pub mod databases;
 pub mod dial;
 pub mod http;

@@ -2,6 +2,7 @@
 
 pub mod evict;
 pub mod exec;
+pub mod poolers;
 pub mod pods;
 pub mod read;
 
