@@ -126,6 +126,17 @@ pub enum StepKind {
         /// Its pool.
         pool: PoolName,
     },
+    /// A pool loses the machines that carry no member of a database, in the way of
+    /// [`StepKind::RetireNode`], until this many are left. For machines that the run itself made,
+    /// whose names are not known when the plan is written.
+    ShrinkPool {
+        /// Pool.
+        pool: PoolName,
+        /// Machines wanted after the step.
+        count: u32,
+        /// Sets whose members keep their machine.
+        keep: Vec<ObjectRef>,
+    },
     /// The extra replica goes: highest ordinal, never the primary; with it its claim, disk and slot.
     RemoveSeat {
         /// Database.
@@ -164,6 +175,7 @@ impl StepKind {
             Self::MoveReplica { .. } => "moveReplica",
             Self::HandOver { .. } => "handOver",
             Self::RetireNode { .. } => "retireNode",
+            Self::ShrinkPool { .. } => "shrinkPool",
             Self::RemoveSeat { .. } => "removeSeat",
             Self::DeletePool { .. } => "deletePool",
             Self::StopAgents { .. } => "stopAgents",
