@@ -5,9 +5,22 @@
 //! Kubernetes client and the [`Machines`] behind the pools.
 
 pub mod clock;
+mod emulator;
+mod error;
 pub mod machines;
+mod nodes;
+mod pool_put;
+mod random;
+mod routes;
 pub mod seed;
+mod sizes;
+mod state;
+mod throttle;
+mod versions;
+mod work;
 
 pub use clock::{Clock, SystemClock};
+pub use emulator::{Emulator, SeedError};
 pub use machines::{Machine, MachineError, MachineSpec, Machines, Mode, Taint};
 pub use seed::{PoolSeed, Seed, Timings};
+pub use throttle::{Bucket, Fault, Limits};

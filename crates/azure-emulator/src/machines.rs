@@ -30,6 +30,14 @@ pub trait Machines: Send + Sync + 'static {
 
     /// Every machine that exists now, in any order.
     async fn list(&self) -> Result<Vec<Machine>, MachineError>;
+
+    /// Brings the control plane to another version. Where it cannot be done the operation fails and says so: the
+    /// emulator never reports a version that does not run.
+    async fn upgrade_control_plane(&self, version: &str) -> Result<(), MachineError> {
+        Err(MachineError::Failed(format!(
+            "the control plane of this cluster cannot be brought to {version}"
+        )))
+    }
 }
 
 /// What a machine is created from. Complete: nobody has to look anything up again.

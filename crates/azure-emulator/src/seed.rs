@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::machines::{Mode, Taint};
+use crate::throttle::Limits;
 
 /// Everything that exists when the emulator starts.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Seed {
     pub node_image_version: String,
     /// vCPU limits by family (`standardDSv5Family`) and for the region (`cores`).
     pub vcpu_limits: BTreeMap<String, u64>,
+    /// Request limits of the resource provider.
+    pub limits: Limits,
     /// How long operations take.
     pub timings: Timings,
     /// Decides what AKS leaves open: which zone comes next among equals, identifiers, eTags.
@@ -122,6 +125,7 @@ impl Seed {
             ]
             .into_iter()
             .collect(),
+            limits: Limits::default(),
             timings: Timings::default(),
             random: 1,
         }
