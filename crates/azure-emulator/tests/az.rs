@@ -194,7 +194,7 @@ async fn az_logs_in_and_manages_node_pools() -> anyhow::Result<()> {
     assert!(!machines.machines.lock().unwrap().contains_key(&doomed));
 
     let refused = az
-        .refused(&format!("aks nodepool delete {pool} --name syspool --yes"))
+        .refused(&format!("aks nodepool delete {pool} --name syspool"))
         .await?;
     ensure!(
         refused.contains("at least one system agent pool"),
@@ -206,7 +206,7 @@ async fn az_logs_in_and_manages_node_pools() -> anyhow::Result<()> {
         ))
         .await?;
     ensure!(refused.contains("Insufficient vcpu quota"), "{refused}");
-    az.ok(&format!("aks nodepool delete {pool} --name dbz2 --yes"))
+    az.ok(&format!("aks nodepool delete {pool} --name dbz2"))
         .await?;
     let pools = az.ok(&format!("aks nodepool list {pool}")).await?;
     assert_eq!(pools.as_array().map(Vec::len), Some(2));
