@@ -7,7 +7,10 @@
 pub mod agent;
 pub mod arm_read;
 pub mod azure;
+pub mod collect;
 pub mod databases;
 pub mod dial;
 pub mod http;
 pub mod kubernetes;
+pub mod steps;
+pub mod world;

@@ -16,7 +16,9 @@ use tokio::time::{Instant, sleep};
 use super::order::Order;
 use super::record::{Log, Moment, Outcome, Reason};
 use super::server::{ServerError, Status};
-use super::window::{Cast, aftercare, finish_forward, promote, repoint, resume_all, withdraw};
+use super::window::{
+    Cast, aftercare, finish_forward, promote, repoint, resume_all, streams_from, withdraw,
+};
 
 /// What the caller knows beyond what can be observed.
 #[derive(Clone, Debug, Default)]
@@ -185,7 +187,7 @@ async fn follow_old(order: &Order, cast: &Cast, log: &dyn Log) {
     for (server, member) in standbys {
         let told = async {
             let status = server.reconnect(LOOK).await?;
-            if status.streaming_from.as_deref() == Some(order.old.host.as_str()) {
+            if streams_from(&status, &order.old.name) {
                 return Ok(());
             }
             server.follow(&order.old_upstream_for(member)).await

@@ -567,8 +567,7 @@ pub(super) async fn aftercare(order: &Order, cast: &Cast, log: &dyn Log) {
     while Instant::now() < end {
         match cast.old.reconnect(STATEMENT).await {
             Ok(status)
-                if status.in_recovery
-                    && status.streaming_from.as_deref() == Some(order.candidate.host.as_str()) =>
+                if status.in_recovery && streams_from(&status, &order.candidate.name) =>
             {
                 rejoined = true;
                 break;
@@ -629,11 +628,19 @@ impl FollowIfNeeded for Box<dyn Server> {
         member: &super::order::Member,
     ) -> Result<(), ServerError> {
         let status = self.reconnect(STATEMENT).await?;
-        if status.streaming_from.as_deref() == Some(order.candidate.host.as_str()) {
+        if streams_from(&status, &order.candidate.name) {
             return Ok(());
         }
         self.follow(&order.upstream_for(member)).await
     }
+}
+
+/// Whether a standby's upstream is this pod: the first label of a host name is the pod's name.
+pub fn streams_from(status: &Status, pod: &str) -> bool {
+    status
+        .streaming_from
+        .as_deref()
+        .is_some_and(|host| host.split('.').next() == Some(pod))
 }
 
 fn left(limit: Instant) -> Duration {

@@ -1,0 +1,102 @@
+//! The agent and the watchdog of a hand-over: start, stop.
+
+use ferriswheel_engine::actuator::{Ack, ActError, Observed};
+use ferriswheel_plan::ids::{DatabaseName, PoolName};
+use ferriswheel_plan::policy::PostgresSpec;
+
+use super::{ack, class, class_request, done, waiting};
+use crate::agent::PORT;
+use crate::kubernetes::pods::{CREDENTIALS, STATE, Task};
+use crate::world::{AskError, World};
+
+/// Names of the two pods.
+pub(super) const TASKS: [&str; 2] = ["agent", "watchdog"];
+
+pub(super) async fn observe_start(
+    world: &World,
+    database: &DatabaseName,
+) -> Result<Observed, AskError> {
+    let home = world.home(world.postgres(database)?);
+    for task in TASKS {
+        let Some(pod) = home.find(&world.outside.kube, task).await? else {
+            return Ok(Observed::Ready);
+        };
+        if !crate::kubernetes::read::is_ready(&pod) {
+            return Ok(Observed::InFlight(waiting(
+                home.pod(task),
+                "the pod is not Ready",
+                "its process answers",
+            )));
+        }
+    }
+    for task in TASKS {
+        if let Some(agent) = world.agent(&home, task).await? {
+            agent.record().await?;
+        }
+    }
+    Ok(done("agent and watchdog answer, on two nodes"))
+}
+
+pub(super) async fn start(
+    world: &World,
+    database: &DatabaseName,
+    pools: &[PoolName],
+) -> Result<Ack, ActError> {
+    let spec = world.postgres(database).map_err(class)?;
+    let home = world.home(spec);
+    home.token(&world.outside.kube)
+        .await
+        .map_err(class_request)?;
+    for task in TASKS {
+        home.ensure(&world.outside.kube, &pod_task(task, spec), pools)
+            .await
+            .map_err(class_request)?;
+    }
+    Ok(ack("agent and watchdog were created"))
+}
+
+fn pod_task(name: &'static str, spec: &PostgresSpec) -> Task {
+    let admin = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
+    Task {
+        name,
+        args: vec![
+            "agent".to_owned(),
+            format!("--listen=0.0.0.0:{PORT}"),
+            format!("--token-file={CREDENTIALS}/run/token"),
+            format!("--superuser={CREDENTIALS}/superuser"),
+            format!("--pooler-admin={CREDENTIALS}/pooler-admin"),
+            format!("--state-dir={STATE}"),
+        ],
+        port: PORT,
+        ready_path: "/healthz",
+        secrets: vec![
+            ("superuser".to_owned(), spec.superuser.name.clone()),
+            ("pooler-admin".to_owned(), admin.name.clone()),
+        ],
+    }
+}
+
+pub(super) async fn observe_stop(
+    world: &World,
+    database: &DatabaseName,
+) -> Result<Observed, AskError> {
+    let home = world.home(world.postgres(database)?);
+    for task in TASKS {
+        if let Some(pod) = home.find(&world.outside.kube, task).await? {
+            return Ok(if pod.metadata.deletion_timestamp.is_some() {
+                Observed::InFlight(waiting(home.pod(task), "it is stopping", "it is gone"))
+            } else {
+                Observed::Ready
+            });
+        }
+    }
+    Ok(done("agent and watchdog are gone"))
+}
+
+pub(super) async fn stop(world: &World, database: &DatabaseName) -> Result<Ack, ActError> {
+    let home = world.home(world.postgres(database).map_err(class)?);
+    home.remove(&world.outside.kube, &TASKS)
+        .await
+        .map_err(class_request)?;
+    Ok(ack("agent and watchdog were removed"))
+}

@@ -1,0 +1,699 @@
+//! The primary moves, once: what the engine does around the agent's window.
+//!
+//! Before the window the poolers' configuration file is aimed at the candidate: PgBouncer reads
+//! it only on RELOAD, which the agent sends after the promotion. A pooler that is started again
+//! between the two comes up aimed at the candidate.
+
+use std::time::Duration;
+
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
+use ferriswheel_plan::policy::PostgresSpec;
+use ferriswheel_plan::step::HandOverTerms;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::move_replica::primary;
+use super::seat::slot_name;
+use super::{class, done, waiting};
+use crate::agent::{PORT, Watch};
+use crate::databases::postgres::facts;
+use crate::databases::postgres::order::{Order, PoolerAddress};
+use crate::databases::postgres::record::{Outcome, Record};
+use crate::databases::postgres::session::Session;
+use crate::databases::postgres::window::streams_from;
+use crate::dial::Target;
+use crate::kubernetes::exec;
+use crate::kubernetes::poolers::{PoolerPod, aim, names_pod};
+use crate::kubernetes::request;
+use crate::world::{AskError, LOOK, MemberState, World};
+
+/// A ConfigMap reaches running pods with the kubelet's next sync: a minute, and its cache.
+const FILE_SYNC: Duration = Duration::from_secs(180);
+
+/// Longest wait for the agent's record to be closed: rehearsal, checkpoints, window, rejoin.
+const AGENT: Duration = Duration::from_secs(900);
+
+/// The candidate may lag this far when the window opens: less than a WAL page is replayed within
+/// a millisecond.
+const MAX_LAG_BYTES: u64 = 64 * 1024;
+
+pub(super) async fn observe(
+    world: &World,
+    database: &DatabaseName,
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<Observed, AskError> {
+    let spec = world.postgres(database)?;
+    if let Some(record) = running_window(world, spec).await? {
+        return Ok(Observed::InFlight(waiting(
+            to,
+            format!("a window is under way: {}", last_moment(&record)),
+            "the agent has closed its record",
+        )));
+    }
+    let states = world.states(database).await?;
+    let Some((leader, _)) = primary(&states) else {
+        return Ok(Observed::NotReady(waiting(
+            from,
+            "no single primary answers",
+            "exactly one primary answers",
+        )));
+    };
+    if leader == from {
+        return Ok(Observed::Ready);
+    }
+    if leader != to {
+        return Ok(Observed::Diverged {
+            expected: format!("{from} or {to} as the primary"),
+            found: format!("{leader} is the primary"),
+        });
+    }
+    if let Some(open) = unfinished(world, spec, &states, to).await? {
+        return Ok(open);
+    }
+    Ok(done(format!(
+        "{to} is the primary, {} standbys stream from it, every pooler aims at it",
+        states.len() - 1
+    )))
+}
+
+/// The candidate is the primary; what is still missing?
+async fn unfinished(
+    world: &World,
+    spec: &PostgresSpec,
+    states: &[MemberState],
+    to: &ObjectRef,
+) -> Result<Option<Observed>, AskError> {
+    for state in states.iter().filter(|state| state.member.pod != *to) {
+        let streams = state
+            .status
+            .as_ref()
+            .is_ok_and(|status| streams_from(status, &to.name));
+        if !streams {
+            return Ok(Some(Observed::InFlight(waiting(
+                &state.member.pod,
+                format!("it does not stream from {to} yet"),
+                "its stream is up",
+            ))));
+        }
+    }
+    let admin = pooler_admin(world, spec).await?;
+    for pooler in world.poolers(spec).await? {
+        for entry in console_entries(world, &pooler, &admin).await? {
+            let aimed_at_set = entry.host.as_deref().is_some_and(|host| {
+                states
+                    .iter()
+                    .any(|state| names_pod(host, &state.member.pod.name))
+            });
+            let aimed = entry
+                .host
+                .as_deref()
+                .is_some_and(|host| names_pod(host, &to.name));
+            if (aimed_at_set && !aimed) || entry.paused {
+                return Ok(Some(Observed::Ready));
+            }
+        }
+    }
+    let labels = world.role_labels(spec).await?;
+    if !labels.is_empty() {
+        for state in states {
+            let pod = read_pod(world, &state.member.pod).await?;
+            let has = labels
+                .iter()
+                .all(|(key, value)| pod.labels().get(key) == Some(value));
+            if has != (state.member.pod == *to) {
+                return Ok(Some(Observed::Ready));
+            }
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn act(
+    world: &World,
+    database: &DatabaseName,
+    from: &ObjectRef,
+    to: &ObjectRef,
+    terms: &HandOverTerms,
+    key: &OperationKey,
+) -> Result<Ack, ActError> {
+    let spec = world.postgres(database).map_err(class)?;
+    let states = world.states(database).await.map_err(class)?;
+    if primary(&states).is_some_and(|(leader, _)| leader == to) {
+        return finish(world, spec, &states, from, to).await;
+    }
+    let order = order(world, spec, &states, from, to, terms, key)
+        .await
+        .map_err(class)?;
+    aim_poolers(world, spec, from, to).await?;
+    let record = match run(world, spec, &order).await {
+        Ok(record) => record,
+        Err(e) => {
+            // The window may be under way all the same; observation finds it.
+            return Err(class(e));
+        }
+    };
+    conclude(world, database, spec, from, to, record).await
+}
+
+/// Draws the consequences of a closed record.
+async fn conclude(
+    world: &World,
+    database: &DatabaseName,
+    spec: &PostgresSpec,
+    from: &ObjectRef,
+    to: &ObjectRef,
+    record: Record,
+) -> Result<Ack, ActError> {
+    match &record.outcome {
+        Some(Outcome::HandedOver { recovered }) => {
+            let states = world.states(database).await.map_err(class)?;
+            let mut ack = finish(world, spec, &states, from, to).await?;
+            ack.evidence.0.extend(lines(&record));
+            if let Some(reason) = recovered {
+                ack.evidence
+                    .0
+                    .push(format!("recovered on the way: {} {reason}", reason.code()));
+            }
+            Ok(ack)
+        }
+        Some(Outcome::Undone { reason, in_place }) => {
+            aim_poolers(world, spec, to, from).await?;
+            let how = if *in_place {
+                "it was stopped and promoted in place"
+            } else {
+                "it was never stopped"
+            };
+            Err(ActError::AskHuman {
+                code: reason.code().to_owned(),
+                cause: format!("the hand-over was undone, {from} is the primary ({how}): {reason}"),
+            })
+        }
+        Some(Outcome::Unresolved { reason }) => Err(ActError::AskHuman {
+            code: reason.code().to_owned(),
+            cause: reason.to_string(),
+        }),
+        None => Err(ActError::Retry {
+            after: Duration::from_secs(1),
+            cause: format!("the window is under way: {}", last_moment(&record)),
+        }),
+    }
+}
+
+/// The candidate is the primary: poolers aimed and awake, labels right.
+async fn finish(
+    world: &World,
+    spec: &PostgresSpec,
+    states: &[MemberState],
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<Ack, ActError> {
+    move_role(world, spec, states, to).await.map_err(class)?;
+    aim_poolers(world, spec, from, to).await?;
+    let admin = pooler_admin(world, spec).await.map_err(class)?;
+    for pooler in world.poolers(spec).await.map_err(class)? {
+        let entries = console_entries(world, &pooler, &admin)
+            .await
+            .map_err(class)?;
+        let stale = entries.iter().any(|entry| {
+            entry
+                .host
+                .as_deref()
+                .is_some_and(|host| names_pod(host, &from.name))
+        });
+        let paused = entries.iter().any(|entry| entry.paused);
+        let session = console(world, &pooler, &admin);
+        session.open(LOOK).await.map_err(|e| class(e.into()))?;
+        if stale {
+            session
+                .run("RELOAD", LOOK)
+                .await
+                .map_err(|e| class(e.into()))?;
+        }
+        if paused {
+            session
+                .run("RESUME", LOOK)
+                .await
+                .map_err(|e| class(e.into()))?;
+        }
+    }
+    Ok(Ack {
+        evidence: Evidence::one(format!("{to} is the primary")),
+    })
+}
+
+pub(super) async fn settle(
+    world: &World,
+    database: &DatabaseName,
+    from: &ObjectRef,
+    to: &ObjectRef,
+    terms: &HandOverTerms,
+    key: &OperationKey,
+) -> Result<Evidence, ActError> {
+    let spec = world.postgres(database).map_err(class)?;
+    let home = world.home(spec);
+    let end = Instant::now() + AGENT;
+    while let Some(record) = running_window(world, spec).await.map_err(class)? {
+        if Instant::now() > end {
+            return Err(ActError::AskHuman {
+                code: "FW0211".to_owned(),
+                cause: format!(
+                    "the agent holds its record open since {}",
+                    last_moment(&record)
+                ),
+            });
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    let states = world.states(database).await.map_err(class)?;
+    let admin = pooler_admin(world, spec).await.map_err(class)?;
+    let mut held = false;
+    for pooler in world.poolers(spec).await.map_err(class)? {
+        held |= console_entries(world, &pooler, &admin)
+            .await
+            .map_err(class)?
+            .iter()
+            .any(|entry| entry.paused);
+    }
+    match primary(&states) {
+        Some((leader, _)) if leader == to => {
+            finish(world, spec, &states, from, to).await?;
+            return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
+        }
+        Some((leader, _)) if leader == from && !held => {
+            aim_poolers(world, spec, to, from).await?;
+            return Ok(Evidence::one(format!(
+                "{from} is the primary, clients go on"
+            )));
+        }
+        _ => {}
+    }
+    // A window was left open and nobody is on it: the agent ends it by observation.
+    let order = order(world, spec, &states, from, to, terms, key)
+        .await
+        .map_err(class)?;
+    let agent = world
+        .agent(&home, "agent")
+        .await
+        .map_err(class)?
+        .ok_or_else(|| ActError::Retry {
+            after: Duration::from_secs(1),
+            cause: "the agent is not ready".to_owned(),
+        })?;
+    agent.recover(&order).await.map_err(|e| class(e.into()))?;
+    Err(ActError::Retry {
+        after: Duration::from_millis(500),
+        cause: "the agent is ending a window that was left open".to_owned(),
+    })
+}
+
+async fn order(
+    world: &World,
+    spec: &PostgresSpec,
+    states: &[MemberState],
+    from: &ObjectRef,
+    to: &ObjectRef,
+    terms: &HandOverTerms,
+    key: &OperationKey,
+) -> Result<Order, AskError> {
+    let set = world.stateful_set(&spec.stateful_set).await?;
+    let service = set.spec.service_name.clone().unwrap_or_default();
+    let superuser = world.credentials(&spec.superuser).await?;
+    let mut slots = false;
+    for state in states.iter().filter(|state| state.member.pod != *from) {
+        let session = Session::new(
+            &state.member.pod.name,
+            Target {
+                pod: state.member.pod.clone(),
+                ip: state.member.ip.clone(),
+                port: spec.port,
+            },
+            std::sync::Arc::clone(&world.outside.dial),
+            superuser.clone(),
+            "postgres",
+        );
+        slots |= facts::collect(&session).await?.0.slot.is_some();
+    }
+    let member = |pod: &ObjectRef| {
+        let state = states
+            .iter()
+            .find(|state| state.member.pod == *pod)
+            .ok_or_else(|| AskError::Absent {
+                what: pod.to_string(),
+            })?;
+        let slot = slots.then(|| slot_name(&pod.name));
+        world.order_member(spec, &service, &state.member, slot)
+    };
+    let mut others = Vec::new();
+    for state in states {
+        if state.member.pod != *from && state.member.pod != *to {
+            others.push(member(&state.member.pod)?);
+        }
+    }
+    let mut poolers = Vec::new();
+    if !terms.poolers.is_empty() {
+        let admin = pooler_admin(world, spec).await?;
+        for pooler in world.poolers(spec).await? {
+            let entries = console_entries(world, &pooler, &admin).await?;
+            poolers.push(PoolerAddress {
+                name: pooler.pod.name.clone(),
+                namespace: pooler.pod.namespace.clone(),
+                ip: pooler.ip.clone().ok_or_else(|| AskError::Absent {
+                    what: format!("the address of {}", pooler.pod),
+                })?,
+                port: pooler.port,
+                entries: entries
+                    .into_iter()
+                    .filter(|entry| {
+                        entry.host.as_deref().is_some_and(|host| {
+                            names_pod(host, &from.name) || names_pod(host, &to.name)
+                        })
+                    })
+                    .map(|entry| entry.name)
+                    .collect(),
+            });
+        }
+    }
+    Ok(Order {
+        key: key.0.clone(),
+        old: member(from)?,
+        candidate: member(to)?,
+        others,
+        poolers,
+        pause_budget_ms: terms.pause_budget_ms,
+        window_budget_ms: terms.window_budget_ms,
+        max_lag_bytes: MAX_LAG_BYTES,
+        crash_safe: terms.crash_safe,
+    })
+}
+
+/// Orders watchdog and agent, and waits until the agent closes its record.
+///
+/// Where a Service follows the primary, its labels are moved as soon as the promotion is seen.
+async fn run(world: &World, spec: &PostgresSpec, order: &Order) -> Result<Record, AskError> {
+    let home = world.home(spec);
+    let absent = |what: &str| AskError::Absent {
+        what: format!("the {what} of the hand-over"),
+    };
+    let agent = world
+        .agent(&home, "agent")
+        .await?
+        .ok_or_else(|| absent("agent"))?;
+    let watchdog = world
+        .agent(&home, "watchdog")
+        .await?
+        .ok_or_else(|| absent("watchdog"))?;
+    let agent_ip = home
+        .find(&world.outside.kube, "agent")
+        .await?
+        .and_then(|pod| pod.status?.pod_ip)
+        .ok_or_else(|| absent("agent's address"))?;
+    watchdog
+        .watch(&Watch {
+            order: order.clone(),
+            agent_pod: home.pod("agent").name,
+            agent_ip,
+            agent_port: PORT,
+        })
+        .await?;
+    agent.order(order).await?;
+    let labels = world.role_labels(spec).await?;
+    let mut moved = labels.is_empty();
+    let end = Instant::now() + AGENT;
+    loop {
+        let record = agent.record().await;
+        if let Ok(record) = &record {
+            if !moved && record.at("promoted").is_some() {
+                let to = ObjectRef::new(&order.candidate.namespace, &order.candidate.name);
+                label_by_order(world, order, &to, &labels).await?;
+                moved = true;
+            }
+            if record.key == order.key && record.outcome.is_some() {
+                return Ok(record.clone());
+            }
+        }
+        if let Ok(seen) = watchdog.record().await
+            && seen.key == order.key
+            && seen.outcome.is_some()
+        {
+            return Ok(seen);
+        }
+        if Instant::now() > end {
+            return record.map_err(Into::into);
+        }
+        // 20 ms: without a pooler the labels move after this and one request, and clients wait.
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A record of agent or watchdog that is not closed, while its process answers.
+async fn running_window(world: &World, spec: &PostgresSpec) -> Result<Option<Record>, AskError> {
+    let home = world.home(spec);
+    let Some(agent) = world.agent(&home, "agent").await? else {
+        return Ok(None);
+    };
+    let record = agent.record().await?;
+    let running = !record.key.is_empty() && record.outcome.is_none();
+    if !running {
+        return Ok(None);
+    }
+    // An agent that was started again serves the record that it left; the watchdog has closed it.
+    if let Some(watchdog) = world.agent(&home, "watchdog").await?
+        && let Ok(seen) = watchdog.record().await
+        && seen.key == record.key
+        && seen.outcome.is_some()
+    {
+        return Ok(None);
+    }
+    Ok(Some(record))
+}
+
+/// Aims the poolers' configuration at another member and waits until every process would read it.
+async fn aim_poolers(
+    world: &World,
+    spec: &PostgresSpec,
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<(), ActError> {
+    let poolers = world.poolers(spec).await.map_err(class)?;
+    for pooler in &poolers {
+        let Some(config) = &pooler.config else {
+            return Err(ActError::AskHuman {
+                code: "FW0304".to_owned(),
+                cause: format!(
+                    "{} has no configuration file from a ConfigMap that can change while it runs",
+                    pooler.pod
+                ),
+            });
+        };
+        let maps: Api<ConfigMap> =
+            Api::namespaced(world.kube(), &config.config_map.namespace);
+        let map = request(
+            format!("read {}", config.config_map),
+            maps.get(&config.config_map.name),
+        )
+        .await
+        .map_err(|e| class(e.into()))?;
+        let file = map
+            .data
+            .as_ref()
+            .and_then(|data| data.get(&config.key))
+            .ok_or_else(|| ActError::Replan {
+                expected: format!("key `{}` in {}", config.key, config.config_map),
+                found: "no such key".to_owned(),
+            })?;
+        let (aimed, changed) = aim(file, &from.name, &to.name);
+        if !changed.is_empty() {
+            let patch = json!({
+                "metadata": {"resourceVersion": map.resource_version()},
+                "data": {&config.key: aimed},
+            });
+            request(
+                format!("aim {} at {to}", config.config_map),
+                maps.patch(
+                    &config.config_map.name,
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                ),
+            )
+            .await
+            .map_err(|e| class(e.into()))?;
+        }
+        wait_for_file(world, pooler, aimed.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_file(
+    world: &World,
+    pooler: &PoolerPod,
+    wanted: &[u8],
+) -> Result<(), ActError> {
+    let Some(config) = &pooler.config else {
+        return Ok(());
+    };
+    let end = Instant::now() + FILE_SYNC;
+    loop {
+        // PgBouncer shows what it has read, never what its file says now: only the file does.
+        let seen = exec::output(
+            &world.outside.kube,
+            &pooler.pod,
+            &config.container,
+            &["cat", &config.path],
+            LOOK,
+        )
+        .await;
+        match seen {
+            Ok(bytes) if bytes == wanted => return Ok(()),
+            _ if Instant::now() < end => sleep(Duration::from_millis(500)).await,
+            Ok(_) => {
+                return Err(ActError::AskHuman {
+                    code: "FW0305".to_owned(),
+                    cause: format!(
+                        "{} does not show the new configuration file after {} s",
+                        pooler.pod,
+                        FILE_SYNC.as_secs()
+                    ),
+                });
+            }
+            Err(e) => {
+                return Err(ActError::Retry {
+                    after: Duration::from_secs(1),
+                    cause: e.to_string(),
+                });
+            }
+        }
+    }
+}
+
+async fn move_role(
+    world: &World,
+    spec: &PostgresSpec,
+    states: &[MemberState],
+    to: &ObjectRef,
+) -> Result<(), AskError> {
+    let labels = world.role_labels(spec).await?;
+    for state in states.iter().filter(|state| state.member.pod != *to) {
+        label(world, &state.member.pod, &labels, false).await?;
+    }
+    label(world, to, &labels, true).await
+}
+
+async fn label_by_order(
+    world: &World,
+    order: &Order,
+    to: &ObjectRef,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Result<(), AskError> {
+    label(world, to, labels, true).await?;
+    let old = ObjectRef::new(&order.old.namespace, &order.old.name);
+    label(world, &old, labels, false).await
+}
+
+/// Gives a pod the labels of the primary, or takes them away where it has them.
+async fn label(
+    world: &World,
+    pod: &ObjectRef,
+    labels: &std::collections::BTreeMap<String, String>,
+    is_primary: bool,
+) -> Result<(), AskError> {
+    if labels.is_empty() {
+        return Ok(());
+    }
+    let found = read_pod(world, pod).await?;
+    let mut change = serde_json::Map::new();
+    for (key, value) in labels {
+        let has = found.labels().get(key) == Some(value);
+        if is_primary && !has {
+            change.insert(key.clone(), json!(value));
+        } else if !is_primary && has {
+            change.insert(key.clone(), json!("replica"));
+        }
+    }
+    if change.is_empty() {
+        return Ok(());
+    }
+    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
+    let patch = json!({"metadata": {"uid": found.uid(), "labels": change}});
+    request(
+        format!("label {pod}"),
+        pods.patch(&pod.name, &PatchParams::default(), &Patch::Merge(&patch)),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn read_pod(world: &World, pod: &ObjectRef) -> Result<Pod, AskError> {
+    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
+    Ok(request(format!("read {pod}"), pods.get(&pod.name)).await?)
+}
+
+async fn pooler_admin(
+    world: &World,
+    spec: &PostgresSpec,
+) -> Result<crate::databases::postgres::session::Credentials, AskError> {
+    world
+        .credentials(spec.pooler_admin.as_ref().unwrap_or(&spec.superuser))
+        .await
+}
+
+fn console(
+    world: &World,
+    pooler: &PoolerPod,
+    admin: &crate::databases::postgres::session::Credentials,
+) -> Session {
+    Session::new(
+        &pooler.pod.name,
+        Target {
+            pod: pooler.pod.clone(),
+            ip: pooler.ip.clone(),
+            port: pooler.port,
+        },
+        std::sync::Arc::clone(&world.outside.dial),
+        admin.clone(),
+        "pgbouncer",
+    )
+}
+
+async fn console_entries(
+    world: &World,
+    pooler: &PoolerPod,
+    admin: &crate::databases::postgres::session::Credentials,
+) -> Result<Vec<crate::databases::postgres::pooler::Entry>, AskError> {
+    let session = console(world, pooler, admin);
+    session.open(LOOK).await?;
+    Ok(crate::databases::postgres::console::entries(&session, LOOK).await?)
+}
+
+fn last_moment(record: &Record) -> &'static str {
+    record
+        .entries
+        .last()
+        .map_or("accepted", |entry| entry.moment.name())
+}
+
+/// The record as evidence: every moment with its time relative to PAUSE.
+fn lines(record: &Record) -> Vec<String> {
+    let origin = record.at("pauseSent").unwrap_or(0);
+    let mut lines: Vec<String> = record
+        .window()
+        .map(|window| format!("window {:.1} ms", window.as_secs_f64() * 1_000.0))
+        .into_iter()
+        .collect();
+    for entry in &record.entries {
+        let sign = if entry.at_us < origin { "-" } else { "+" };
+        let distance = entry.at_us.abs_diff(origin);
+        lines.push(format!(
+            "{} {sign}{}.{:03} ms at {}",
+            entry.moment.name(),
+            distance / 1_000,
+            distance % 1_000,
+            entry.wall
+        ));
+    }
+    lines
+}

@@ -1,0 +1,190 @@
+//! One file per kind of step: observe from the world alone, act so that repeating does no harm.
+
+mod agents;
+mod guards;
+mod hand_over;
+mod move_replica;
+mod nodes;
+mod pools;
+pub mod probe;
+mod seat;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{
+    Ack, ActError, Actuator, Evidence, Observed, OperationKey, WaitingOn,
+};
+use ferriswheel_plan::step::{Guard, Step, StepKind};
+
+use crate::kubernetes::RequestError;
+use crate::world::{AskError, World};
+
+/// Pause before a look or an act that failed for a passing reason is repeated.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[async_trait]
+impl Actuator for World {
+    async fn observe(&self, step: &Step) -> Observed {
+        let seen = match &step.kind {
+            StepKind::StartProbe { database, .. } => probe::observe_start(self, database).await,
+            StepKind::StartAgents { database, .. } => agents::observe_start(self, database).await,
+            StepKind::Cordon { nodes } => nodes::observe_cordon(self, nodes).await,
+            StepKind::GrowPool {
+                pool,
+                count,
+                version,
+                ..
+            } => pools::observe_grow(self, pool, *count, *version).await,
+            StepKind::AddSeat {
+                database,
+                stateful_set,
+                replicas,
+                onto_pool,
+            } => seat::observe_add(self, database, stateful_set, *replicas, onto_pool).await,
+            StepKind::MoveReplica {
+                database,
+                pod,
+                from,
+                onto_pool,
+                ..
+            } => move_replica::observe(self, database, pod, from, onto_pool).await,
+            StepKind::HandOver {
+                database, from, to, ..
+            } => hand_over::observe(self, database, from, to).await,
+            StepKind::RetireNode { node, pool } => nodes::observe_retire(self, node, pool).await,
+            StepKind::ShrinkPool { pool, count, .. } => {
+                nodes::observe_shrink(self, pool, *count).await
+            }
+            StepKind::RemoveSeat {
+                database,
+                stateful_set,
+                replicas,
+            } => seat::observe_remove(self, database, stateful_set, *replicas).await,
+            StepKind::DeletePool { pool } => pools::observe_delete(self, pool).await,
+            StepKind::StopAgents { database } => agents::observe_stop(self, database).await,
+            StepKind::Certify { database } => probe::observe_certify(self, database),
+        };
+        seen.unwrap_or_else(|e| Observed::Unknown(e.line()))
+    }
+
+    async fn check(&self, guard: &Guard) -> Result<(), WaitingOn> {
+        guards::check(self, guard).await
+    }
+
+    async fn act(&self, step: &Step, key: &OperationKey) -> Result<Ack, ActError> {
+        match &step.kind {
+            StepKind::StartProbe { database, on_pools } => {
+                probe::start(self, database, on_pools).await
+            }
+            StepKind::StartAgents { database, on_pools } => {
+                agents::start(self, database, on_pools).await
+            }
+            StepKind::Cordon { nodes } => nodes::cordon(self, nodes).await,
+            StepKind::GrowPool {
+                pool,
+                like,
+                zone,
+                count,
+                version,
+            } => pools::grow(self, pool, like, zone, *count, *version).await,
+            StepKind::AddSeat {
+                stateful_set,
+                replicas,
+                ..
+            } => seat::add(self, stateful_set, *replicas).await,
+            StepKind::MoveReplica {
+                database,
+                pod,
+                pod_uid,
+                from,
+                ..
+            } => move_replica::act(self, database, pod, pod_uid, from).await,
+            StepKind::HandOver {
+                database,
+                from,
+                to,
+                terms,
+            } => hand_over::act(self, database, from, to, terms, key).await,
+            StepKind::RetireNode { node, pool } => nodes::retire(self, node, pool).await,
+            StepKind::ShrinkPool { pool, count, keep } => {
+                nodes::shrink(self, pool, *count, keep).await
+            }
+            StepKind::RemoveSeat {
+                database,
+                stateful_set,
+                replicas,
+            } => seat::remove(self, database, stateful_set, *replicas).await,
+            StepKind::DeletePool { pool } => pools::delete(self, pool).await,
+            StepKind::StopAgents { database } => agents::stop(self, database).await,
+            StepKind::Certify { database } => probe::certify(self, database).await,
+        }
+    }
+
+    async fn settle(&self, step: &Step, key: &OperationKey) -> Result<Evidence, ActError> {
+        match &step.kind {
+            StepKind::HandOver {
+                database,
+                from,
+                to,
+                terms,
+            } => hand_over::settle(self, database, from, to, terms, key).await,
+            // Every other act is a request that the world takes as a whole or not at all.
+            _ => Ok(Evidence::one("nothing to settle: the act is one request")),
+        }
+    }
+}
+
+/// Classes an error of asking as an error of acting.
+fn class(error: AskError) -> ActError {
+    if let AskError::Arm(arm) = &error
+        && let Some(after) = arm.retry_after()
+    {
+        return ActError::Retry {
+            after,
+            cause: error.line(),
+        };
+    }
+    if error.is_passing() {
+        return ActError::Retry {
+            after: AGAIN,
+            cause: error.line(),
+        };
+    }
+    match error {
+        AskError::Absent { .. } => ActError::Replan {
+            expected: "the objects that the plan names".to_owned(),
+            found: error.line(),
+        },
+        _ => ActError::Fatal {
+            code: "FW0301".to_owned(),
+            cause: error.line(),
+        },
+    }
+}
+
+fn class_request(error: RequestError) -> ActError {
+    class(AskError::from(error))
+}
+
+fn waiting(
+    object: impl std::fmt::Display,
+    reason: impl Into<String>,
+    clears: impl Into<String>,
+) -> WaitingOn {
+    WaitingOn {
+        object: object.to_string(),
+        reason: reason.into(),
+        clears: clears.into(),
+    }
+}
+
+fn done(fact: impl Into<String>) -> Observed {
+    Observed::Done(Evidence::one(fact))
+}
+
+fn ack(fact: impl Into<String>) -> Ack {
+    Ack {
+        evidence: Evidence::one(fact),
+    }
+}

@@ -1,0 +1,302 @@
+//! The judge: started before the first disruption, asked for its verdict at the end.
+//!
+//! The probe shares no code with this crate; its interface is JSON over HTTP, and its certificate
+//! is kept as it came.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed};
+use ferriswheel_plan::ids::{DatabaseName, PoolName};
+use ferriswheel_plan::policy::{DatabaseSpec, PostgresSpec};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::{ack, class, class_request, done, waiting};
+use crate::kubernetes::pods::{CREDENTIALS, Home, STATE, Task};
+use crate::kubernetes::{read, request};
+use crate::world::{AskError, World};
+
+/// Port of the probe inside its pod.
+const PORT: u16 = 8080;
+const TASK: &str = "probe";
+
+/// Deadline of a short call.
+const CALL: Duration = Duration::from_secs(10);
+
+/// Deadline of the verdict: every key is looked up on every member, after each has caught up.
+const VERDICT: Duration = Duration::from_secs(600);
+
+/// File names of a database's certificate and timeline.
+pub fn artifact_paths(directory: &Path, database: &DatabaseName) -> (PathBuf, PathBuf) {
+    (
+        directory.join(format!("certificate-{database}.json")),
+        directory.join(format!("timeline-{database}.json")),
+    )
+}
+
+pub(super) async fn observe_start(
+    world: &World,
+    database: &DatabaseName,
+) -> Result<Observed, AskError> {
+    let home = world.home(world.postgres(database)?);
+    let Some(pod) = home.find(&world.outside.kube, TASK).await? else {
+        return Ok(Observed::Ready);
+    };
+    if !read::is_ready(&pod) {
+        return Ok(Observed::InFlight(waiting(
+            home.pod(TASK),
+            "the pod is not Ready",
+            "its process answers",
+        )));
+    }
+    let Some(probe) = world.endpoint(&home, TASK, PORT).await? else {
+        return Ok(Observed::Ready);
+    };
+    let status: Value = probe.get("/v1/status", CALL).await?;
+    let acked = status.get("acked").and_then(Value::as_u64).unwrap_or(0);
+    if status.get("state").and_then(Value::as_str) == Some("idle") {
+        return Ok(Observed::Ready);
+    }
+    Ok(if acked > 0 {
+        done(format!("{acked} writes acknowledged so far"))
+    } else {
+        Observed::InFlight(waiting(
+            home.pod(TASK),
+            "no write was acknowledged yet",
+            "the first one is",
+        ))
+    })
+}
+
+pub(super) async fn start(
+    world: &World,
+    database: &DatabaseName,
+    pools: &[PoolName],
+) -> Result<Ack, ActError> {
+    let spec = world.database(database).map_err(class)?;
+    let home = world.home(&spec.postgres);
+    home.token(&world.outside.kube)
+        .await
+        .map_err(class_request)?;
+    let created = home
+        .ensure(&world.outside.kube, &pod_task(&spec.postgres), pools)
+        .await
+        .map_err(class_request)?;
+    let Some(probe) = world.endpoint(&home, TASK, PORT).await.map_err(class)? else {
+        return Err(ActError::Retry {
+            after: Duration::from_millis(500),
+            cause: if created {
+                "the probe was created".to_owned()
+            } else {
+                "the probe is not ready yet".to_owned()
+            },
+        });
+    };
+    let config = run_config(world, spec).await.map_err(class)?;
+    let _: Value = probe
+        .post("/v1/start", &config, CALL)
+        .await
+        .map_err(|e| class(e.into()))?;
+    Ok(ack("the probe writes"))
+}
+
+fn pod_task(spec: &PostgresSpec) -> Task {
+    Task {
+        name: TASK,
+        args: vec![
+            "probe".to_owned(),
+            "serve".to_owned(),
+            format!("--listen=0.0.0.0:{PORT}"),
+            format!("--token-file={CREDENTIALS}/run/token"),
+            format!("--password-file={CREDENTIALS}/application/password"),
+            format!("--out={STATE}"),
+        ],
+        port: PORT,
+        ready_path: "/v1/healthz",
+        secrets: vec![("application".to_owned(), spec.application.name.clone())],
+    }
+}
+
+async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskError> {
+    let postgres = &spec.postgres;
+    let user = world.credentials(&postgres.application).await?.user;
+    let address = client_address(world, postgres).await?;
+    Ok(json!({
+        "subject": format!("{} ({})", spec.name, postgres.stateful_set),
+        "dsn": format!("{address} user={user} dbname={}", postgres.database),
+        "limits": {
+            "write_stall_ms": spec.limits.write_stall.0,
+            "acked_loss": spec.limits.acked_loss,
+            "errors": spec.limits.errors,
+        },
+    }))
+}
+
+/// What applications connect to: the Service of the poolers, else the Service that follows the
+/// primary, else every member with `target_session_attrs=read-write`.
+async fn client_address(world: &World, spec: &PostgresSpec) -> Result<String, AskError> {
+    if let Some(pooler) = world.poolers(spec).await?.first() {
+        let services: Api<Service> = Api::namespaced(world.kube(), &pooler.pod.namespace);
+        let list = request(
+            "list the services of the poolers",
+            services.list(&ListParams::default()),
+        )
+        .await?;
+        let found = list.items.iter().find(|service| {
+            service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.selector.as_ref())
+                .is_some_and(|selector| {
+                    !selector.is_empty()
+                        && selector
+                            .iter()
+                            .all(|(key, value)| pooler.labels.get(key) == Some(value))
+                })
+        });
+        if let Some(service) = found {
+            let port = service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.ports.as_ref()?.first())
+                .map_or(i32::from(pooler.port), |port| port.port);
+            return Ok(format!(
+                "host={}.{}.svc.cluster.local port={port}",
+                service.name_any(),
+                pooler.pod.namespace
+            ));
+        }
+    }
+    if let Some(service) = &spec.service {
+        return Ok(format!(
+            "host={}.{}.svc.cluster.local port={}",
+            service.name, service.namespace, spec.port
+        ));
+    }
+    let hosts = member_hosts(world, spec)
+        .await?
+        .into_iter()
+        .map(|(_, host)| host)
+        .collect::<Vec<_>>();
+    let ports = vec![spec.port.to_string(); hosts.len()].join(",");
+    Ok(format!(
+        "host={} port={ports} target_session_attrs=read-write",
+        hosts.join(",")
+    ))
+}
+
+async fn member_hosts(
+    world: &World,
+    spec: &PostgresSpec,
+) -> Result<Vec<(String, String)>, AskError> {
+    let set = world.stateful_set(&spec.stateful_set).await?;
+    let service = set.spec.service_name.clone().unwrap_or_default();
+    Ok(world
+        .members(&spec.stateful_set)
+        .await?
+        .iter()
+        .map(|member| {
+            let name = &member.pod.name;
+            let namespace = &member.pod.namespace;
+            (
+                name.clone(),
+                format!("{name}.{service}.{namespace}.svc.cluster.local"),
+            )
+        })
+        .collect())
+}
+
+pub(super) fn observe_certify(
+    world: &World,
+    database: &DatabaseName,
+) -> Result<Observed, AskError> {
+    let (certificate, _) = artifact_paths(&world.outside.artifacts, database);
+    let Ok(bytes) = std::fs::read(&certificate) else {
+        return Ok(Observed::Ready);
+    };
+    let Ok(json) = serde_json::from_slice::<Value>(&bytes) else {
+        return Ok(Observed::Ready);
+    };
+    Ok(Observed::Done(summary(&json)))
+}
+
+/// The certificate's figures, one a line.
+fn summary(certificate: &Value) -> Evidence {
+    const FIGURES: [&str; 7] = [
+        "verdict",
+        "acked",
+        "acked_lost",
+        "errors",
+        "indeterminate",
+        "longest_ack_gap_ms",
+        "worst_latency_ms",
+    ];
+    Evidence(
+        FIGURES
+            .iter()
+            .filter_map(|key| {
+                let value = certificate.get(key)?;
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                Some(format!("{key} {text}"))
+            })
+            .collect(),
+    )
+}
+
+pub(super) async fn certify(world: &World, database: &DatabaseName) -> Result<Ack, ActError> {
+    let spec = world.postgres(database).map_err(class)?;
+    let home = world.home(spec);
+    let probe = world
+        .endpoint(&home, TASK, PORT)
+        .await
+        .map_err(class)?
+        .ok_or_else(|| ActError::Retry {
+            after: Duration::from_secs(1),
+            cause: "the probe is not ready".to_owned(),
+        })?;
+    let members: Vec<Value> = member_hosts(world, spec)
+        .await
+        .map_err(class)?
+        .into_iter()
+        .map(|(name, host)| json!({"name": name, "host": host, "port": spec.port}))
+        .collect();
+    let certificate: Value = probe
+        .post("/v1/finish", &json!({"members": members}), VERDICT)
+        .await
+        .map_err(|e| class(e.into()))?;
+    let timeline: Value = probe
+        .get("/v1/timeline", CALL)
+        .await
+        .map_err(|e| class(e.into()))?;
+    let (certificate_path, timeline_path) = artifact_paths(&world.outside.artifacts, database);
+    store(&timeline_path, &timeline).map_err(class)?;
+    // The certificate last: its presence means that both are there.
+    store(&certificate_path, &certificate).map_err(class)?;
+    clean_up(world, &home).await?;
+    Ok(Ack {
+        evidence: summary(&certificate),
+    })
+}
+
+async fn clean_up(world: &World, home: &Home) -> Result<(), ActError> {
+    home.remove(&world.outside.kube, &[TASK])
+        .await
+        .map_err(class_request)?;
+    home.remove_token(&world.outside.kube)
+        .await
+        .map_err(class_request)
+}
+
+fn store(path: &Path, json: &Value) -> Result<(), AskError> {
+    let fail = |source| AskError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = serde_json::to_vec_pretty(json).map_err(|e| fail(std::io::Error::other(e)))?;
+    let beside = path.with_extension("json.new");
+    std::fs::write(&beside, bytes).map_err(fail)?;
+    std::fs::rename(&beside, path).map_err(fail)
+}

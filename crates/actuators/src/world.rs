@@ -1,0 +1,451 @@
+//! The outside world for one plan: clients, and what the steps share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ferriswheel_plan::ids::{DatabaseName, NodeName, ObjectRef, Uid};
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::policy::{DatabaseSpec, PostgresSpec};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use crate::agent::client::AgentClient;
+use crate::azure::{ArmClient, ArmError};
+use crate::databases::postgres::order::Member;
+use crate::databases::postgres::server::{Server, ServerError, Status};
+use crate::databases::postgres::session::{Credentials, Session, chain};
+use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
+use crate::dial::{Dial, Target};
+use crate::http::{CallError, Endpoint};
+use crate::kubernetes::pods::{Home, value};
+use crate::kubernetes::poolers::{self, PoolerPod};
+use crate::kubernetes::{RequestError, find, read, request};
+
+/// Deadline of a look at one server from outside the window.
+pub const LOOK: Duration = Duration::from_secs(5);
+
+/// Clients for everything that a run touches.
+#[derive(Clone)]
+pub struct Outside {
+    /// The cluster.
+    pub kube: kube::Client,
+    /// Its resource manager.
+    pub arm: ArmClient,
+    /// Path to pods.
+    pub dial: Arc<dyn Dial>,
+    /// Image of this binary for the pods of a run.
+    pub image: String,
+    /// Directory for the certificate and the timeline.
+    pub artifacts: PathBuf,
+}
+
+/// The outside world, for one plan.
+pub struct World {
+    pub(crate) outside: Outside,
+    pub(crate) plan: Plan,
+    servers: Mutex<BTreeMap<String, Arc<WireServer>>>,
+    templates: Mutex<BTreeMap<DatabaseName, ConnInfoTemplate>>,
+}
+
+/// The world could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Kubernetes.
+    #[error(transparent)]
+    Kubernetes(#[from] RequestError),
+    /// Azure.
+    #[error(transparent)]
+    Arm(#[from] ArmError),
+    /// A database.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// An agent or the probe.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Something that the plan names is not there.
+    #[error("{what} is not there")]
+    Absent {
+        /// What.
+        what: String,
+    },
+    /// A local file.
+    #[error("{} cannot be written", path.display())]
+    File {
+        /// Path.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl AskError {
+    /// The error with its causes, on one line.
+    pub fn line(&self) -> String {
+        chain(self)
+    }
+
+    /// Asking again may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Kubernetes(e) => e.is_passing(),
+            Self::Arm(e) => e.retry_after().is_some(),
+            Self::Server(ServerError::Sql { .. } | ServerError::Unexpected { .. }) => false,
+            Self::Call(CallError::Refused { status, .. }) => status.is_server_error(),
+            Self::Call(CallError::Unreadable { .. }) | Self::Absent { .. } | Self::File { .. } => {
+                false
+            }
+            Self::Server(_) | Self::Call(_) => true,
+        }
+    }
+}
+
+/// A member's pod as it is now.
+#[derive(Clone, Debug)]
+pub struct MemberPod {
+    /// The pod.
+    pub pod: ObjectRef,
+    /// UID.
+    pub uid: Uid,
+    /// Node.
+    pub node: Option<NodeName>,
+    /// Address.
+    pub ip: Option<String>,
+    /// Ready.
+    pub ready: bool,
+    /// Being deleted.
+    pub terminating: bool,
+}
+
+/// A member with its server's status.
+pub struct MemberState {
+    /// The pod.
+    pub member: MemberPod,
+    /// What the server says, or why it says nothing.
+    pub status: Result<Status, String>,
+}
+
+impl World {
+    /// The world of a plan.
+    pub fn new(outside: Outside, plan: Plan) -> Self {
+        Self {
+            outside,
+            plan,
+            servers: Mutex::default(),
+            templates: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn kube(&self) -> kube::Client {
+        self.outside.kube.clone()
+    }
+
+    pub(crate) fn database(&self, name: &DatabaseName) -> Result<&DatabaseSpec, AskError> {
+        self.plan
+            .body
+            .policy
+            .spec
+            .databases
+            .iter()
+            .find(|database| database.name == *name)
+            .ok_or_else(|| AskError::Absent {
+                what: format!("database {name} in the plan's spec"),
+            })
+    }
+
+    pub(crate) fn postgres(&self, name: &DatabaseName) -> Result<&PostgresSpec, AskError> {
+        Ok(&self.database(name)?.postgres)
+    }
+
+    /// Where the pods of the run live: beside the database.
+    pub(crate) fn home(&self, spec: &PostgresSpec) -> Home {
+        Home {
+            namespace: spec.stateful_set.namespace.clone(),
+            plan: self.plan.id.clone(),
+            image: self.outside.image.clone(),
+        }
+    }
+
+    pub(crate) async fn credentials(&self, secret: &ObjectRef) -> Result<Credentials, AskError> {
+        credentials(&self.outside.kube, secret).await
+    }
+
+    /// The set itself.
+    pub(crate) async fn stateful_set(&self, set: &ObjectRef) -> Result<StatefulSet, AskError> {
+        let sets: Api<StatefulSet> = Api::namespaced(self.kube(), &set.namespace);
+        find(format!("read {set}"), sets.get_opt(&set.name))
+            .await?
+            .ok_or_else(|| AskError::Absent {
+                what: format!("stateful set {set}"),
+            })
+    }
+
+    /// The pods of a set, by ordinal.
+    pub(crate) async fn members(&self, set: &ObjectRef) -> Result<Vec<MemberPod>, AskError> {
+        members(&self.outside.kube, set).await
+    }
+
+    pub(crate) async fn node(&self, name: &NodeName) -> Result<Option<Node>, AskError> {
+        let nodes: Api<Node> = Api::all(self.kube());
+        Ok(find(format!("read node {name}"), nodes.get_opt(name.as_str())).await?)
+    }
+
+    pub(crate) async fn nodes_of_pool(&self, pool: &str) -> Result<Vec<Node>, AskError> {
+        let nodes: Api<Node> = Api::all(self.kube());
+        let selector = format!("{}={pool}", read::POOL_LABEL);
+        Ok(request(
+            format!("list the nodes of pool {pool}"),
+            nodes.list(&ListParams::default().labels(&selector)),
+        )
+        .await?
+        .items)
+    }
+
+    /// Pods on a node that would have to be evicted.
+    pub(crate) async fn evictable_pods(&self, node: &str) -> Result<Vec<Pod>, AskError> {
+        let pods: Api<Pod> = Api::all(self.kube());
+        let list = request(
+            format!("list the pods on {node}"),
+            pods.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))),
+        )
+        .await?;
+        Ok(list
+            .items
+            .into_iter()
+            .filter(|pod| !read::stays_on_node(pod))
+            .collect())
+    }
+
+    /// Every member with its server's status, asked at the same time.
+    pub(crate) async fn states(
+        &self,
+        database: &DatabaseName,
+    ) -> Result<Vec<MemberState>, AskError> {
+        let spec = self.postgres(database)?;
+        let superuser = self.credentials(&spec.superuser).await?;
+        let members = self.members(&spec.stateful_set).await?;
+        let asked = members.into_iter().map(|member| {
+            let server = self.server(database, spec, &member, &superuser);
+            async move {
+                let status = if member.ip.is_none() || member.terminating {
+                    Err("the pod has no address or is being deleted".to_owned())
+                } else {
+                    server.reconnect(LOOK).await.map_err(|e| chain(&e))
+                };
+                MemberState { member, status }
+            }
+        });
+        Ok(futures::future::join_all(asked).await)
+    }
+
+    /// A kept session to one member. Another pod of the same name gets another session.
+    pub(crate) fn server(
+        &self,
+        database: &DatabaseName,
+        spec: &PostgresSpec,
+        member: &MemberPod,
+        superuser: &Credentials,
+    ) -> Arc<WireServer> {
+        let template = Arc::clone(
+            self.templates
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(database.clone())
+                .or_default(),
+        );
+        let key = format!(
+            "{}/{}/{}",
+            member.pod,
+            member.uid,
+            member.ip.clone().unwrap_or_default()
+        );
+        Arc::clone(
+            self.servers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_insert_with(|| {
+                    let session = Session::new(
+                        &member.pod.name,
+                        Target {
+                            pod: member.pod.clone(),
+                            ip: member.ip.clone(),
+                            port: spec.port,
+                        },
+                        Arc::clone(&self.outside.dial),
+                        superuser.clone(),
+                        "postgres",
+                    );
+                    Arc::new(WireServer::new(session, template))
+                }),
+        )
+    }
+
+    /// Every pooler process in front of a database.
+    pub(crate) async fn poolers(&self, spec: &PostgresSpec) -> Result<Vec<PoolerPod>, AskError> {
+        let mut all = Vec::new();
+        for workload in &spec.poolers {
+            all.extend(poolers::of_workload(&self.outside.kube, workload).await?);
+        }
+        Ok(all)
+    }
+
+    /// An endpoint of one of the run's own pods; `None` while the pod has no address.
+    pub(crate) async fn endpoint(
+        &self,
+        home: &Home,
+        task: &str,
+        port: u16,
+    ) -> Result<Option<Endpoint>, AskError> {
+        let Some(pod) = home.find(&self.outside.kube, task).await? else {
+            return Ok(None);
+        };
+        if !read::is_ready(&pod) {
+            return Ok(None);
+        }
+        let token = home.token(&self.outside.kube).await?;
+        let target = Target {
+            pod: home.pod(task),
+            ip: pod.status.and_then(|status| status.pod_ip),
+            port,
+        };
+        Ok(Some(Endpoint::new(
+            target,
+            Arc::clone(&self.outside.dial),
+            token,
+        )))
+    }
+
+    /// The agent or the watchdog, once it is ready.
+    pub(crate) async fn agent(
+        &self,
+        home: &Home,
+        task: &str,
+    ) -> Result<Option<AgentClient>, AskError> {
+        Ok(self
+            .endpoint(home, task, crate::agent::PORT)
+            .await?
+            .map(AgentClient::new))
+    }
+
+    /// The Service that follows the primary, with the labels by which it does.
+    pub(crate) async fn role_labels(
+        &self,
+        spec: &PostgresSpec,
+    ) -> Result<BTreeMap<String, String>, AskError> {
+        let Some(reference) = &spec.service else {
+            return Ok(BTreeMap::new());
+        };
+        let services: Api<Service> = Api::namespaced(self.kube(), &reference.namespace);
+        let service = find(
+            format!("read service {reference}"),
+            services.get_opt(&reference.name),
+        )
+        .await?
+        .ok_or_else(|| AskError::Absent {
+            what: format!("service {reference}"),
+        })?;
+        let set = self.stateful_set(&spec.stateful_set).await?;
+        let common = set.spec.selector.match_labels.unwrap_or_default();
+        Ok(service
+            .spec
+            .and_then(|spec| spec.selector)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(key, value)| common.get(key) != Some(value))
+            .collect())
+    }
+
+    /// A member as an order names it.
+    pub(crate) fn order_member(
+        &self,
+        spec: &PostgresSpec,
+        service_name: &str,
+        member: &MemberPod,
+        slot: Option<String>,
+    ) -> Result<Member, AskError> {
+        Ok(Member {
+            name: member.pod.name.clone(),
+            namespace: member.pod.namespace.clone(),
+            host: format!(
+                "{}.{service_name}.{}.svc.cluster.local",
+                member.pod.name, member.pod.namespace
+            ),
+            ip: member.ip.clone().ok_or_else(|| AskError::Absent {
+                what: format!("the address of {}", member.pod),
+            })?,
+            port: spec.port,
+            slot,
+        })
+    }
+}
+
+/// User name and password of a Secret.
+pub async fn credentials(
+    client: &kube::Client,
+    secret: &ObjectRef,
+) -> Result<Credentials, AskError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
+    let found = find(format!("read secret {secret}"), secrets.get_opt(&secret.name))
+        .await?
+        .ok_or_else(|| AskError::Absent {
+            what: format!("secret {secret}"),
+        })?;
+    let part = |key: &str| {
+        value(&found, key).ok_or_else(|| AskError::Absent {
+            what: format!("key `{key}` of secret {secret}"),
+        })
+    };
+    Ok(Credentials {
+        user: part("username")?,
+        password: part("password")?,
+    })
+}
+
+/// The pods of a set, by ordinal.
+pub async fn members(
+    client: &kube::Client,
+    set: &ObjectRef,
+) -> Result<Vec<MemberPod>, AskError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &set.namespace);
+    let list = request(
+        format!("list the pods of {set}"),
+        pods.list(&ListParams::default()),
+    )
+    .await?;
+    let mut members: Vec<(u32, MemberPod)> = list
+        .items
+        .iter()
+        .filter(|pod| {
+            pod.owner_references()
+                .iter()
+                .any(|owner| owner.kind == "StatefulSet" && owner.name == set.name)
+        })
+        .filter_map(|pod| {
+            let name = pod.name_any();
+            let ordinal = name.rsplit('-').next()?.parse().ok()?;
+            let status = pod.status.as_ref();
+            Some((
+                ordinal,
+                MemberPod {
+                    pod: ObjectRef::new(&set.namespace, name),
+                    uid: Uid::new(pod.uid().unwrap_or_default()),
+                    node: pod
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.node_name.as_deref())
+                        .map(NodeName::new),
+                    ip: status.and_then(|s| s.pod_ip.clone()),
+                    ready: read::is_ready(pod),
+                    terminating: pod.metadata.deletion_timestamp.is_some(),
+                },
+            ))
+        })
+        .collect();
+    members.sort_by_key(|(ordinal, _)| *ordinal);
+    Ok(members.into_iter().map(|(_, member)| member).collect())
+}
