@@ -1,0 +1,188 @@
+//! What a person or the engine asks of a run.
+//!
+//! Unknown fields are errors. No password: it comes from a file or `PGPASSWORD`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::certificate::Limits;
+
+/// One run of the PostgreSQL probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// What is measured, for the certificate.
+    #[serde(default = "default_subject")]
+    pub subject: String,
+    /// Identity of the run, a UUID; drawn when absent. A start repeated with the same identity
+    /// is the same start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<uuid::Uuid>,
+    /// Connection string of the clients: a URL or `key=value` words, one host or several, with
+    /// `target_session_attrs` if wanted. Without a password.
+    pub dsn: String,
+    /// Connection string of the readers; the clients' when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_dsn: Option<String>,
+    /// Concurrent writers.
+    #[serde(default = "default_writers")]
+    pub writers: usize,
+    /// Concurrent readers.
+    #[serde(default)]
+    pub readers: usize,
+    /// Pause of a writer between an answer and its next write.
+    #[serde(default = "default_think_ms")]
+    pub think_ms: u64,
+    /// Pause of a reader between an answer and its next read.
+    #[serde(default = "default_read_think_ms")]
+    pub read_think_ms: u64,
+    /// A statement without a reply for this long is given up; its outcome is indeterminate.
+    #[serde(default = "default_statement_deadline_ms")]
+    pub statement_deadline_ms: u64,
+    /// A connect to one address is given up after this long.
+    #[serde(default = "default_connect_deadline_ms")]
+    pub connect_deadline_ms: u64,
+    /// Pause after a connect that failed. A broken connection is replaced at once.
+    #[serde(default = "default_reconnect_backoff_ms")]
+    pub reconnect_backoff_ms: u64,
+    /// What the run promises.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Without detected negative controls the verdict is inconclusive.
+    #[serde(default)]
+    pub controls_required: bool,
+}
+
+fn default_subject() -> String {
+    "postgres".to_owned()
+}
+
+/// 4: enough that one slow connection does not look like a stall, few enough to leave the server
+/// idle most of the time.
+const fn default_writers() -> usize {
+    4
+}
+
+/// 2 ms: four writers then acknowledge about a write a millisecond, which is the resolution of
+/// the gap.
+const fn default_think_ms() -> u64 {
+    2
+}
+
+/// 5 ms: readers look, they do not load.
+const fn default_read_think_ms() -> u64 {
+    5
+}
+
+/// 15 s: far above any stall that a limit would pass, far below `PgBouncer`'s 120 s
+/// `query_wait_timeout`, so that the probe and not the pooler ends a hanging write.
+const fn default_statement_deadline_ms() -> u64 {
+    15_000
+}
+
+/// 2 s an address: two lost SYNs are survived, a black-holed host is left for the next one.
+const fn default_connect_deadline_ms() -> u64 {
+    2_000
+}
+
+/// 10 ms: about a hundred attempts a second a writer, the resolution of the timeline.
+const fn default_reconnect_backoff_ms() -> u64 {
+    10
+}
+
+impl RunConfig {
+    /// The defaults, for this connection string.
+    #[must_use]
+    pub fn new(dsn: impl Into<String>) -> Self {
+        Self {
+            subject: default_subject(),
+            run: None,
+            dsn: dsn.into(),
+            read_dsn: None,
+            writers: default_writers(),
+            readers: 0,
+            think_ms: default_think_ms(),
+            read_think_ms: default_read_think_ms(),
+            statement_deadline_ms: default_statement_deadline_ms(),
+            connect_deadline_ms: default_connect_deadline_ms(),
+            reconnect_backoff_ms: default_reconnect_backoff_ms(),
+            limits: Limits::default(),
+            controls_required: false,
+        }
+    }
+
+    pub(crate) const fn statement_deadline(&self) -> Duration {
+        Duration::from_millis(self.statement_deadline_ms)
+    }
+
+    pub(crate) const fn connect_deadline(&self) -> Duration {
+        Duration::from_millis(self.connect_deadline_ms)
+    }
+}
+
+/// A member to look at after the run, addressed directly (no pooler, no Service).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberAddress {
+    /// Its name in the certificate.
+    pub name: String,
+    /// Host name, address, or directory of a unix socket.
+    pub host: String,
+    /// Port.
+    #[serde(default = "default_port")]
+    pub port: u16,
+}
+
+const fn default_port() -> u16 {
+    5432
+}
+
+/// Why a member's address was not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read the member {0:?}: write it as NAME=HOST:PORT")]
+pub struct MemberAddressError(String);
+
+impl std::str::FromStr for MemberAddress {
+    type Err = MemberAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || MemberAddressError(text.to_owned());
+        let (name, address) = text.split_once('=').ok_or_else(error)?;
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| error())?),
+            None => (address, default_port()),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if name.is_empty() || host.is_empty() {
+            return Err(error());
+        }
+        Ok(Self { name: name.to_owned(), host: host.to_owned(), port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_written_as_name_host_port() {
+        let member: MemberAddress = "pg-0=pg-0.pg.db.svc:6000".parse().unwrap();
+        assert_eq!((member.name.as_str(), member.port), ("pg-0", 6000));
+        assert_eq!(member.host, "pg-0.pg.db.svc");
+        let socket: MemberAddress = "a=/run/postgresql:5433".parse().unwrap();
+        assert_eq!(socket.host, "/run/postgresql");
+        assert_eq!("pg-0=10.0.0.1".parse::<MemberAddress>().unwrap().port, 5432);
+        for wrong in ["", "pg-0", "=h:1", "a=:1", "a=h:port"] {
+            assert!(wrong.parse::<MemberAddress>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_and_defaults_are_careful() {
+        let config: RunConfig = serde_json::from_str(r#"{"dsn":"host=h"}"#).unwrap();
+        assert_eq!(config, RunConfig::new("host=h"));
+        assert_eq!(config.limits.errors, Some(0));
+        assert!(serde_json::from_str::<RunConfig>(r#"{"dsn":"host=h","writer":3}"#).is_err());
+    }
+}

@@ -1,0 +1,290 @@
+//! From evidence to a verdict. Pure: the same evidence gives the same certificate.
+//!
+//! # Guarantees
+//! - A broken promise is a fail, also when other evidence is missing.
+//! - Missing evidence is never a pass: no writes, no leader, a member that could not be read, a
+//!   required control that did not run, a control that was not detected.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::accounting::Recorder;
+use crate::accounting::histogram::Histogram;
+use crate::accounting::presence::{Findings, Key, Presence};
+use crate::certificate::{
+    Certificate, Control, Latency, Limits, Member, Reads, Role, SCHEMA, Verdict, millis,
+};
+
+/// What was seen of one member after the run.
+#[derive(Clone, Debug, Default)]
+pub struct MemberEvidence {
+    /// Its name.
+    pub name: String,
+    /// Leader or replica.
+    pub role: Option<Role>,
+    /// Position in the log.
+    pub position: Option<String>,
+    /// Timeline of the log.
+    pub timeline: Option<u64>,
+    /// Identity of the database system.
+    pub system_identifier: Option<String>,
+    /// The comparison of its rows with the ledger, and their digest.
+    pub rows: Option<(Findings, String)>,
+    /// Why it could not be judged.
+    pub problem: Option<String>,
+}
+
+/// Everything the judge looks at.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    /// Identity of the run.
+    pub run: String,
+    /// What was measured.
+    pub subject: String,
+    /// Wall clock at the recorder's instant zero.
+    pub anchor: Timestamp,
+    /// Wall clock of the stop.
+    pub finished: Timestamp,
+    /// The counts.
+    pub recorder: &'a Recorder,
+    /// Concurrent readers.
+    pub readers: usize,
+    /// The members.
+    pub members: Vec<MemberEvidence>,
+    /// Controls run elsewhere.
+    pub controls: Vec<Control>,
+    /// Whether controls on real servers must be among them.
+    pub controls_required: bool,
+    /// What was promised.
+    pub limits: Limits,
+}
+
+/// Writes the certificate.
+#[must_use]
+pub fn judge(evidence: Evidence<'_>) -> Certificate {
+    let recorder = evidence.recorder;
+    let ledger = recorder.ledger();
+    let leader = sole_leader(&evidence.members);
+    let leader_rows = leader.and_then(|m| m.rows.as_ref()).map(|(findings, _)| findings);
+    let longest = recorder.gaps().ranked().first();
+    let mut certificate = Certificate {
+        schema: SCHEMA.to_owned(),
+        run: evidence.run,
+        subject: evidence.subject,
+        started: evidence.anchor,
+        finished: evidence.finished,
+        writers: ledger.writers().len() as u64,
+        attempted: ledger.attempted(),
+        acked: ledger.acked(),
+        errors: recorder.errors().total(),
+        indeterminate: ledger.indeterminate(),
+        indeterminate_committed: leader_rows.map(|f| f.indeterminate_present),
+        acked_lost: leader_rows.map(|f| f.acked_missing),
+        phantoms: leader_rows.map(|f| f.phantoms),
+        duplicates: leader_rows.map(|f| f.duplicates),
+        longest_ack_gap_ms: longest.map(|gap| millis(gap.length())),
+        longest_ack_gap_at: longest
+            .and_then(|gap| SignedDuration::try_from(gap.from).ok())
+            .and_then(|from| evidence.anchor.checked_add(from).ok()),
+        worst_latency_ms: millis(recorder.worst()),
+        latency_ms: latency(recorder.latency()),
+        reads: reads(recorder, evidence.readers),
+        members: evidence.members.iter().map(member).collect(),
+        controls: planted_controls(),
+        limits: evidence.limits,
+        error_kinds: recorder.errors().kinds().clone(),
+        verdict: Verdict::Inconclusive,
+        reasons: Vec::new(),
+    };
+    let controls_missing = evidence.controls_required && evidence.controls.is_empty();
+    certificate.controls.extend(evidence.controls);
+
+    let broken = broken_promises(&certificate, &evidence.members);
+    let missing = missing_evidence(&certificate, &evidence.members, controls_missing);
+    certificate.verdict = if !broken.is_empty() {
+        Verdict::Fail
+    } else if !missing.is_empty() {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Pass
+    };
+    certificate.reasons = broken.into_iter().chain(missing).collect();
+    certificate
+}
+
+fn sole_leader(members: &[MemberEvidence]) -> Option<&MemberEvidence> {
+    let mut leaders = members.iter().filter(|m| m.role == Some(Role::Leader));
+    leaders.next().filter(|_| leaders.next().is_none())
+}
+
+fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec<String> {
+    let limits = &certificate.limits;
+    let mut broken = Vec::new();
+    if let Some(lost) = certificate.acked_lost.filter(|lost| *lost > limits.acked_loss) {
+        broken.push(format!(
+            "{lost} acknowledged writes are not on the leader, {} may be lost",
+            limits.acked_loss
+        ));
+    }
+    if let Some(phantoms) = certificate.phantoms.filter(|n| *n > 0) {
+        broken.push(format!("{phantoms} rows on the leader were never sent or had been refused"));
+    }
+    if let Some(duplicates) = certificate.duplicates.filter(|n| *n > 0) {
+        broken.push(format!("{duplicates} rows on the leader repeat a key that was sent once"));
+    }
+    if let Some(gap) = certificate.longest_ack_gap_ms.filter(|g| *g > limits.write_stall_ms as f64)
+    {
+        broken.push(format!(
+            "no write was acknowledged for {gap:.0} ms, the limit is {} ms",
+            limits.write_stall_ms
+        ));
+    }
+    if let Some(allowed) = limits.errors.filter(|allowed| certificate.errors > *allowed) {
+        broken.push(format!(
+            "clients saw {} errors, {allowed} are allowed",
+            certificate.errors
+        ));
+    }
+    if certificate.reads.regressions > 0 {
+        broken.push(format!(
+            "{} reads went back in time behind an earlier read of the same reader",
+            certificate.reads.regressions
+        ));
+    }
+    let leaders: Vec<&str> = members
+        .iter()
+        .filter(|m| m.role == Some(Role::Leader))
+        .map(|m| m.name.as_str())
+        .collect();
+    if leaders.len() > 1 {
+        broken.push(format!("more than one member accepts writes: {}", leaders.join(", ")));
+    }
+    for member in members.iter().filter(|m| m.role == Some(Role::Replica)) {
+        if let Some((findings, _)) = &member.rows
+            && findings.acked_missing > limits.acked_loss
+        {
+            broken.push(format!(
+                "{} acknowledged writes are not on the replica {} although it has caught up",
+                findings.acked_missing, member.name
+            ));
+        }
+    }
+    let digests: BTreeSet<&str> =
+        members.iter().filter_map(|m| m.rows.as_ref()).map(|(_, digest)| digest.as_str()).collect();
+    if digests.len() > 1 {
+        broken.push(format!("the members hold {} different tables", digests.len()));
+    }
+    let systems: BTreeSet<&str> =
+        members.iter().filter_map(|m| m.system_identifier.as_deref()).collect();
+    if systems.len() > 1 {
+        broken.push("the members do not belong to one database system".to_owned());
+    }
+    broken
+}
+
+fn missing_evidence(
+    certificate: &Certificate,
+    members: &[MemberEvidence],
+    controls_missing: bool,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    if certificate.acked == 0 {
+        missing.push("no write was acknowledged".to_owned());
+    }
+    if members.is_empty() {
+        missing.push("no member was looked at".to_owned());
+    } else if !members.iter().any(|m| m.role == Some(Role::Leader)) {
+        missing.push("no member accepts writes".to_owned());
+    }
+    for member in members {
+        if let Some(problem) = &member.problem {
+            missing.push(format!("{} could not be judged: {problem}", member.name));
+        } else if member.rows.is_none() {
+            missing.push(format!("{} could not be judged", member.name));
+        }
+    }
+    if controls_missing {
+        missing.push("the negative controls did not run and are required".to_owned());
+    }
+    for control in certificate.controls.iter().filter(|c| !c.detected) {
+        missing.push(format!(
+            "the negative control \"{}\" was not detected: expected {}, observed {}",
+            control.name, control.expected, control.observed
+        ));
+    }
+    missing
+}
+
+fn member(evidence: &MemberEvidence) -> Member {
+    let findings = evidence.rows.as_ref().map(|(findings, _)| findings);
+    Member {
+        name: evidence.name.clone(),
+        digest: evidence.rows.as_ref().map(|(_, digest)| digest.clone()),
+        position: evidence.position.clone(),
+        role: evidence.role,
+        timeline: evidence.timeline,
+        system_identifier: evidence.system_identifier.clone(),
+        rows: findings.map(|f| f.rows),
+        acked_missing: findings.map(|f| f.acked_missing),
+        examples: findings.map(|f| f.examples.clone()).unwrap_or_default(),
+        problem: evidence.problem.clone(),
+    }
+}
+
+fn latency(histogram: &Histogram) -> Latency {
+    Latency { p50: millis(histogram.quantile(500)), p99: millis(histogram.quantile(990)) }
+}
+
+fn reads(recorder: &Recorder, readers: usize) -> Reads {
+    let reads = recorder.reads();
+    Reads {
+        readers: readers as u64,
+        attempted: reads.attempted,
+        ok: reads.ok,
+        errors: reads.errors,
+        stale: reads.stale,
+        regressions: reads.regressions,
+        latency_ms: latency(&reads.latency),
+        worst_latency_ms: millis(reads.latency.max()),
+    }
+}
+
+/// Three harms planted into a small ledger, run with every certificate: an accounting that could
+/// not see them would say so in the certificate itself.
+fn planted_controls() -> Vec<Control> {
+    let mut recorder = Recorder::new(1);
+    let at = std::time::Duration::ZERO;
+    for _ in 0..3 {
+        let seq = recorder.attempt(0);
+        recorder.acked(0, seq, at, at);
+    }
+    let found = |seqs: &[i64]| {
+        let mut presence = Presence::new(recorder.ledger());
+        for seq in seqs {
+            presence.row(recorder.ledger(), Key { writer: 0, seq: *seq });
+        }
+        let findings = presence.compare(recorder.ledger());
+        (findings.acked_missing, findings.phantoms, findings.duplicates)
+    };
+    let planted = |name: &str, expected: (u64, u64, u64), seqs: &[i64]| {
+        let observed = found(seqs);
+        let words = |(lost, phantoms, duplicates): (u64, u64, u64)| {
+            format!("{lost} lost, {phantoms} phantoms, {duplicates} duplicates")
+        };
+        Control {
+            name: name.to_owned(),
+            expected: words(expected),
+            observed: words(observed),
+            detected: observed == expected,
+        }
+    };
+    vec![
+        planted("planted in the accounting: one acknowledged key removed", (1, 0, 0), &[0, 2]),
+        planted("planted in the accounting: one key that was never sent", (0, 1, 0), &[0, 1, 2, 3]),
+        planted("planted in the accounting: one key twice", (0, 0, 1), &[0, 1, 1, 2]),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

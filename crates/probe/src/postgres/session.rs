@@ -1,0 +1,202 @@
+//! One connection, each call with a deadline, and the meaning of what can go wrong on it.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::dsn::Dsn;
+use crate::accounting::ledger::Outcome;
+
+/// What a client saw go wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// SQLSTATE, or a name of the transport error.
+    pub kind: String,
+    /// Text for people.
+    pub detail: String,
+    /// What it says about the write that was under way.
+    pub outcome: Outcome,
+    /// The connection is of no more use.
+    pub broken: bool,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.detail.is_empty() { f.write_str(&self.kind) } else { f.write_str(&self.detail) }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl Trouble {
+    pub(crate) fn deadline(what: &str, deadline: Duration) -> Self {
+        Self {
+            kind: format!("{what} deadline"),
+            detail: format!("no reply within {} ms", deadline.as_millis()),
+            outcome: Outcome::Indeterminate,
+            broken: true,
+        }
+    }
+
+    fn of(error: &tokio_postgres::Error) -> Self {
+        if let Some(db) = error.as_db_error() {
+            return Self {
+                kind: db.code().code().to_owned(),
+                detail: format!("{}: {} ({})", db.severity(), db.message(), db.code().code()),
+                outcome: if refused(db) { Outcome::Refused } else { Outcome::Indeterminate },
+                broken: !is_plain_error(db) || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION,
+            };
+        }
+        let io = std::error::Error::source(error).and_then(|s| s.downcast_ref::<std::io::Error>());
+        Self {
+            kind: io.map_or_else(|| error.to_string(), |io| io.kind().to_string()),
+            detail: io.map_or_else(|| error.to_string(), |io| format!("{error}: {io}")),
+            outcome: Outcome::Indeterminate,
+            broken: true,
+        }
+    }
+}
+
+/// Whether the server's word means that nothing was committed.
+///
+/// Only an ERROR does, and not one of class 08 (the connection under it failed) or XX (the server
+/// contradicts itself) or 40003 (it says that it does not know). A FATAL may follow a commit whose
+/// acknowledgement was still awaited from a standby.
+fn refused(db: &DbError) -> bool {
+    let code = db.code().code();
+    is_plain_error(db)
+        && !code.starts_with("08")
+        && !code.starts_with("XX")
+        && *db.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+}
+
+fn is_plain_error(db: &DbError) -> bool {
+    match db.parsed_severity() {
+        Some(severity) => severity == Severity::Error,
+        // PgBouncer sends only the untranslated word.
+        None => db.severity() == "ERROR",
+    }
+}
+
+/// An open connection. Dropping it closes the socket at once.
+pub(crate) struct Session {
+    client: Client,
+    driver: JoinHandle<()>,
+    deadline: Duration,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Session {
+    /// Tries each address once, in order, each with its own deadline.
+    pub(crate) async fn open(
+        dsn: &Dsn,
+        connect_deadline: Duration,
+        statement_deadline: Duration,
+    ) -> Result<Self, Trouble> {
+        let mut last = None;
+        for config in dsn.hosts(connect_deadline) {
+            match timeout(connect_deadline, config.connect(NoTls)).await {
+                Ok(Ok((client, connection))) => {
+                    let driver = tokio::spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::trace!(%error, "connection ended");
+                        }
+                    });
+                    return Ok(Self { client, driver, deadline: statement_deadline });
+                }
+                Ok(Err(error)) => last = Some(Trouble::of(&error)),
+                Err(_) => last = Some(Trouble::deadline("connect", connect_deadline)),
+            }
+        }
+        let trouble = last.unwrap_or_else(|| Trouble::deadline("connect", connect_deadline));
+        let kind = if trouble.kind.starts_with("connect") {
+            trouble.kind
+        } else {
+            format!("connect: {}", trouble.kind)
+        };
+        Err(Trouble { kind, ..trouble })
+    }
+
+    /// Whether the peer is already known to be gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// One row in one transaction; done when the server is ready again, which is after the commit.
+    pub(crate) async fn insert(&self, run: &str, writer: i32, seq: i64) -> Result<(), Trouble> {
+        self.bounded(self.client.execute_typed(
+            "INSERT INTO ferriswheel_probe.writes (run, writer, seq) VALUES ($1::uuid, $2, $3)",
+            &[(&run, Type::TEXT), (&writer, Type::INT4), (&seq, Type::INT8)],
+        ))
+        .await
+        .map(drop)
+    }
+
+    /// The highest sequence of a writer that is visible.
+    pub(crate) async fn highest(&self, run: &str, writer: i32) -> Result<Option<i64>, Trouble> {
+        let row = self
+            .bounded(self.client.query_typed_one(
+                "SELECT max(seq) FROM ferriswheel_probe.writes WHERE run = $1::uuid AND writer = $2",
+                &[(&run, Type::TEXT), (&writer, Type::INT4)],
+            ))
+            .await?;
+        row.try_get(0).map_err(|error| Trouble::of(&error))
+    }
+
+    /// Several statements, results thrown away.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Trouble> {
+        self.bounded(self.client.batch_execute(sql)).await
+    }
+
+    /// The first column of the first row, as text.
+    pub(crate) async fn text(&self, sql: &str) -> Result<Option<String>, Trouble> {
+        let messages = self.bounded(self.client.simple_query(sql)).await?;
+        Ok(messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+            _ => None,
+        })
+        .flatten())
+    }
+
+    /// Hands each row to `row` as text; the deadline bounds each wait for the next one.
+    pub(crate) async fn rows(
+        &self,
+        sql: &str,
+        mut row: impl FnMut(&tokio_postgres::SimpleQueryRow),
+    ) -> Result<(), Trouble> {
+        let stream = self.bounded(self.client.simple_query_raw(sql)).await?;
+        let mut stream = std::pin::pin!(stream.into_stream());
+        while let Some(message) = timeout(self.deadline, stream.next())
+            .await
+            .map_err(|_| Trouble::deadline("statement", self.deadline))?
+        {
+            if let SimpleQueryMessage::Row(found) =
+                message.map_err(|error| Trouble::of(&error))?
+            {
+                row(&found);
+            }
+        }
+        Ok(())
+    }
+
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Trouble> {
+        match timeout(self.deadline, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Trouble::of(&error)),
+            Err(_) => Err(Trouble::deadline("statement", self.deadline)),
+        }
+    }
+}
