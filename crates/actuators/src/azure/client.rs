@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::credentials::{Login, credential};
 use super::ArmError;
 
 /// The stable API that the fields read here belong to.
@@ -71,10 +72,7 @@ struct Answer {
 
 impl ArmClient {
     /// A client; nothing is called yet.
-    pub fn new(
-        settings: ArmSettings,
-        credential: Arc<dyn TokenCredential>,
-    ) -> Result<Self, ArmError> {
+    pub fn new(settings: ArmSettings, login: &Login) -> Result<Self, ArmError> {
         let unreachable = |source| ArmError::Unreachable {
             what: "set up TLS".to_owned(),
             source,
@@ -87,9 +85,10 @@ impl ArmClient {
                 builder = builder.add_root_certificate(certificate);
             }
         }
+        let http = builder.build().map_err(unreachable)?;
         Ok(Self {
-            http: builder.build().map_err(unreachable)?,
-            credential,
+            credential: credential(login, &http)?,
+            http,
             settings,
         })
     }

@@ -5,7 +5,9 @@
 //! verbatim, and obey `Retry-After`.
 
 pub mod client;
+pub mod credentials;
 pub mod error;
 
 pub use client::{ArmClient, ArmSettings, Resource};
+pub use credentials::Login;
 pub use error::ArmError;
