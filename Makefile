@@ -1,0 +1,28 @@
+# What a new user types. Everything else is behind `cargo` and `ferriswheel --help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CARGO_TERM_COLOR ?= auto
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate
+	cargo build --package ferriswheel-cli
+	./scripts/demo.sh
+
+test: prepare ## install what is missing and pass every test
+	./scripts/check.sh
+	cargo test --workspace
+
+bench-postgres: prepare-demo ## hand-overs of every method in one run; writes docs/benchmarks.md
+	cargo build --package ferriswheel-cli
+	./bench/postgres/run.sh
+
+prepare-demo:
+	./scripts/prepare.sh demo
+
+prepare:
+	./scripts/prepare.sh test
+
+.PHONY: help demo test bench-postgres prepare-demo prepare

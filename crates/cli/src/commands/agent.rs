@@ -1,0 +1,73 @@
+//! `ferriswheel agent`: the process that runs a hand-over window from inside the cluster.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use ferriswheel_actuators::agent::server::{Settings, serve};
+use ferriswheel_actuators::agent::state::Reach;
+use ferriswheel_actuators::databases::postgres::session::Credentials;
+use ferriswheel_actuators::dial::Direct;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Runs a hand-over window from inside the cluster (started by `apply`, as a Pod)
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ferriswheel agent --listen=0.0.0.0:8090 \\\n    \
+    --token-file=/etc/ferriswheel/run/token --superuser=/etc/ferriswheel/superuser \\\n    \
+    --pooler-admin=/etc/ferriswheel/pooler-admin --state-dir=/var/lib/ferriswheel")]
+pub struct AgentArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// File with the token that callers must show
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// Directory with the files `username` and `password` of a superuser
+    #[arg(long, value_name = "DIR")]
+    superuser: PathBuf,
+    /// Directory with the files `username` and `password` of a PgBouncer admin
+    #[arg(long, value_name = "DIR")]
+    pooler_admin: PathBuf,
+    /// Directory for the record of the window
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Accept deliberate faults, for tests
+    #[arg(long, hide = true)]
+    allow_faults: bool,
+}
+
+/// Serves until it is ended.
+pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
+    let settings = Settings {
+        listen: args.listen,
+        token: read(&args.token_file)?,
+        state_dir: args.state_dir,
+        reach: Reach {
+            superuser: credentials(&args.superuser)?,
+            pooler_admin: credentials(&args.pooler_admin)?,
+            dial: Arc::new(Direct),
+        },
+        allow_faults: args.allow_faults,
+    };
+    serve(settings).await.map_err(|e| Failure::unexpected(&e))?;
+    Ok(Exit::Done)
+}
+
+fn credentials(directory: &Path) -> Result<Credentials, Failure> {
+    Ok(Credentials {
+        user: read(&directory.join("username"))?,
+        password: read(&directory.join("password"))?,
+    })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map(|text| text.trim_end_matches('\n').to_owned())
+        .map_err(|e| {
+            Failure::input(format!("{} cannot be read: {e}", path.display()))
+                .fix("mount the Secret that holds it")
+        })
+}

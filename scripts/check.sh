@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Formatting, lints, policy of dependencies, arrows between crates, generated files.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+cargo xtask check-arrows
+deny_root="${FERRISWHEEL_CACHE:-$HOME/.cache/ferriswheel}/cargo-deny"
+if [ ! -x "$deny_root/bin/cargo-deny" ]; then
+  (cd / && cargo install --quiet cargo-deny --version 0.20.2 --locked --root "$deny_root")
+fi
+"$deny_root/bin/cargo-deny" --offline --log-level error check bans licenses sources

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs what the demo or the tests need and is missing. Asks nothing; says what it does.
+# Usage: scripts/prepare.sh demo|test
+set -euo pipefail
+purpose=${1:?demo or test}
+cd "$(dirname "$0")/.."
+
+say() { printf 'prepare: %s\n' "$*" >&2; }
+fail() { printf 'prepare: %s\n' "$*" >&2; exit 2; }
+
+[ "$(id -u)" = 0 ] || fail "namespaces, mounts and packages need root; run: sudo make $purpose"
+command -v cargo >/dev/null || fail "Rust is missing; install rustup, then: rustup toolchain install 1.95.0"
+command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and put it on PATH"
+
+packages=(iproute2 nftables postgresql-15 pgbouncer procps util-linux)
+if [ "$purpose" = test ]; then
+  packages+=(python3-venv)
+fi
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  say "installing ${missing[*]}"
+  # The servers run in the sandbox only: Debian must not start a cluster or a pooler of its own.
+  policy=
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    policy=yes
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    fail "run: apt-get install ${missing[*]}"
+  if [ -n "$policy" ]; then rm -f /usr/sbin/policy-rc.d; trap - EXIT; fi
+fi
+
+./scripts/build-control-plane.sh
+if [ "$purpose" = test ]; then
+  for script in scripts/install-az.sh scripts/install-postgres-18.sh; do
+    if [ -x "$script" ]; then "./$script"; fi
+  done
+fi
