@@ -1,0 +1,38 @@
+//! Users of the images, with the numbers that the public images have.
+//!
+//! A volume remembers numbers, and manifests name them (`runAsUser: 999`): an image must not depend on which number the
+//! host's package happened to give its user.
+
+use std::path::PathBuf;
+
+use super::ImageFile;
+
+/// `postgres` of the public PostgreSQL images built on Debian.
+pub(super) const POSTGRES: u32 = 999;
+/// `nonroot` of the distroless images.
+pub(super) const NONROOT: u32 = 65532;
+
+/// `/etc/passwd` and `/etc/group` of every image that names a user.
+pub(super) fn files() -> Vec<ImageFile> {
+    let passwd = format!(
+        "root:x:0:0:root:/root:/bin/bash\n\
+         daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n\
+         bin:x:2:2:bin:/bin:/usr/sbin/nologin\n\
+         www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\
+         haproxy:x:99:99::/var/lib/haproxy:/usr/sbin/nologin\n\
+         postgres:x:{POSTGRES}:{POSTGRES}::/var/lib/postgresql:/bin/bash\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
+         nonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
+    );
+    let group = format!(
+        "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nhaproxy:x:99:\npostgres:x:{POSTGRES}:\n\
+         nogroup:x:65534:\nnonroot:x:{NONROOT}:\n"
+    );
+    [("/etc/passwd", passwd), ("/etc/group", group)]
+        .map(|(path, contents)| ImageFile {
+            path: PathBuf::from(path),
+            mode: 0o644,
+            contents: contents.into_bytes(),
+        })
+        .into()
+}
