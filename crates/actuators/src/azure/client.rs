@@ -1,29 +1,19 @@
-//! The client.
+//! The client of one managed cluster.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use super::credentials::{Login, credential};
 use super::ArmError;
-
-/// The stable API that the fields read here belong to.
-const API_VERSION: &str = "2026-08-01";
-
-/// Deadline of one request.
-const REQUEST: Duration = Duration::from_secs(60);
-
-/// Time between two looks at an operation when ARM gives no hint.
-const POLL: Duration = Duration::from_secs(5);
+use super::operation::follow;
+use super::request::{API_VERSION, Answer, Sender, header};
 
 /// Which cluster, and where ARM is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ArmSettings {
     /// `https://management.azure.com` or another cloud's.
     pub endpoint: String,
@@ -39,6 +29,31 @@ pub struct ArmSettings {
     pub extra_ca: Option<Vec<u8>>,
 }
 
+impl fmt::Debug for ArmSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArmSettings")
+            .field("endpoint", &self.endpoint)
+            .field("subscription", &self.subscription)
+            .field("resource_group", &self.resource_group)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ArmSettings {
+    /// A cluster in Azure's public cloud.
+    pub fn public(subscription: &str, resource_group: &str, cluster: &str) -> Self {
+        Self {
+            endpoint: "https://management.azure.com".to_owned(),
+            scope: "https://management.azure.com/.default".to_owned(),
+            subscription: subscription.to_owned(),
+            resource_group: resource_group.to_owned(),
+            cluster: cluster.to_owned(),
+            extra_ca: None,
+        }
+    }
+}
+
 /// A resource as it came, with its eTag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
@@ -51,8 +66,7 @@ pub struct Resource {
 /// A client for one managed cluster.
 #[derive(Clone)]
 pub struct ArmClient {
-    http: reqwest::Client,
-    credential: Arc<dyn TokenCredential>,
+    sender: Sender,
     settings: ArmSettings,
 }
 
@@ -64,33 +78,14 @@ impl fmt::Debug for ArmClient {
     }
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    json: Value,
-}
-
 impl ArmClient {
     /// A client; nothing is called yet.
-    pub fn new(settings: ArmSettings, login: &Login) -> Result<Self, ArmError> {
-        let unreachable = |source| ArmError::Unreachable {
-            what: "set up TLS".to_owned(),
-            source,
-        };
-        let mut builder = reqwest::Client::builder().timeout(REQUEST);
-        if let Some(pem) = &settings.extra_ca {
-            for certificate in
-                reqwest::Certificate::from_pem_bundle(pem).map_err(unreachable)?
-            {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let http = builder.build().map_err(unreachable)?;
-        Ok(Self {
-            credential: credential(login, &http)?,
-            http,
-            settings,
-        })
+    pub fn new(
+        settings: ArmSettings,
+        credential: Arc<dyn TokenCredential>,
+    ) -> Result<Self, ArmError> {
+        let sender = Sender::new(&settings, credential)?;
+        Ok(Self { sender, settings })
     }
 
     /// ARM id of the cluster.
@@ -109,25 +104,34 @@ impl ArmClient {
         Ok(resource(answer))
     }
 
+    /// Versions that the control plane and, by pool, the nodes may be upgraded to.
+    pub async fn cluster_upgrades(&self) -> Result<Value, ArmError> {
+        let path = format!("{}/upgradeProfiles/default", self.cluster_id());
+        Ok(self
+            .get("read the upgrades of the cluster", &path)
+            .await?
+            .json)
+    }
+
+    /// Replaces the cluster and waits for the operation: an upgrade of the control plane is a
+    /// cluster put back with another `kubernetesVersion` and all pool versions unchanged. The
+    /// write fails if the cluster changed since it was read.
+    pub async fn put_cluster(
+        &self,
+        body: &Value,
+        etag: &str,
+        deadline: Duration,
+    ) -> Result<(), ArmError> {
+        let url = self.url(&self.cluster_id());
+        let condition = [("if-match", etag)];
+        self.put("put the cluster", &url, body, &condition, deadline)
+            .await
+    }
+
     /// All pools of the cluster.
     pub async fn pools(&self) -> Result<Vec<Value>, ArmError> {
-        let mut next = Some(self.url(&format!("{}/agentPools", self.cluster_id())));
-        let mut pools = Vec::new();
-        while let Some(url) = next {
-            let answer = self
-                .send("list the pools", Method::GET, &url, None, &[])
-                .await?;
-            if let Some(page) = answer.json.get("value").and_then(Value::as_array) {
-                pools.extend(page.iter().cloned());
-            }
-            next = answer
-                .json
-                .get("nextLink")
-                .and_then(Value::as_str)
-                .filter(|link| !link.is_empty())
-                .map(str::to_owned);
-        }
-        Ok(pools)
+        let path = format!("{}/agentPools", self.cluster_id());
+        self.list("list the pools", &path).await
     }
 
     /// One pool; `None` if it does not exist.
@@ -135,7 +139,16 @@ impl ArmClient {
         let path = self.pool_id(name);
         match self.get(&format!("read pool {name}"), &path).await {
             Ok(answer) => Ok(Some(resource(answer))),
-            Err(ArmError::Refused { status: 404, .. }) => Ok(None),
+            // The cluster's absence is no answer to a question about a pool.
+            Err(ArmError::Refused {
+                status: 404, code, ..
+            }) if !matches!(
+                code.as_str(),
+                "ResourceGroupNotFound" | "SubscriptionNotFound" | "ParentResourceNotFound"
+            ) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }
@@ -152,15 +165,21 @@ impl ArmClient {
     /// Machines of a pool.
     pub async fn machines(&self, name: &str) -> Result<Vec<Value>, ArmError> {
         let path = format!("{}/machines", self.pool_id(name));
-        let answer = self
-            .get(&format!("list the machines of pool {name}"), &path)
-            .await?;
-        Ok(answer
-            .json
-            .get("value")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default())
+        self.list(&format!("list the machines of pool {name}"), &path)
+            .await
+    }
+
+    /// vCPUs in use and their limits in a region, by family and, as `cores`, in total.
+    pub async fn vcpu_usages(&self, location: &str) -> Result<Vec<Value>, ArmError> {
+        /// The compute provider numbers its API on its own.
+        const COMPUTE_API: &str = "2026-04-01";
+        let url = format!(
+            "{}/subscriptions/{}/providers/Microsoft.Compute/locations/{location}/usages?api-version={COMPUTE_API}",
+            self.settings.endpoint.trim_end_matches('/'),
+            self.settings.subscription,
+        );
+        self.pages(&format!("read the vCPU quota of {location}"), url)
+            .await
     }
 
     /// Creates or replaces a pool and waits for the operation. With an eTag the write fails if
@@ -172,24 +191,24 @@ impl ArmClient {
         etag: Option<&str>,
         deadline: Duration,
     ) -> Result<(), ArmError> {
-        let what = format!("put pool {name}");
         let url = self.url(&self.pool_id(name));
         let condition = match etag {
             Some(etag) => ("if-match", etag),
             None => ("if-none-match", "*"),
         };
-        let answer = self
-            .send(&what, Method::PUT, &url, Some(body), &[condition])
-            .await?;
-        self.finish(&what, answer, deadline).await
+        self.put(&format!("put pool {name}"), &url, body, &[condition], deadline)
+            .await
     }
 
     /// Deletes a pool and waits for the operation. An absent pool is a success.
+    ///
+    /// # Assumptions
+    /// The caller has emptied it: ARM neither cordons nor drains here.
     pub async fn delete_pool(&self, name: &str, deadline: Duration) -> Result<(), ArmError> {
         let what = format!("delete pool {name}");
         let url = self.url(&self.pool_id(name));
-        match self.send(&what, Method::DELETE, &url, None, &[]).await {
-            Ok(answer) => self.finish(&what, answer, deadline).await,
+        match self.sender.send(&what, Method::DELETE, &url, None, &[]).await {
+            Ok(answer) => follow(&self.sender, &what, answer, None, deadline).await,
             Err(ArmError::Refused { status: 404, .. }) => Ok(()),
             Err(e) => Err(e),
         }
@@ -209,9 +228,22 @@ impl ArmClient {
         let url = self.url(&format!("{}/deleteMachines", self.pool_id(pool)));
         let body = json!({ "machineNames": machines });
         let answer = self
+            .sender
             .send(&what, Method::POST, &url, Some(&body), &[])
             .await?;
-        self.finish(&what, answer, deadline).await
+        follow(&self.sender, &what, answer, None, deadline).await
+    }
+
+    /// Stops the operation that runs on a pool, where it is; nothing is rolled back. Without one
+    /// it is a success.
+    pub async fn abort_pool(&self, pool: &str, deadline: Duration) -> Result<(), ArmError> {
+        let what = format!("abort the operation on pool {pool}");
+        let url = self.url(&format!("{}/abort", self.pool_id(pool)));
+        let answer = self
+            .sender
+            .send(&what, Method::POST, &url, None, &[])
+            .await?;
+        follow(&self.sender, &what, answer, None, deadline).await
     }
 
     fn pool_id(&self, name: &str) -> String {
@@ -226,142 +258,58 @@ impl ArmClient {
     }
 
     async fn get(&self, what: &str, path: &str) -> Result<Answer, ArmError> {
-        self.send(what, Method::GET, &self.url(path), None, &[])
+        self.sender
+            .send(what, Method::GET, &self.url(path), None, &[])
             .await
     }
 
-    async fn send(
+    async fn put(
         &self,
         what: &str,
-        method: Method,
         url: &str,
-        body: Option<&Value>,
+        body: &Value,
         headers: &[(&'static str, &str)],
-    ) -> Result<Answer, ArmError> {
-        let token = self
-            .credential
-            .get_token(&[&self.settings.scope], None)
-            .await
-            .map_err(ArmError::Token)?;
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(token.token.secret());
-        for (name, value) in headers {
-            request = request.header(HeaderName::from_static(name), *value);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let unreachable = |source: reqwest::Error| ArmError::Unreachable {
-            what: what.to_owned(),
-            source: source.without_url(),
-        };
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let headers = answer.headers().clone();
-        let bytes = answer.bytes().await.map_err(unreachable)?;
-        let json: Value = if bytes.is_empty() {
-            Value::Null
-        } else {
-            match serde_json::from_slice(&bytes) {
-                Ok(json) => json,
-                Err(_) if !status.is_success() => Value::Null,
-                Err(e) => {
+        deadline: Duration,
+    ) -> Result<(), ArmError> {
+        let answer = self
+            .sender
+            .send(what, Method::PUT, url, Some(body), headers)
+            .await?;
+        follow(&self.sender, what, answer, Some(url), deadline).await
+    }
+
+    async fn list(&self, what: &str, path: &str) -> Result<Vec<Value>, ArmError> {
+        self.pages(what, self.url(path)).await
+    }
+
+    async fn pages(&self, what: &str, url: String) -> Result<Vec<Value>, ArmError> {
+        let mut next = Some(url);
+        let mut items = Vec::new();
+        while let Some(url) = next {
+            let mut answer = self.sender.send(what, Method::GET, &url, None, &[]).await?;
+            match answer.json.get_mut("value").map(Value::take) {
+                Some(Value::Array(page)) => items.extend(page),
+                // A list that cannot be read must not pass for an empty one.
+                _ => {
                     return Err(ArmError::Unreadable {
                         what: what.to_owned(),
-                        why: e.to_string(),
+                        why: "the list has no value".to_owned(),
                     });
                 }
             }
-        };
-        if status.is_success() {
-            return Ok(Answer {
-                status,
-                headers,
-                json,
-            });
-        }
-        let text = |pointer: &str| {
-            json.pointer(pointer)
+            next = answer
+                .json
+                .get("nextLink")
                 .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Err(ArmError::Refused {
-            what: what.to_owned(),
-            status: status.as_u16(),
-            code: text("/error/code"),
-            message: text("/error/message"),
-            request_id: header(&headers, "x-ms-request-id").unwrap_or_default(),
-            retry_after: retry_after(&headers),
-        })
-    }
-
-    /// Follows a long-running operation to its end.
-    ///
-    /// # Source
-    /// Resource Manager, "Track asynchronous operations": `Azure-AsyncOperation` if present, else
-    /// `Location`; `Retry-After`; neither header on a success means that it is finished.
-    async fn finish(&self, what: &str, answer: Answer, deadline: Duration) -> Result<(), ArmError> {
-        let end = Instant::now() + deadline;
-        let operation = header(&answer.headers, "azure-asyncoperation");
-        let location = header(&answer.headers, "location");
-        let mut wait = retry_after(&answer.headers).unwrap_or(POLL);
-        let Some(url) = operation.clone().or(location) else {
-            return Ok(());
-        };
-        debug_assert!(answer.status.is_success());
-        loop {
-            if Instant::now() + wait > end {
-                return Err(ArmError::OperationSlow {
-                    what: what.to_owned(),
-                    after: deadline,
-                });
-            }
-            sleep(wait).await;
-            let answer = match self.send(what, Method::GET, &url, None, &[]).await {
-                Ok(answer) => answer,
-                Err(e) => match e.retry_after() {
-                    Some(after) => {
-                        wait = after;
-                        continue;
-                    }
-                    None => return Err(e),
-                },
-            };
-            wait = retry_after(&answer.headers).unwrap_or(POLL);
-            if operation.is_some() {
-                match answer.json.get("status").and_then(Value::as_str) {
-                    Some("Succeeded") => return Ok(()),
-                    Some(status @ ("Failed" | "Canceled")) => {
-                        return Err(failed(what, status, &answer.json));
-                    }
-                    _ => {}
-                }
-            } else if answer.status != StatusCode::ACCEPTED {
-                return Ok(());
-            }
+                .filter(|link| !link.is_empty())
+                .map(str::to_owned);
         }
-    }
-}
-
-fn failed(what: &str, status: &str, json: &Value) -> ArmError {
-    let text = |pointer: &str| {
-        json.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    ArmError::OperationFailed {
-        what: what.to_owned(),
-        status: status.to_owned(),
-        code: text("/error/code"),
-        message: text("/error/message"),
+        Ok(items)
     }
 }
 
 fn resource(answer: Answer) -> Resource {
+    // A pool carries its eTag among the properties, a cluster beside them.
     let etag = answer
         .json
         .pointer("/properties/eTag")
@@ -373,15 +321,4 @@ fn resource(answer: Answer) -> Resource {
         json: answer.json,
         etag,
     }
-}
-
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    header(headers, "retry-after")?
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
 }
