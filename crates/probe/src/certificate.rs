@@ -169,14 +169,21 @@ const fn default_write_stall_ms() -> u64 {
     1_000
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "serde default of an optional field")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "serde default of an optional field"
+)]
 const fn default_errors() -> Option<u64> {
     Some(0)
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { write_stall_ms: default_write_stall_ms(), acked_loss: 0, errors: default_errors() }
+        Self {
+            write_stall_ms: default_write_stall_ms(),
+            acked_loss: 0,
+            errors: default_errors(),
+        }
     }
 }
 

@@ -157,7 +157,11 @@ impl std::str::FromStr for MemberAddress {
         if name.is_empty() || host.is_empty() {
             return Err(error());
         }
-        Ok(Self { name: name.to_owned(), host: host.to_owned(), port })
+        Ok(Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 

@@ -66,7 +66,9 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
     let recorder = evidence.recorder;
     let ledger = recorder.ledger();
     let leader = sole_leader(&evidence.members);
-    let leader_rows = leader.and_then(|m| m.rows.as_ref()).map(|(findings, _)| findings);
+    let leader_rows = leader
+        .and_then(|m| m.rows.as_ref())
+        .map(|(findings, _)| findings);
     let longest = recorder.gaps().ranked().first();
     let mut certificate = Certificate {
         schema: SCHEMA.to_owned(),
@@ -121,26 +123,38 @@ fn sole_leader(members: &[MemberEvidence]) -> Option<&MemberEvidence> {
 fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec<String> {
     let limits = &certificate.limits;
     let mut broken = Vec::new();
-    if let Some(lost) = certificate.acked_lost.filter(|lost| *lost > limits.acked_loss) {
+    if let Some(lost) = certificate
+        .acked_lost
+        .filter(|lost| *lost > limits.acked_loss)
+    {
         broken.push(format!(
             "{lost} acknowledged writes are not on the leader, {} may be lost",
             limits.acked_loss
         ));
     }
     if let Some(phantoms) = certificate.phantoms.filter(|n| *n > 0) {
-        broken.push(format!("{phantoms} rows on the leader were never sent or had been refused"));
+        broken.push(format!(
+            "{phantoms} rows on the leader were never sent or had been refused"
+        ));
     }
     if let Some(duplicates) = certificate.duplicates.filter(|n| *n > 0) {
-        broken.push(format!("{duplicates} rows on the leader repeat a key that was sent once"));
+        broken.push(format!(
+            "{duplicates} rows on the leader repeat a key that was sent once"
+        ));
     }
-    if let Some(gap) = certificate.longest_ack_gap_ms.filter(|g| *g > limits.write_stall_ms as f64)
+    if let Some(gap) = certificate
+        .longest_ack_gap_ms
+        .filter(|g| *g > limits.write_stall_ms as f64)
     {
         broken.push(format!(
             "no write was acknowledged for {gap:.0} ms, the limit is {} ms",
             limits.write_stall_ms
         ));
     }
-    if let Some(allowed) = limits.errors.filter(|allowed| certificate.errors > *allowed) {
+    if let Some(allowed) = limits
+        .errors
+        .filter(|allowed| certificate.errors > *allowed)
+    {
         broken.push(format!(
             "clients saw {} errors, {allowed} are allowed",
             certificate.errors
@@ -158,7 +172,10 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
         .map(|m| m.name.as_str())
         .collect();
     if leaders.len() > 1 {
-        broken.push(format!("more than one member accepts writes: {}", leaders.join(", ")));
+        broken.push(format!(
+            "more than one member accepts writes: {}",
+            leaders.join(", ")
+        ));
     }
     for member in members.iter().filter(|m| m.role == Some(Role::Replica)) {
         if let Some((findings, _)) = &member.rows
@@ -170,13 +187,21 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
             ));
         }
     }
-    let digests: BTreeSet<&str> =
-        members.iter().filter_map(|m| m.rows.as_ref()).map(|(_, digest)| digest.as_str()).collect();
+    let digests: BTreeSet<&str> = members
+        .iter()
+        .filter_map(|m| m.rows.as_ref())
+        .map(|(_, digest)| digest.as_str())
+        .collect();
     if digests.len() > 1 {
-        broken.push(format!("the members hold {} different tables", digests.len()));
+        broken.push(format!(
+            "the members hold {} different tables",
+            digests.len()
+        ));
     }
-    let systems: BTreeSet<&str> =
-        members.iter().filter_map(|m| m.system_identifier.as_deref()).collect();
+    let systems: BTreeSet<&str> = members
+        .iter()
+        .filter_map(|m| m.system_identifier.as_deref())
+        .collect();
     if systems.len() > 1 {
         broken.push("the members do not belong to one database system".to_owned());
     }
@@ -233,7 +258,10 @@ fn member(evidence: &MemberEvidence) -> Member {
 }
 
 fn latency(histogram: &Histogram) -> Latency {
-    Latency { p50: millis(histogram.quantile(500)), p99: millis(histogram.quantile(990)) }
+    Latency {
+        p50: millis(histogram.quantile(500)),
+        p99: millis(histogram.quantile(990)),
+    }
 }
 
 fn reads(recorder: &Recorder, readers: usize) -> Reads {
@@ -262,10 +290,20 @@ fn planted_controls() -> Vec<Control> {
     let found = |seqs: &[i64]| {
         let mut presence = Presence::new(recorder.ledger());
         for seq in seqs {
-            presence.row(recorder.ledger(), Key { writer: 0, seq: *seq });
+            presence.row(
+                recorder.ledger(),
+                Key {
+                    writer: 0,
+                    seq: *seq,
+                },
+            );
         }
         let findings = presence.compare(recorder.ledger());
-        (findings.acked_missing, findings.phantoms, findings.duplicates)
+        (
+            findings.acked_missing,
+            findings.phantoms,
+            findings.duplicates,
+        )
     };
     let planted = |name: &str, expected: (u64, u64, u64), seqs: &[i64]| {
         let observed = found(seqs);
@@ -280,9 +318,21 @@ fn planted_controls() -> Vec<Control> {
         }
     };
     vec![
-        planted("planted in the accounting: one acknowledged key removed", (1, 0, 0), &[0, 2]),
-        planted("planted in the accounting: one key that was never sent", (0, 1, 0), &[0, 1, 2, 3]),
-        planted("planted in the accounting: one key twice", (0, 0, 1), &[0, 1, 1, 2]),
+        planted(
+            "planted in the accounting: one acknowledged key removed",
+            (1, 0, 0),
+            &[0, 2],
+        ),
+        planted(
+            "planted in the accounting: one key that was never sent",
+            (0, 1, 0),
+            &[0, 1, 2, 3],
+        ),
+        planted(
+            "planted in the accounting: one key twice",
+            (0, 0, 1),
+            &[0, 1, 1, 2],
+        ),
     ]
 }
 

@@ -163,7 +163,11 @@ impl FinishRequest {
     /// Looks at these members, with the default deadline.
     #[must_use]
     pub fn of(members: Vec<MemberAddress>) -> Self {
-        Self { members, deadline_ms: default_deadline_ms(), ..Self::default() }
+        Self {
+            members,
+            deadline_ms: default_deadline_ms(),
+            ..Self::default()
+        }
     }
 }
 
@@ -185,11 +189,15 @@ impl Probe {
         if config.writers == 0 {
             return Err(StartError::NoWriters);
         }
-        let dsn = Dsn::parse(&config.dsn, password)
-            .map_err(|source| StartError::Dsn { what: "read the clients' address", source })?;
+        let dsn = Dsn::parse(&config.dsn, password).map_err(|source| StartError::Dsn {
+            what: "read the clients' address",
+            source,
+        })?;
         let read_dsn = match &config.read_dsn {
-            Some(text) => Dsn::parse(text, password)
-                .map_err(|source| StartError::Dsn { what: "read the readers' address", source })?,
+            Some(text) => Dsn::parse(text, password).map_err(|source| StartError::Dsn {
+                what: "read the readers' address",
+                source,
+            })?,
             None => dsn.clone(),
         };
         prepare(&dsn, &config).await?;
@@ -212,7 +220,11 @@ impl Probe {
         for number in 0..shared.config.readers {
             tasks.spawn(reader::read(Arc::clone(&shared), number));
         }
-        tracing::info!(run = shared.run_id, writers = shared.config.writers, "writing");
+        tracing::info!(
+            run = shared.run_id,
+            writers = shared.config.writers,
+            "writing"
+        );
         Ok(Self {
             shared,
             tasks: tokio::sync::Mutex::new(tasks),
@@ -237,7 +249,11 @@ impl Probe {
     /// Live counts.
     #[must_use]
     pub fn status(&self) -> Status {
-        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        let marks = self
+            .marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len() as u64;
         let state = if self.finished.load(Ordering::Relaxed) {
             "finished"
         } else if self.shared.stopping() {
@@ -276,14 +292,20 @@ impl Probe {
             at: self.wall(at_ms),
             at_ms: u64::try_from(at_ms.as_millis()).unwrap_or(u64::MAX),
         };
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark.clone());
+        self.marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mark.clone());
         mark
     }
 
     /// Stops the writers and waits until each has its last reply or its deadline.
     pub async fn stop(&self) {
         {
-            let mut stopped = self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stopped = self
+                .stopped_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if stopped.is_none() {
                 let at = self.shared.record(|recorder, now| {
                     recorder.stop(now);
@@ -340,14 +362,20 @@ impl Probe {
             self.drop_everything().await;
         }
         self.finished.store(true, Ordering::Relaxed);
-        Finished { certificate, timeline }
+        Finished {
+            certificate,
+            timeline,
+        }
     }
 
     /// The curve so far.
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         let (recorder, now) = self.shared.record(|recorder, now| (recorder.clone(), now));
-        let stopped = *self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = *self
+            .stopped_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.timeline_of(&recorder, stopped.map_or(now, |(at, _)| at))
     }
 
@@ -361,12 +389,19 @@ impl Probe {
             stop_ms: millis(stop),
             acks: recorder.buckets().acks(),
             errors: recorder.buckets().errors(),
-            marks: self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            marks: self
+                .marks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             gaps: recorder
                 .gaps()
                 .ranked()
                 .iter()
-                .map(|gap| GapSpan { from_ms: millis(gap.from), to_ms: millis(gap.to) })
+                .map(|gap| GapSpan {
+                    from_ms: millis(gap.from),
+                    to_ms: millis(gap.to),
+                })
                 .collect(),
         }
     }
@@ -408,7 +443,9 @@ async fn prepare(dsn: &Dsn, config: &RunConfig) -> Result<(), StartError> {
         match attempt.await {
             Ok(()) => return Ok(()),
             Err(trouble) if tokio::time::Instant::now() >= give_up => {
-                return Err(StartError::Prepare { detail: trouble.to_string() });
+                return Err(StartError::Prepare {
+                    detail: trouble.to_string(),
+                });
             }
             Err(trouble) => tracing::debug!(%trouble, "the database is not ready"),
         }

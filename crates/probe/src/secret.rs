@@ -33,7 +33,10 @@ impl Password {
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
         std::fs::read_to_string(path)
             .map(|text| Self(text.trim_end_matches(['\r', '\n']).to_owned()))
-            .map_err(|source| SecretError { path: path.to_owned(), source })
+            .map_err(|source| SecretError {
+                path: path.to_owned(),
+                source,
+            })
     }
 
     /// From the file if one is named, else from `PGPASSWORD`, else none (peer or trust).
@@ -43,7 +46,10 @@ impl Password {
     pub fn resolve(file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         match file {
             Some(path) => Self::from_file(path).map(Some),
-            None => Ok(std::env::var("PGPASSWORD").ok().filter(|p| !p.is_empty()).map(Self)),
+            None => Ok(std::env::var("PGPASSWORD")
+                .ok()
+                .filter(|p| !p.is_empty())
+                .map(Self)),
         }
     }
 
@@ -74,7 +80,10 @@ mod tests {
 
     #[test]
     fn debug_never_shows_the_text() {
-        assert_eq!(format!("{:?}", Password::new("hunter2")), "Password(redacted)");
+        assert_eq!(
+            format!("{:?}", Password::new("hunter2")),
+            "Password(redacted)"
+        );
     }
 
     #[test]

@@ -123,7 +123,9 @@ pub fn router(config: ServeConfig) -> Result<Router, ServeError> {
         .route("/v1/timeline", get(timeline))
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), authorise))
         .with_state(desk);
-    Ok(Router::new().route("/v1/healthz", get(|| async { "ok" })).merge(guarded))
+    Ok(Router::new()
+        .route("/v1/healthz", get(|| async { "ok" }))
+        .merge(guarded))
 }
 
 /// An answer that is not the one hoped for.
@@ -172,11 +174,17 @@ async fn start(
 ) -> Result<Json<crate::run::Status>, Refusal> {
     let request: StartRequest = parse(&body)?;
     let Some(config) = request.config.or_else(|| desk.config.run.clone()) else {
-        return refuse(StatusCode::BAD_REQUEST, "neither the body nor the file names a run");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "neither the body nor the file names a run",
+        );
     };
     let mut current = desk.current.lock().await;
     if let Some(probe) = current.as_ref() {
-        if config.run.is_some_and(|run| run.to_string() == probe.run_id()) {
+        if config
+            .run
+            .is_some_and(|run| run.to_string() == probe.run_id())
+        {
             return Ok(Json(probe.status()));
         }
         if probe.status().state != "finished" {
@@ -227,8 +235,11 @@ async fn finish(
     State(desk): State<Arc<Desk>>,
     body: bytes::Bytes,
 ) -> Result<Json<crate::certificate::Certificate>, Refusal> {
-    let request: FinishRequest =
-        if body.is_empty() { FinishRequest::of(Vec::new()) } else { parse_finish(&body)? };
+    let request: FinishRequest = if body.is_empty() {
+        FinishRequest::of(Vec::new())
+    } else {
+        parse_finish(&body)?
+    };
     let probe = current(&desk).await?;
     // Held over the examination: two finishes at once become one after the other.
     let mut finished = desk.finished.lock().await;
@@ -288,12 +299,17 @@ pub fn write_files(out: &std::path::Path, finished: &Finished) -> Result<(), Wri
     std::fs::create_dir_all(out).map_err(at(out.to_owned()))?;
     let write = |name: &str, json: serde_json::Result<Vec<u8>>| {
         let (target, fresh) = (out.join(name), out.join(format!(".{name}.new")));
-        let mut bytes = json.map_err(std::io::Error::other).map_err(at(target.clone()))?;
+        let mut bytes = json
+            .map_err(std::io::Error::other)
+            .map_err(at(target.clone()))?;
         bytes.push(b'\n');
         std::fs::write(&fresh, bytes).map_err(at(fresh.clone()))?;
         std::fs::rename(&fresh, &target).map_err(at(target))
     };
-    write("certificate.json", serde_json::to_vec_pretty(&finished.certificate))?;
+    write(
+        "certificate.json",
+        serde_json::to_vec_pretty(&finished.certificate),
+    )?;
     write("timeline.json", serde_json::to_vec(&finished.timeline))
 }
 

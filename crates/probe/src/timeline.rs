@@ -84,7 +84,12 @@ impl Default for Buckets {
 
 impl Buckets {
     fn with_limit(limit: usize) -> Self {
-        Self { width: BUCKET, limit, acks: Vec::new(), errors: BTreeMap::new() }
+        Self {
+            width: BUCKET,
+            limit,
+            acks: Vec::new(),
+            errors: BTreeMap::new(),
+        }
     }
 
     /// Counts an acknowledgement.

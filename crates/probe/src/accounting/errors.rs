@@ -22,7 +22,10 @@ impl ErrorTally {
     pub fn record(&mut self, kind: &str, detail: &str) {
         self.total += 1;
         let known = self.kinds.contains_key(kind) || self.kinds.len() < KINDS;
-        *self.kinds.entry(if known { kind } else { OTHER }.to_owned()).or_default() += 1;
+        *self
+            .kinds
+            .entry(if known { kind } else { OTHER }.to_owned())
+            .or_default() += 1;
         self.last = Some(detail.to_owned());
     }
 

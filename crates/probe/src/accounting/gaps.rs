@@ -42,7 +42,10 @@ impl Gaps {
             return;
         }
         if let Some(last) = self.last {
-            self.keep(Gap { from: last, to: at.max(last) });
+            self.keep(Gap {
+                from: last,
+                to: at.max(last),
+            });
         }
         self.first.get_or_insert(at);
         self.last = self.last.max(Some(at));
@@ -50,8 +53,13 @@ impl Gaps {
 
     /// The run is asked to stop: an interval still open ends here.
     pub fn stop(&mut self, at: Duration) {
-        if !self.stopped && let Some(last) = self.last {
-            self.keep(Gap { from: last, to: at.max(last) });
+        if !self.stopped
+            && let Some(last) = self.last
+        {
+            self.keep(Gap {
+                from: last,
+                to: at.max(last),
+            });
         }
         self.stopped = true;
     }
@@ -72,7 +80,11 @@ impl Gaps {
     /// How long the interval that is open at `now` already lasts.
     #[must_use]
     pub fn open(&self, now: Duration) -> Option<Duration> {
-        if self.stopped { None } else { self.last.map(|last| now.saturating_sub(last)) }
+        if self.stopped {
+            None
+        } else {
+            self.last.map(|last| now.saturating_sub(last))
+        }
     }
 
     /// The longest intervals, longest first.
@@ -82,7 +94,9 @@ impl Gaps {
     }
 
     fn keep(&mut self, gap: Gap) {
-        let at = self.longest.partition_point(|kept| kept.length() >= gap.length());
+        let at = self
+            .longest
+            .partition_point(|kept| kept.length() >= gap.length());
         if at < KEPT {
             self.longest.insert(at, gap);
             self.longest.truncate(KEPT);
@@ -120,7 +134,10 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.ack(Duration::from_millis(10));
         gaps.ack(Duration::from_millis(12));
-        assert_eq!(gaps.longest(Some(Duration::from_millis(900))), Some(Duration::from_millis(888)));
+        assert_eq!(
+            gaps.longest(Some(Duration::from_millis(900))),
+            Some(Duration::from_millis(888))
+        );
         gaps.stop(Duration::from_millis(1_000));
         gaps.ack(Duration::from_millis(1_001));
         assert_eq!(gaps.longest(None), Some(Duration::from_millis(988)));

@@ -20,7 +20,11 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         let cells = usize::try_from(GROUPS * SUB).unwrap_or(0);
-        Self { cells: vec![0; cells], count: 0, max: Duration::ZERO }
+        Self {
+            cells: vec![0; cells],
+            count: 0,
+            max: Duration::ZERO,
+        }
     }
 }
 
@@ -74,7 +78,11 @@ fn cell_of(micros: u64) -> usize {
 fn upper_edge(cell: usize) -> u64 {
     let cell = cell as u64;
     let (group, offset) = (cell / SUB, cell % SUB);
-    if group == 0 { offset } else { ((SUB + offset + 1) << (group - 1)) - 1 }
+    if group == 0 {
+        offset
+    } else {
+        ((SUB + offset + 1) << (group - 1)) - 1
+    }
 }
 
 #[cfg(test)]

@@ -121,7 +121,9 @@ impl Ledger {
     /// An empty ledger for this many writers.
     #[must_use]
     pub fn new(writers: usize) -> Self {
-        Self { writers: vec![WriterLedger::default(); writers] }
+        Self {
+            writers: vec![WriterLedger::default(); writers],
+        }
     }
 
     /// Takes the next key of a writer.

@@ -66,7 +66,11 @@ impl Presence {
     pub fn new(ledger: &Ledger) -> Self {
         let words = |attempted: u64| usize::try_from(attempted.div_ceil(64)).unwrap_or(usize::MAX);
         Self {
-            present: ledger.writers().iter().map(|w| vec![0; words(w.attempted())]).collect(),
+            present: ledger
+                .writers()
+                .iter()
+                .map(|w| vec![0; words(w.attempted())])
+                .collect(),
             rows: 0,
             duplicates: 0,
             phantoms: 0,
@@ -78,9 +82,15 @@ impl Presence {
     /// Takes in one row.
     pub fn row(&mut self, ledger: &Ledger, key: Key) {
         self.rows += 1;
-        let place = usize::try_from(key.writer).ok().zip(Sequence::try_from(key.seq).ok());
+        let place = usize::try_from(key.writer)
+            .ok()
+            .zip(Sequence::try_from(key.seq).ok());
         let known = place.and_then(|(writer, seq)| {
-            ledger.writers().get(writer)?.outcome(seq).map(|outcome| (writer, seq, outcome))
+            ledger
+                .writers()
+                .get(writer)?
+                .outcome(seq)
+                .map(|outcome| (writer, seq, outcome))
         });
         let Some((writer, seq, outcome)) = known else {
             self.phantoms += 1;

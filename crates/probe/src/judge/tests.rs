@@ -25,7 +25,13 @@ fn run(acked: u64) -> Recorder {
 fn holding(recorder: &Recorder, name: &str, role: Role, seqs: &[i64]) -> MemberEvidence {
     let mut presence = Presence::new(recorder.ledger());
     for seq in seqs {
-        presence.row(recorder.ledger(), Key { writer: 0, seq: *seq });
+        presence.row(
+            recorder.ledger(),
+            Key {
+                writer: 0,
+                seq: *seq,
+            },
+        );
     }
     MemberEvidence {
         name: name.to_owned(),
@@ -63,7 +69,10 @@ fn a_clean_run_passes_and_gives_no_reasons() {
         holding(&recorder, "b", Role::Replica, &[0, 1, 2]),
     ];
     let certificate = judged(&recorder, members);
-    assert_eq!((certificate.verdict, certificate.reasons), (Verdict::Pass, vec![]));
+    assert_eq!(
+        (certificate.verdict, certificate.reasons),
+        (Verdict::Pass, vec![])
+    );
     assert_eq!(certificate.acked_lost, Some(0));
 }
 
@@ -78,7 +87,11 @@ fn each_harm_fails_alone_and_is_named() {
     for (seqs, words) in cases {
         let certificate = judged(&recorder, vec![holding(&recorder, "a", Role::Leader, seqs)]);
         assert_eq!(certificate.verdict, Verdict::Fail, "{seqs:?}");
-        assert!(certificate.reasons[0].contains(words), "{:?}", certificate.reasons);
+        assert!(
+            certificate.reasons[0].contains(words),
+            "{:?}",
+            certificate.reasons
+        );
     }
 }
 
@@ -92,7 +105,11 @@ fn a_replica_that_lacks_a_write_fails_although_the_leader_has_it() {
     let certificate = judged(&recorder, members);
     assert_eq!(certificate.verdict, Verdict::Fail);
     assert_eq!(certificate.acked_lost, Some(0));
-    assert!(certificate.reasons[0].contains("replica b"), "{:?}", certificate.reasons);
+    assert!(
+        certificate.reasons[0].contains("replica b"),
+        "{:?}",
+        certificate.reasons
+    );
 }
 
 #[test]
@@ -103,7 +120,10 @@ fn two_leaders_fail_and_leave_the_loss_unknown() {
         holding(&recorder, "b", Role::Leader, &[0, 1]),
     ];
     let certificate = judged(&recorder, members);
-    assert_eq!((certificate.verdict, certificate.acked_lost), (Verdict::Fail, None));
+    assert_eq!(
+        (certificate.verdict, certificate.acked_lost),
+        (Verdict::Fail, None)
+    );
 }
 
 #[test]
@@ -112,13 +132,19 @@ fn an_error_counts_even_when_nothing_was_lost() {
     let seq = recorder.attempt(0);
     recorder.acked(0, seq, Duration::ZERO, STEP);
     let seq = recorder.attempt(0);
-    let failure =
-        Failure { outcome: Outcome::Indeterminate, kind: "connection closed", detail: "" };
+    let failure = Failure {
+        outcome: Outcome::Indeterminate,
+        kind: "connection closed",
+        detail: "",
+    };
     recorder.failed(0, seq, STEP, STEP, failure);
     recorder.connect_failed(STEP, "connect refused", "");
     recorder.stop(STEP);
     recorder.close();
-    let certificate = judged(&recorder, vec![holding(&recorder, "a", Role::Leader, &[0, 1])]);
+    let certificate = judged(
+        &recorder,
+        vec![holding(&recorder, "a", Role::Leader, &[0, 1])],
+    );
     assert_eq!((certificate.errors, certificate.indeterminate), (2, 1));
     assert_eq!(certificate.indeterminate_committed, Some(1));
     assert_eq!(certificate.verdict, Verdict::Fail);
@@ -153,14 +179,28 @@ fn missing_evidence_is_never_a_pass() {
     };
     let verdicts = [
         judged(&recorder, vec![]),
-        judged(&recorder, vec![holding(&recorder, "a", Role::Replica, &[0, 1, 2])]),
+        judged(
+            &recorder,
+            vec![holding(&recorder, "a", Role::Replica, &[0, 1, 2])],
+        ),
         judged(&recorder, vec![whole(), behind]),
         judged(&silent, vec![holding(&silent, "a", Role::Leader, &[])]),
-        judge(Evidence { controls_required: true, ..evidence(&recorder, vec![whole()]) }),
-        judge(Evidence { controls: vec![undetected], ..evidence(&recorder, vec![whole()]) }),
+        judge(Evidence {
+            controls_required: true,
+            ..evidence(&recorder, vec![whole()])
+        }),
+        judge(Evidence {
+            controls: vec![undetected],
+            ..evidence(&recorder, vec![whole()])
+        }),
     ];
     for certificate in verdicts {
-        assert_eq!(certificate.verdict, Verdict::Inconclusive, "{:?}", certificate.reasons);
+        assert_eq!(
+            certificate.verdict,
+            Verdict::Inconclusive,
+            "{:?}",
+            certificate.reasons
+        );
         assert!(!certificate.reasons.is_empty());
     }
 }
@@ -176,9 +216,25 @@ fn the_field_names_are_the_contract() {
     let certificate = judged(&recorder, vec![holding(&recorder, "a", Role::Leader, &[0])]);
     let json = serde_json::to_value(certificate).unwrap();
     for field in [
-        "subject", "started", "finished", "writers", "attempted", "acked", "errors",
-        "indeterminate", "acked_lost", "phantoms", "duplicates", "longest_ack_gap_ms",
-        "worst_latency_ms", "latency_ms", "reads", "members", "controls", "limits", "verdict",
+        "subject",
+        "started",
+        "finished",
+        "writers",
+        "attempted",
+        "acked",
+        "errors",
+        "indeterminate",
+        "acked_lost",
+        "phantoms",
+        "duplicates",
+        "longest_ack_gap_ms",
+        "worst_latency_ms",
+        "latency_ms",
+        "reads",
+        "members",
+        "controls",
+        "limits",
+        "verdict",
     ] {
         assert!(json.get(field).is_some(), "{field}");
     }

@@ -29,7 +29,9 @@ pub enum DsnError {
     #[error("parse the connection string")]
     Syntax(#[source] tokio_postgres::Error),
     /// A password in the string would end up in files and process lists.
-    #[error("use a connection string with a password in it: put the password into a file or PGPASSWORD")]
+    #[error(
+        "use a connection string with a password in it: put the password into a file or PGPASSWORD"
+    )]
     PasswordInside,
     /// Nothing to connect to.
     #[error("use a connection string without a host")]
@@ -43,7 +45,9 @@ pub enum DsnError {
         ports: usize,
     },
     /// The probe speaks plain text only.
-    #[error("use sslmode=require: the probe does not speak TLS; run it inside the cluster's network")]
+    #[error(
+        "use sslmode=require: the probe does not speak TLS; run it inside the cluster's network"
+    )]
     Tls,
 }
 
@@ -72,7 +76,10 @@ impl Dsn {
             return Err(DsnError::NoHost);
         }
         if ports.len() > 1 && ports.len() != count {
-            return Err(DsnError::Ports { hosts: count, ports: ports.len() });
+            return Err(DsnError::Ports {
+                hosts: count,
+                ports: ports.len(),
+            });
         }
         let single = (0..count)
             .map(|i| {
@@ -93,7 +100,10 @@ impl Dsn {
                 config
             })
             .collect();
-        Ok(Self { base, hosts: single })
+        Ok(Self {
+            base,
+            hosts: single,
+        })
     }
 
     /// The same user and database at the address of one member.
@@ -102,7 +112,10 @@ impl Dsn {
         let mut config = without_hosts(&self.base);
         config.host(&member.host).port(member.port);
         config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::Any);
-        Self { base: config.clone(), hosts: vec![config] }
+        Self {
+            base: config.clone(),
+            hosts: vec![config],
+        }
     }
 
     /// One configuration an address, in the order of the string.
@@ -161,7 +174,8 @@ mod tests {
 
     #[test]
     fn several_hosts_become_one_configuration_each() {
-        let text = "postgres://app@pg-0:5432,pg-1:5433,pg-2:5434/orders?target_session_attrs=read-write";
+        let text =
+            "postgres://app@pg-0:5432,pg-1:5433,pg-2:5434/orders?target_session_attrs=read-write";
         let found = hosts(text);
         assert_eq!(found.len(), 3);
         assert_eq!(found[2], (vec![Host::Tcp("pg-2".to_owned())], vec![5434]));
@@ -176,13 +190,26 @@ mod tests {
         assert!(!error.to_string().contains("hunter2"));
         let dsn = Dsn::parse("host=pg user=app", Some(&Password::new("hunter2"))).unwrap();
         assert!(!format!("{dsn:?}").contains("hunter2"));
-        let member = MemberAddress { name: "a".into(), host: "h".into(), port: 1 };
-        assert_eq!(dsn.at(&member).base.get_password(), Some("hunter2".as_bytes()));
+        let member = MemberAddress {
+            name: "a".into(),
+            host: "h".into(),
+            port: 1,
+        };
+        assert_eq!(
+            dsn.at(&member).base.get_password(),
+            Some("hunter2".as_bytes())
+        );
     }
 
     #[test]
     fn tls_is_refused_rather_than_ignored() {
-        assert!(matches!(Dsn::parse("host=pg sslmode=require", None), Err(DsnError::Tls)));
-        assert!(matches!(Dsn::parse("user=app", None), Err(DsnError::NoHost)));
+        assert!(matches!(
+            Dsn::parse("host=pg sslmode=require", None),
+            Err(DsnError::Tls)
+        ));
+        assert!(matches!(
+            Dsn::parse("user=app", None),
+            Err(DsnError::NoHost)
+        ));
     }
 }

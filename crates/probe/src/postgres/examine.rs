@@ -61,7 +61,10 @@ struct Open {
 impl Examination<'_> {
     pub(crate) async fn run(&self) -> Vec<MemberEvidence> {
         let opened = self.open_all().await;
-        let leaders = opened.iter().filter(|m| matches!(m.session, Ok((_, Role::Leader)))).count();
+        let leaders = opened
+            .iter()
+            .filter(|m| matches!(m.session, Ok((_, Role::Leader))))
+            .count();
         let mut still = Err("there is no single leader to compare with".to_owned());
         if leaders == 1 {
             for member in &opened {
@@ -80,7 +83,10 @@ impl Examination<'_> {
         let targets: Vec<(String, Dsn)> = if self.members.is_empty() {
             vec![("through the connection string".to_owned(), self.dsn.clone())]
         } else {
-            self.members.iter().map(|m| (m.name.clone(), self.dsn.at(m))).collect()
+            self.members
+                .iter()
+                .map(|m| (m.name.clone(), self.dsn.at(m)))
+                .collect()
         };
         loop {
             let opened = join_all(targets.iter().map(async |(name, dsn)| Open {
@@ -90,7 +96,9 @@ impl Examination<'_> {
             }))
             .await;
             let whole = opened.iter().all(|m| m.session.is_ok())
-                && opened.iter().any(|m| matches!(m.session, Ok((_, Role::Leader))));
+                && opened
+                    .iter()
+                    .any(|m| matches!(m.session, Ok((_, Role::Leader))));
             if whole || Instant::now() >= self.deadline {
                 return opened;
             }
@@ -106,7 +114,11 @@ impl Examination<'_> {
 
     /// Stops inserts on the leader and returns a position that covers all of them.
     async fn hold_still(&self, leader: &Open, session: &Session) -> Result<String, String> {
-        let wait = self.deadline.saturating_duration_since(Instant::now()).as_millis().max(1_000);
+        let wait = self
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis()
+            .max(1_000);
         session
             .batch(&format!(
                 "BEGIN; SET LOCAL lock_timeout = {wait}; \
@@ -134,7 +146,10 @@ impl Examination<'_> {
     }
 
     async fn look(&self, member: &Open, end: &Result<String, String>) -> MemberEvidence {
-        let mut evidence = MemberEvidence { name: member.name.clone(), ..Default::default() };
+        let mut evidence = MemberEvidence {
+            name: member.name.clone(),
+            ..Default::default()
+        };
         let (session, role) = match &member.session {
             Ok((session, role)) => (session, *role),
             Err(problem) => {
@@ -172,7 +187,9 @@ impl Examination<'_> {
                 Err(trouble) => return Err(trouble.to_string()),
             }
             if Instant::now() >= self.deadline {
-                return Err(format!("has not replayed the leader's position {end} in time"));
+                return Err(format!(
+                    "has not replayed the leader's position {end} in time"
+                ));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -241,9 +258,11 @@ fn number(text: Option<String>) -> Option<u64> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -35,7 +35,9 @@ const CREATE: &str = "
 /// Looks first, because creating takes a lock and, on a server whose synchronous standby is
 /// away, a commit that waits for it.
 pub(crate) async fn create_table(session: &Session) -> Result<(), Trouble> {
-    let exists = session.text("SELECT to_regclass('ferriswheel_probe.writes_by_key')").await?;
+    let exists = session
+        .text("SELECT to_regclass('ferriswheel_probe.writes_by_key')")
+        .await?;
     if exists.is_none() {
         session.batch(CREATE).await?;
     }
@@ -44,5 +46,7 @@ pub(crate) async fn create_table(session: &Session) -> Result<(), Trouble> {
 
 /// Drops everything that the probe created, rows of other runs included.
 pub(crate) async fn drop_schema(session: &Session) -> Result<(), Trouble> {
-    session.batch(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await
+    session
+        .batch(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
+        .await
 }

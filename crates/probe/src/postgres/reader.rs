@@ -28,7 +28,9 @@ pub(crate) async fn read(shared: Arc<Shared>, reader: usize) {
                     Ok(open) => open,
                     Err(_) => {
                         shared.record(|recorder, _| recorder.reads_mut().errors += 1);
-                        shared.pause(Duration::from_millis(config.reconnect_backoff_ms)).await;
+                        shared
+                            .pause(Duration::from_millis(config.reconnect_backoff_ms))
+                            .await;
                         continue;
                     }
                 }

@@ -27,7 +27,11 @@ pub(crate) struct Trouble {
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.detail.is_empty() { f.write_str(&self.kind) } else { f.write_str(&self.detail) }
+        if self.detail.is_empty() {
+            f.write_str(&self.kind)
+        } else {
+            f.write_str(&self.detail)
+        }
     }
 }
 
@@ -48,7 +52,11 @@ impl Trouble {
             return Self {
                 kind: db.code().code().to_owned(),
                 detail: format!("{}: {} ({})", db.severity(), db.message(), db.code().code()),
-                outcome: if refused(db) { Outcome::Refused } else { Outcome::Indeterminate },
+                outcome: if refused(db) {
+                    Outcome::Refused
+                } else {
+                    Outcome::Indeterminate
+                },
                 broken: !is_plain_error(db) || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION,
             };
         }
@@ -112,7 +120,11 @@ impl Session {
                             tracing::trace!(%error, "connection ended");
                         }
                     });
-                    return Ok(Self { client, driver, deadline: statement_deadline });
+                    return Ok(Self {
+                        client,
+                        driver,
+                        deadline: statement_deadline,
+                    });
                 }
                 Ok(Err(error)) => last = Some(Trouble::of(&error)),
                 Err(_) => last = Some(Trouble::deadline("connect", connect_deadline)),
@@ -136,7 +148,11 @@ impl Session {
     pub(crate) async fn insert(&self, run: &str, writer: i32, seq: i64) -> Result<(), Trouble> {
         self.bounded(self.client.execute_typed(
             "INSERT INTO ferriswheel_probe.writes (run, writer, seq) VALUES ($1::uuid, $2, $3)",
-            &[(&run, Type::TEXT), (&writer, Type::INT4), (&seq, Type::INT8)],
+            &[
+                (&run, Type::TEXT),
+                (&writer, Type::INT4),
+                (&seq, Type::INT8),
+            ],
         ))
         .await
         .map(drop)
@@ -161,11 +177,13 @@ impl Session {
     /// The first column of the first row, as text.
     pub(crate) async fn text(&self, sql: &str) -> Result<Option<String>, Trouble> {
         let messages = self.bounded(self.client.simple_query(sql)).await?;
-        Ok(messages.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-            _ => None,
-        })
-        .flatten())
+        Ok(messages
+            .into_iter()
+            .find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+                _ => None,
+            })
+            .flatten())
     }
 
     /// Hands each row to `row` as text; the deadline bounds each wait for the next one.
@@ -180,9 +198,7 @@ impl Session {
             .await
             .map_err(|_| Trouble::deadline("statement", self.deadline))?
         {
-            if let SimpleQueryMessage::Row(found) =
-                message.map_err(|error| Trouble::of(&error))?
-            {
+            if let SimpleQueryMessage::Row(found) = message.map_err(|error| Trouble::of(&error))? {
                 row(&found);
             }
         }

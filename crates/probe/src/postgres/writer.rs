@@ -24,14 +24,28 @@ pub(crate) async fn write(shared: Arc<Shared>, writer: usize) {
         };
         // Stamped inside the lock, so that a send is never later than its own attempt.
         let (seq, sent) = shared.record(|recorder, now| (recorder.attempt(writer), now));
-        let result =
-            open.insert(&shared.run_id, number, i64::try_from(seq).unwrap_or(i64::MAX)).await;
+        let result = open
+            .insert(
+                &shared.run_id,
+                number,
+                i64::try_from(seq).unwrap_or(i64::MAX),
+            )
+            .await;
         match result {
             Ok(()) => shared.record(|recorder, now| recorder.acked(writer, seq, sent, now)),
             Err(trouble) => {
-                let Trouble { kind, detail, outcome, broken } = trouble;
+                let Trouble {
+                    kind,
+                    detail,
+                    outcome,
+                    broken,
+                } = trouble;
                 tracing::debug!(writer, seq, kind, detail, "write failed");
-                let failure = Failure { outcome, kind: &kind, detail: &detail };
+                let failure = Failure {
+                    outcome,
+                    kind: &kind,
+                    detail: &detail,
+                };
                 shared.record(|recorder, now| recorder.failed(writer, seq, sent, now, failure));
                 if broken {
                     continue;
@@ -55,7 +69,9 @@ async fn connect(shared: &Shared) -> Option<Session> {
             shared.record(|recorder, now| {
                 recorder.connect_failed(now, &trouble.kind, &trouble.detail);
             });
-            shared.pause(Duration::from_millis(config.reconnect_backoff_ms)).await;
+            shared
+                .pause(Duration::from_millis(config.reconnect_backoff_ms))
+                .await;
             None
         }
     }

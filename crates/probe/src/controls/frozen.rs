@@ -1,0 +1,69 @@
+//! Harm: the server is frozen (SIGSTOP) for a while. The judge must report the long gap, and
+//! nothing lost.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::server::Server;
+use super::{ControlError, Outcome, acked_more};
+use crate::certificate::{Control, Verdict};
+use crate::config::RunConfig;
+use crate::run::{FinishRequest, Probe};
+
+/// How long the server stands still.
+///
+/// 700 ms: well above the limit of this run, well below every deadline of a statement.
+const FROZEN: Duration = Duration::from_millis(700);
+
+/// The limit of this run.
+const LIMIT_MS: u64 = 500;
+
+/// Carries the control out. Its `harm` is the time, in milliseconds, in which no process of the
+/// server could run.
+///
+/// # Errors
+/// The server could not be brought where the control needs it.
+pub async fn run(binaries: &Path) -> Result<Outcome, ControlError> {
+    let server = Server::create(binaries).await?;
+    let mut config = RunConfig::new(Server::dsn(&[&server]));
+    "negative control: a frozen server".clone_into(&mut config.subject);
+    config.limits.write_stall_ms = LIMIT_MS;
+    let probe = Probe::start(config, None).await?;
+    acked_more(&probe, 50).await?;
+
+    server.freeze().await?;
+    let frozen = Instant::now();
+    tokio::time::sleep(FROZEN).await;
+    let stood_still = frozen.elapsed();
+    server.thaw()?;
+    acked_more(&probe, 50).await?;
+
+    let finished = probe
+        .finish(&FinishRequest::of(vec![server.member("frozen")]))
+        .await;
+    let certificate = finished.certificate;
+    let harm = u64::try_from(stood_still.as_millis()).unwrap_or(u64::MAX);
+    // An acknowledgement sent just before may be read, and stamped, just after: a tenth of slack.
+    let expected = harm - harm / 10;
+    let gap = certificate.longest_ack_gap_ms.unwrap_or(0.0);
+    let control = Control {
+        name: format!("the server is frozen for {harm} ms"),
+        expected: format!("fail, a gap of at least {expected} ms, 0 acknowledged writes lost"),
+        observed: format!(
+            "{:?}, a gap of {gap:.0} ms, {} acknowledged writes lost",
+            certificate.verdict,
+            certificate
+                .acked_lost
+                .map_or_else(|| "unknown".to_owned(), |lost| lost.to_string())
+        )
+        .to_lowercase(),
+        detected: certificate.verdict == Verdict::Fail
+            && gap >= expected as f64
+            && certificate.acked_lost == Some(0),
+    };
+    Ok(Outcome {
+        control,
+        certificate,
+        harm,
+    })
+}
