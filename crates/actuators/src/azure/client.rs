@@ -196,8 +196,14 @@ impl ArmClient {
             Some(etag) => ("if-match", etag),
             None => ("if-none-match", "*"),
         };
-        self.put(&format!("put pool {name}"), &url, body, &[condition], deadline)
-            .await
+        self.put(
+            &format!("put pool {name}"),
+            &url,
+            body,
+            &[condition],
+            deadline,
+        )
+        .await
     }
 
     /// Deletes a pool and waits for the operation. An absent pool is a success.
@@ -207,7 +213,11 @@ impl ArmClient {
     pub async fn delete_pool(&self, name: &str, deadline: Duration) -> Result<(), ArmError> {
         let what = format!("delete pool {name}");
         let url = self.url(&self.pool_id(name));
-        match self.sender.send(&what, Method::DELETE, &url, None, &[]).await {
+        match self
+            .sender
+            .send(&what, Method::DELETE, &url, None, &[])
+            .await
+        {
             Ok(answer) => follow(&self.sender, &what, answer, None, deadline).await,
             Err(ArmError::Refused { status: 404, .. }) => Ok(()),
             Err(e) => Err(e),

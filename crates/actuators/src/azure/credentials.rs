@@ -130,8 +130,7 @@ impl Login {
                     user_assigned_id: client.map(UserAssignedId::ClientId),
                     client_options,
                 };
-                ManagedIdentityCredential::new(Some(options))
-                    .map(|c| c as Arc<dyn TokenCredential>)
+                ManagedIdentityCredential::new(Some(options)).map(|c| c as Arc<dyn TokenCredential>)
             }
         };
         made.map_err(CredentialError::Login)
@@ -159,7 +158,9 @@ fn client_options(
     let mut options = ClientOptions::default();
     if let Some(authority) = authority {
         let mut custom = CustomConfiguration::default();
-        authority.trim_end_matches('/').clone_into(&mut custom.authority_host);
+        authority
+            .trim_end_matches('/')
+            .clone_into(&mut custom.authority_host);
         options.cloud = Some(Arc::new(CloudConfiguration::from(custom)));
     }
     if extra_ca.is_some() {

@@ -157,12 +157,8 @@ impl ArmError {
                     _ => Class::Fatal,
                 }
             }
-            Self::OperationSlow { .. } | Self::OperationLost { .. } => {
-                Class::Wait { after: AGAIN }
-            }
-            Self::OperationFailed { code, .. } if in_the_way(code) => {
-                Class::Wait { after: AGAIN }
-            }
+            Self::OperationSlow { .. } | Self::OperationLost { .. } => Class::Wait { after: AGAIN },
+            Self::OperationFailed { code, .. } if in_the_way(code) => Class::Wait { after: AGAIN },
             // AKS: "fix the cause, then put the same again": the cause is outside of the request.
             Self::OperationFailed { .. } => Class::Ask,
             Self::ForeignHost { .. } | Self::Unreadable { .. } => Class::Fatal,

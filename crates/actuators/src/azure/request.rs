@@ -45,12 +45,11 @@ impl Sender {
             what: format!("use the endpoint {}", settings.endpoint),
             why: e.to_string(),
         })?;
-        let http = http_client(settings.extra_ca.as_deref()).map_err(|source| {
-            ArmError::Unreachable {
+        let http =
+            http_client(settings.extra_ca.as_deref()).map_err(|source| ArmError::Unreachable {
                 what: "set up TLS".to_owned(),
                 source,
-            }
-        })?;
+            })?;
         Ok(Self {
             http,
             credential,
@@ -213,7 +212,9 @@ mod tests {
             expected
         );
         assert_eq!(
-            error_of(&json!({"code": "Throttled", "details": null, "message": "wait", "subcode": ""})),
+            error_of(
+                &json!({"code": "Throttled", "details": null, "message": "wait", "subcode": ""})
+            ),
             expected
         );
         assert_eq!(error_of(&json!(null)), Default::default());
