@@ -246,9 +246,9 @@ async fn postgres(outside: &Outside, spec: &PostgresSpec) -> Result<world::Postg
         stateful_set: spec.stateful_set.clone(),
         members: found,
         poolers: pooler_states,
-        other_agent: views
-            .iter()
-            .find_map(|(name, view)| Some(format!("{} is connected to {name}", view.agents.first()?))),
+        other_agent: views.iter().find_map(|(name, view)| {
+            Some(format!("{} is connected to {name}", view.agents.first()?))
+        }),
     })
 }
 

@@ -189,14 +189,14 @@ impl Endpoint {
     }
 
     async fn connect(&self, deadline: Duration) -> Result<SendRequest<Full<Bytes>>, CallError> {
-        let stream =
-            self.dial
-                .dial(&self.target, deadline)
-                .await
-                .map_err(|source| CallError::Dial {
-                    target: self.target.pod.to_string(),
-                    source,
-                })?;
+        let stream = self
+            .dial
+            .dial(&self.target, deadline)
+            .await
+            .map_err(|source| CallError::Dial {
+                target: self.target.pod.to_string(),
+                source,
+            })?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| CallError::Broken {

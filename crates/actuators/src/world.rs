@@ -390,11 +390,14 @@ pub async fn credentials(
     secret: &ObjectRef,
 ) -> Result<Credentials, AskError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
-    let found = find(format!("read secret {secret}"), secrets.get_opt(&secret.name))
-        .await?
-        .ok_or_else(|| AskError::Absent {
-            what: format!("secret {secret}"),
-        })?;
+    let found = find(
+        format!("read secret {secret}"),
+        secrets.get_opt(&secret.name),
+    )
+    .await?
+    .ok_or_else(|| AskError::Absent {
+        what: format!("secret {secret}"),
+    })?;
     let part = |key: &str| {
         value(&found, key).ok_or_else(|| AskError::Absent {
             what: format!("key `{key}` of secret {secret}"),
@@ -407,10 +410,7 @@ pub async fn credentials(
 }
 
 /// The pods of a set, by ordinal.
-pub async fn members(
-    client: &kube::Client,
-    set: &ObjectRef,
-) -> Result<Vec<MemberPod>, AskError> {
+pub async fn members(client: &kube::Client, set: &ObjectRef) -> Result<Vec<MemberPod>, AskError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &set.namespace);
     let list = request(
         format!("list the pods of {set}"),

@@ -16,9 +16,9 @@ use super::state::{FileLog, Reach, load};
 use super::watchdog;
 use super::{Accepted, Fault, Watch};
 use crate::databases::postgres::order::Order;
+use crate::databases::postgres::record::Reason;
 use crate::databases::postgres::record::Record;
 use crate::databases::postgres::recover::{Knowledge, recover};
-use crate::databases::postgres::record::Reason;
 use crate::databases::postgres::window;
 
 /// How the process is started.
@@ -207,10 +207,7 @@ async fn fault(State(process): State<Arc<Process>>, Json(fault): Json<Fault>) ->
     if !process.settings.allow_faults {
         return (StatusCode::FORBIDDEN, "started without --allow-faults").into_response();
     }
-    *process
-        .fault
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    *process.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     Json(serde_json::json!({})).into_response()
 }
 
@@ -245,17 +242,11 @@ impl Process {
     }
 
     fn forget(&self) {
-        *self
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn begin(&self, key: &str) -> Begin {
-        let mut current = self
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = current.as_ref() {
             let record = log.record();
             if record.key == key {
@@ -282,4 +273,3 @@ impl Process {
         Begin::New(log)
     }
 }
-

@@ -131,7 +131,10 @@ impl Log for FileLog {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         if matches!(fault, Some(Fault::DieAt(at)) if at == name) {
-            tracing::error!(moment = name, "ending the process, as the injected fault says");
+            tracing::error!(
+                moment = name,
+                "ending the process, as the injected fault says"
+            );
             std::process::abort();
         }
     }

@@ -2,8 +2,8 @@
 
 pub mod evict;
 pub mod exec;
-pub mod poolers;
 pub mod pods;
+pub mod poolers;
 pub mod read;
 
 use std::time::Duration;

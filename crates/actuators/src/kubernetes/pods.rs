@@ -143,12 +143,11 @@ impl Home {
         pools: &[PoolName],
     ) -> Result<bool, RequestError> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
-        let manifest: Pod = serde_json::from_value(self.manifest(task, pools)).map_err(|e| {
-            RequestError::Api {
+        let manifest: Pod =
+            serde_json::from_value(self.manifest(task, pools)).map_err(|e| RequestError::Api {
                 what: format!("build the pod of {}", task.name),
                 source: Box::new(kube::Error::SerdeError(e)),
-            }
-        })?;
+            })?;
         match request(
             format!("create pod {}", self.pod(task.name)),
             pods.create(&PostParams::default(), &manifest),
@@ -173,11 +172,7 @@ impl Home {
     }
 
     /// Removes the pods of these tasks.
-    pub async fn remove(
-        &self,
-        client: &kube::Client,
-        tasks: &[&str],
-    ) -> Result<(), RequestError> {
+    pub async fn remove(&self, client: &kube::Client, tasks: &[&str]) -> Result<(), RequestError> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
         for task in tasks {
             let name = self.pod(task).name;

@@ -52,9 +52,7 @@ pub async fn of_workload(
         .items
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-        .filter(|pod| {
-            pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
-        })
+        .filter(|pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"))
         .map(pooler_pod)
         .collect())
 }

@@ -242,7 +242,10 @@ fn node_requirements(template: &PodSpec) -> BTreeMap<String, Vec<String>> {
         .affinity
         .as_ref()
         .and_then(|a| a.node_affinity.as_ref())
-        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
+        .and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })
         .map(|selector| selector.node_selector_terms.as_slice())
         .unwrap_or_default();
     for expression in terms
@@ -263,7 +266,10 @@ fn one_per_node(template: &PodSpec) -> bool {
         .affinity
         .as_ref()
         .and_then(|a| a.pod_anti_affinity.as_ref())
-        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
+        .and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })
         .is_some_and(|terms| {
             terms
                 .iter()

@@ -115,7 +115,9 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             )),
             None => Ok(()),
         },
-        Guard::SeatFree { pool, stateful_set } => seat_free(world, pool.as_str(), stateful_set).await?,
+        Guard::SeatFree { pool, stateful_set } => {
+            seat_free(world, pool.as_str(), stateful_set).await?
+        }
         Guard::NoOperation { pool } => no_operation(world, pool.as_str()).await?,
         Guard::PoolEmpty { pool } => {
             let mut left = Vec::new();

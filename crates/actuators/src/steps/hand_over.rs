@@ -490,8 +490,7 @@ async fn aim_poolers(
                 ),
             });
         };
-        let maps: Api<ConfigMap> =
-            Api::namespaced(world.kube(), &config.config_map.namespace);
+        let maps: Api<ConfigMap> = Api::namespaced(world.kube(), &config.config_map.namespace);
         let map = request(
             format!("read {}", config.config_map),
             maps.get(&config.config_map.name),
@@ -528,11 +527,7 @@ async fn aim_poolers(
     Ok(())
 }
 
-async fn wait_for_file(
-    world: &World,
-    pooler: &PoolerPod,
-    wanted: &[u8],
-) -> Result<(), ActError> {
+async fn wait_for_file(world: &World, pooler: &PoolerPod, wanted: &[u8]) -> Result<(), ActError> {
     let Some(config) = &pooler.config else {
         return Ok(());
     };

@@ -56,9 +56,11 @@ pub(super) async fn observe(
             found: format!("on {node}"),
         });
     }
-    Ok(whole(&states, state).map_or_else(Observed::InFlight, |fact| {
-        done(format!("{pod} is on {node}, {fact}"))
-    }))
+    Ok(
+        whole(&states, state).map_or_else(Observed::InFlight, |fact| {
+            done(format!("{pod} is on {node}, {fact}"))
+        }),
+    )
 }
 
 /// The member is Ready, streams from the primary and lags little; or it is the primary.
@@ -72,13 +74,17 @@ pub(super) fn whole(
         Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
     };
     if !state.member.ready {
-        return Err(waiting(pod, "the pod is not Ready", "its readiness probe succeeds"));
+        return Err(waiting(
+            pod,
+            "the pod is not Ready",
+            "its readiness probe succeeds",
+        ));
     }
     if !status.in_recovery {
         return Ok("the primary".to_owned());
     }
-    let primary = primary(states)
-        .ok_or_else(|| waiting(pod, "no primary answers", "a primary answers"))?;
+    let primary =
+        primary(states).ok_or_else(|| waiting(pod, "no primary answers", "a primary answers"))?;
     let follower = primary
         .1
         .followers

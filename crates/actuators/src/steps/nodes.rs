@@ -62,7 +62,11 @@ async fn cordon_one(world: &World, name: &NodeName) -> Result<(), ActError> {
     let patch = json!({"spec": {"unschedulable": true}});
     request(
         format!("cordon {name}"),
-        nodes.patch(name.as_str(), &PatchParams::default(), &Patch::Merge(&patch)),
+        nodes.patch(
+            name.as_str(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        ),
     )
     .await
     .map(|_| ())
@@ -181,20 +185,14 @@ async fn evict_one(
     }
 }
 
-async fn delete_machine(
-    world: &World,
-    pool: &PoolName,
-    node: &NodeName,
-) -> Result<Ack, ActError> {
+async fn delete_machine(world: &World, pool: &PoolName, node: &NodeName) -> Result<Ack, ActError> {
     world
         .outside
         .arm
         .delete_machines(pool.as_str(), &[node.as_str()], DELETE_MACHINE)
         .await
         .map_err(|e| class(e.into()))?;
-    Ok(ack(format!(
-        "{node} was empty and its machine was deleted"
-    )))
+    Ok(ack(format!("{node} was empty and its machine was deleted")))
 }
 
 pub(super) async fn observe_shrink(
@@ -249,7 +247,10 @@ pub(super) async fn shrink(
     if free.len() < surplus {
         return Err(ActError::Wait(waiting(
             pool,
-            format!("{surplus} machines too many, {} without a member", free.len()),
+            format!(
+                "{surplus} machines too many, {} without a member",
+                free.len()
+            ),
             "a machine without a member is left",
         )));
     }

@@ -44,7 +44,12 @@ pub(super) async fn observe_grow(
     for node in &nodes {
         match read::node(node) {
             Some(n) if n.ready && n.kubelet_version == version => {
-                ready.push(format!("{} {} boot {}", read::node_name(node), n.uid, n.boot_id));
+                ready.push(format!(
+                    "{} {} boot {}",
+                    read::node_name(node),
+                    n.uid,
+                    n.boot_id
+                ));
             }
             Some(n) if n.kubelet_version != version => {
                 return Ok(Observed::Diverged {
@@ -154,14 +159,16 @@ pub(super) async fn observe_delete(world: &World, pool: &PoolName) -> Result<Obs
             ))
         });
     };
-    Ok(match property(&found.json, "provisioningState").as_deref() {
-        Some("Deleting") => Observed::InFlight(waiting(
-            pool,
-            "provisioningState is Deleting",
-            "the operation ends",
-        )),
-        _ => Observed::Ready,
-    })
+    Ok(
+        match property(&found.json, "provisioningState").as_deref() {
+            Some("Deleting") => Observed::InFlight(waiting(
+                pool,
+                "provisioningState is Deleting",
+                "the operation ends",
+            )),
+            _ => Observed::Ready,
+        },
+    )
 }
 
 pub(super) async fn delete(world: &World, pool: &PoolName) -> Result<Ack, ActError> {
@@ -187,7 +194,12 @@ mod tests {
             "currentOrchestratorVersion": "1.35.4", "provisioningState": "Succeeded",
             "upgradeSettings": {"maxSurge": "33%"}, "somethingNew": {"kept": true},
         }});
-        let body = like_pool(&model, &Zone::from("eastus-2"), 1, "1.36.3".parse().unwrap());
+        let body = like_pool(
+            &model,
+            &Zone::from("eastus-2"),
+            1,
+            "1.36.3".parse().unwrap(),
+        );
         assert_eq!(
             body,
             json!({"properties": {

@@ -239,7 +239,9 @@ fn summary(certificate: &Value) -> Evidence {
             .iter()
             .filter_map(|key| {
                 let value = certificate.get(key)?;
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
                 Some(format!("{key} {text}"))
             })
             .collect(),

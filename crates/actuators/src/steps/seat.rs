@@ -64,16 +64,14 @@ pub(super) async fn observe_add(
             found: format!("on {node}"),
         });
     }
-    Ok(whole(&states, state).map_or_else(Observed::InFlight, |fact| {
-        done(format!("{seat} is on {node}, {fact}"))
-    }))
+    Ok(
+        whole(&states, state).map_or_else(Observed::InFlight, |fact| {
+            done(format!("{seat} is on {node}, {fact}"))
+        }),
+    )
 }
 
-pub(super) async fn add(
-    world: &World,
-    set: &ObjectRef,
-    replicas: u32,
-) -> Result<Ack, ActError> {
+pub(super) async fn add(world: &World, set: &ObjectRef, replicas: u32) -> Result<Ack, ActError> {
     /// The controller makes the claim together with the pod, at once.
     const CLAIM: Duration = Duration::from_secs(10);
     let found = world.stateful_set(set).await.map_err(class)?;
@@ -126,7 +124,10 @@ pub(super) async fn observe_remove(
             "the pod is gone",
         )));
     }
-    if !claims_of_run(world, set, &found, replicas).await?.is_empty() {
+    if !claims_of_run(world, set, &found, replicas)
+        .await?
+        .is_empty()
+    {
         return Ok(Observed::Ready);
     }
     let states = world.states(database).await?;
@@ -294,7 +295,11 @@ async fn mark(world: &World, claim: &PersistentVolumeClaim) -> Result<(), Reques
 
 /// Deletes a claim of the run, by UID, and its disk with it.
 async fn delete_claim(world: &World, claim: &PersistentVolumeClaim) -> Result<(), RequestError> {
-    if let Some(volume) = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()) {
+    if let Some(volume) = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.clone())
+    {
         // The disk was made by this run and holds a copy; a class that retains disks would leave
         // it behind for ever.
         let volumes: Api<PersistentVolume> = Api::all(world.kube());

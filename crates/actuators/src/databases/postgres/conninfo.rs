@@ -34,7 +34,10 @@ impl ConnInfo {
                 return Ok(Self(pairs));
             }
             let start = at;
-            while chars.get(at).is_some_and(|c| *c != '=' && !c.is_whitespace()) {
+            while chars
+                .get(at)
+                .is_some_and(|c| *c != '=' && !c.is_whitespace())
+            {
                 at += 1;
             }
             let key: String = chars[start..at].iter().collect();
@@ -122,7 +125,9 @@ mod tests {
     #[test]
     fn values_survive_quoting() {
         let mut info =
-            ConnInfo::parse(r"user=replicator password='it\'s \\ secret' host = pg-0.pg").ok().unwrap();
+            ConnInfo::parse(r"user=replicator password='it\'s \\ secret' host = pg-0.pg")
+                .ok()
+                .unwrap();
         assert_eq!(info.get("password"), Some(r"it's \ secret"));
         info.set("host", "pg-1.pg");
         let again = ConnInfo::parse(&info.to_conninfo()).ok().unwrap();

@@ -64,7 +64,9 @@ impl Pooler for Console {
 /// PgBouncer's columns differ between versions, so they are found by name. `pool_mode` is empty
 /// where an entry takes the default: then `SHOW CONFIG` has it.
 pub async fn entries(session: &Session, deadline: Duration) -> Result<Vec<Entry>, ServerError> {
-    let default = config(session, "pool_mode", deadline).await?.unwrap_or_default();
+    let default = config(session, "pool_mode", deadline)
+        .await?
+        .unwrap_or_default();
     let rows = session.run_named("SHOW DATABASES", deadline).await?;
     Ok(rows
         .into_iter()

@@ -53,10 +53,8 @@ pub async fn recover(
     let limit = opened + order.window_budget();
     let mut seen = String::from("nothing yet");
     while Instant::now() < limit {
-        let (candidate, old) = tokio::join!(
-            cast.candidate.reconnect(LOOK),
-            cast.old.reconnect(LOOK),
-        );
+        let (candidate, old) =
+            tokio::join!(cast.candidate.reconnect(LOOK), cast.old.reconnect(LOOK),);
         seen = format!(
             "candidate: {}; old primary: {}",
             describe(&candidate),
@@ -194,7 +192,11 @@ async fn follow_old(order: &Order, cast: &Cast, log: &dyn Log) {
         };
         if let Err(e) = told.await {
             log.note(Moment::Note {
-                text: format!("{} could not be told to follow {}: {e}", server.name(), order.old.name),
+                text: format!(
+                    "{} could not be told to follow {}: {e}",
+                    server.name(),
+                    order.old.name
+                ),
             });
         }
     }
@@ -207,4 +209,3 @@ fn describe(answer: &Result<Status, ServerError>) -> String {
         Err(e) => e.to_string(),
     }
 }
-

@@ -388,7 +388,7 @@ async fn forward(
         Err(e) => return Err(Reason::StopFailed(e.to_string())),
     }
 
-    let proof = prove(cast.candidate.as_ref(), flush, limit).await?;
+    let proof = prove(cast, flush, limit).await?;
     log.note(Moment::Proven {
         start: proof.start,
         end: proof.end,
@@ -431,10 +431,11 @@ pub(super) async fn finish_forward(
     Ok(())
 }
 
-async fn prove(candidate: &dyn Server, since: Lsn, limit: Instant) -> Result<LastRecord, Reason> {
+async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Reason> {
     let mut last = String::from("no answer yet");
+    let mut look_at_old = Instant::now() + LOOK_AT_OLD;
     while Instant::now() < limit {
-        match tokio::time::timeout_at(limit, candidate.last_record(since)).await {
+        match tokio::time::timeout_at(limit, cast.candidate.last_record(since)).await {
             Ok(Ok(record)) if record.proves_clean_end() => return Ok(record),
             Ok(Ok(record)) => {
                 last = format!(
@@ -448,10 +449,26 @@ async fn prove(candidate: &dyn Server, since: Lsn, limit: Instant) -> Result<Las
             Ok(Err(e)) => last = e.to_string(),
             Err(_) => break,
         }
+        if Instant::now() >= look_at_old {
+            look_at_old = Instant::now() + LOOK_AT_OLD;
+            // A standby that was the primary sends no shutdown checkpoint any more: whatever the
+            // candidate lacks now will not come.
+            if let Ok(status) = cast.old.reconnect(LOOK_AT_OLD).await
+                && status.in_recovery
+            {
+                return Err(Reason::NotProven(format!(
+                    "{last}; the old primary is back as a standby"
+                )));
+            }
+        }
         sleep(LOOK).await;
     }
     Err(Reason::NotProven(last))
 }
+
+/// Time between two looks whether the old primary is back. The proof takes a few milliseconds
+/// when all is well, so these looks cost only a window that went wrong.
+const LOOK_AT_OLD: Duration = Duration::from_millis(100);
 
 /// Triggers the promotion until the server says that it is a primary.
 pub(super) async fn promote(server: &dyn Server, limit: Instant) -> Result<u32, Reason> {
@@ -491,7 +508,10 @@ pub(super) async fn repoint(order: &Order, cast: &Cast, log: &dyn Log) -> Result
             .iter()
             .zip(&order.others)
             .map(|(server, member)| async move {
-                (server.name(), server.follow(&order.upstream_for(member)).await)
+                (
+                    server.name(),
+                    server.follow(&order.upstream_for(member)).await,
+                )
             }),
     )
     .await;
@@ -566,9 +586,7 @@ pub(super) async fn aftercare(order: &Order, cast: &Cast, log: &dyn Log) {
     let mut rejoined = false;
     while Instant::now() < end {
         match cast.old.reconnect(STATEMENT).await {
-            Ok(status)
-                if status.in_recovery && streams_from(&status, &order.candidate.name) =>
-            {
+            Ok(status) if status.in_recovery && streams_from(&status, &order.candidate.name) => {
                 rejoined = true;
                 break;
             }

@@ -7,9 +7,7 @@ use async_trait::async_trait;
 
 use super::conninfo::ConnInfo;
 use super::lsn::Lsn;
-use super::server::{
-    Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream,
-};
+use super::server::{Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream};
 use super::session::{Session, literal};
 
 /// Deadline of a small statement.
@@ -166,8 +164,11 @@ impl Server for WireServer {
             // A standby needs what arming wrote.
             return Ok(());
         }
-        self.program(&format!("rm -f {}", shell(&format!("{directory}/standby.signal"))))
-            .await?;
+        self.program(&format!(
+            "rm -f {}",
+            shell(&format!("{directory}/standby.signal"))
+        ))
+        .await?;
         let before = lock(&self.before_arming).take().unwrap_or_else(|| {
             vec![
                 ("primary_conninfo".to_owned(), None),
