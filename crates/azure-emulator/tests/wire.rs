@@ -1,4 +1,9 @@
 //! The wire protocol as a client meets it: long-running operations, eTags, refusals, limits and faults.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a broken assumption fails the test"
+)]
 
 mod common;
 
