@@ -219,7 +219,13 @@ impl Home {
                 labels: Some([(RUN_LABEL.to_owned(), self.plan.as_str().to_owned())].into()),
                 ..Default::default()
             },
-            string_data: Some([("token".to_owned(), token.clone())].into()),
+            string_data: Some(
+                [
+                    ("token".to_owned(), token.clone()),
+                    ("probe.json".to_owned(), probe_config()),
+                ]
+                .into(),
+            ),
             ..Default::default()
         };
         match request(
@@ -252,6 +258,16 @@ impl Home {
             Err(e) => Err(e),
         }
     }
+}
+
+/// The probe's own configuration; it lies beside the token, so that one Secret serves all pods.
+fn probe_config() -> String {
+    json!({
+        "token_file": format!("{CREDENTIALS}/run/token"),
+        "password_file": format!("{CREDENTIALS}/application/password"),
+        "out": STATE,
+    })
+    .to_string()
 }
 
 /// One value of a Secret as text.

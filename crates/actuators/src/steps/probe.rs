@@ -9,13 +9,15 @@ use std::time::Duration;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed};
 use ferriswheel_plan::ids::{DatabaseName, PoolName};
 use ferriswheel_plan::policy::{DatabaseSpec, PostgresSpec};
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{ack, class, class_request, done, waiting};
-use crate::kubernetes::pods::{CREDENTIALS, Home, STATE, Task};
+use crate::http::CallError;
+use crate::kubernetes::pods::{CREDENTIALS, Home, Task};
 use crate::kubernetes::{read, request};
 use crate::world::{AskError, World};
 
@@ -55,11 +57,16 @@ pub(super) async fn observe_start(
     let Some(probe) = world.endpoint(&home, TASK, PORT).await? else {
         return Ok(Observed::Ready);
     };
-    let status: Value = probe.get("/v1/status", CALL).await?;
+    let status: Value = match probe.get("/v1/status", CALL).await {
+        Ok(status) => status,
+        // Not started yet.
+        Err(CallError::Refused {
+            status: StatusCode::NOT_FOUND,
+            ..
+        }) => return Ok(Observed::Ready),
+        Err(e) => return Err(e.into()),
+    };
     let acked = status.get("acked").and_then(Value::as_u64).unwrap_or(0);
-    if status.get("state").and_then(Value::as_str) == Some("idle") {
-        return Ok(Observed::Ready);
-    }
     Ok(if acked > 0 {
         done(format!("{acked} writes acknowledged so far"))
     } else {
@@ -110,9 +117,7 @@ fn pod_task(spec: &PostgresSpec) -> Task {
             "probe".to_owned(),
             "serve".to_owned(),
             format!("--listen=0.0.0.0:{PORT}"),
-            format!("--token-file={CREDENTIALS}/run/token"),
-            format!("--password-file={CREDENTIALS}/application/password"),
-            format!("--out={STATE}"),
+            format!("--config={CREDENTIALS}/run/probe.json"),
         ],
         port: PORT,
         ready_path: "/v1/healthz",
@@ -124,15 +129,28 @@ async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskErro
     let postgres = &spec.postgres;
     let user = world.credentials(&postgres.application).await?.user;
     let address = client_address(world, postgres).await?;
-    Ok(json!({
+    // Behind a pooler nobody may see an error; without one errors are counted, and judged only
+    // where the spec sets a limit.
+    let errors = spec
+        .limits
+        .errors
+        .or_else(|| (!postgres.poolers.is_empty()).then_some(0));
+    Ok(json!({"config": {
         "subject": format!("{} ({})", spec.name, postgres.stateful_set),
+        "run": run_identity(world),
         "dsn": format!("{address} user={user} dbname={}", postgres.database),
         "limits": {
             "write_stall_ms": spec.limits.write_stall.0,
             "acked_loss": spec.limits.acked_loss,
-            "errors": spec.limits.errors,
+            "errors": errors,
         },
-    }))
+    }}))
+}
+
+/// The probe's run has the plan's identity: a start that is repeated is the same start.
+fn run_identity(world: &World) -> uuid::Uuid {
+    let number = u64::from_str_radix(world.plan.id.as_str(), 16).unwrap_or(0);
+    uuid::Uuid::from_u64_pair(number, 0)
 }
 
 /// What applications connect to: the Service of the poolers, else the Service that follows the
@@ -266,7 +284,11 @@ pub(super) async fn certify(world: &World, database: &DatabaseName) -> Result<Ac
         .map(|(name, host)| json!({"name": name, "host": host, "port": spec.port}))
         .collect();
     let certificate: Value = probe
-        .post("/v1/finish", &json!({"members": members}), VERDICT)
+        .post(
+            "/v1/finish",
+            &json!({"members": members, "drop_table": true}),
+            VERDICT,
+        )
         .await
         .map_err(|e| class(e.into()))?;
     let timeline: Value = probe
