@@ -1,5 +1,166 @@
 //! Node agents: the kubelets of the sandbox.
+//!
+//! An agent is a client of the API server like any kubelet: it registers its Node, keeps the lease, watches the pods
+//! bound to it, runs them with [`crate::runtime`] and reports. It lives in its node's namespaces; its death is the
+//! node's.
+//!
+//! # Guarantees
+//! * What the cluster can see happens with a kubelet's delays, not faster: see [`worker`](self) and `backoff`.
+//! * An idle node does nothing but its heartbeat: watches, no polling.
+//!
+//! # Must not know
+//! Anything of the machine's maker: pools, upgrades, disks beyond their directory and their VolumeAttachment.
 
+mod action;
+mod addresses;
+mod backoff;
+mod cluster;
 pub mod config;
+mod ending;
+mod env;
+mod events;
+mod fields;
+mod follow;
+mod launch;
+mod node;
+mod objects;
+mod probes;
+mod publish;
+mod quantity;
+mod recipe;
+mod registry;
+mod slot;
+mod starting;
+mod status;
+mod volumes;
+mod worker;
 
 pub use config::NodeConfig;
+
+use crate::runtime::{Runtime, ensure_bridge};
+use addresses::Addresses;
+use cluster::Cluster;
+use events::Events;
+use follow::{Change, Services};
+use k8s_openapi::api::core::v1::Pod;
+use objects::Objects;
+use registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use volumes::Attachments;
+use worker::Update;
+
+/// The port of the agent's HTTPS server, a kubelet's.
+pub const PORT: u16 = 10250;
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kubeconfig is not usable.
+    #[error("use the kubeconfig")]
+    Kubeconfig(#[source] kube::Error),
+    /// The pod range is not one.
+    #[error("read the pod range {0:?}")]
+    PodRange(String),
+    /// The node's network is not usable.
+    #[error("ready the node's network")]
+    Network(#[source] crate::runtime::Error),
+    /// The machine's disk is not usable.
+    #[error("ready the machine's disk")]
+    Disk(#[source] std::io::Error),
+}
+
+/// What all pods of a node share.
+#[derive(Debug)]
+struct Shared {
+    config: Arc<NodeConfig>,
+    cluster: Arc<Cluster>,
+    runtime: Runtime,
+    events: Events,
+    registry: Arc<Registry>,
+    addresses: Addresses,
+    objects: Objects,
+    services: Arc<Services>,
+    attachments: Attachments,
+    /// The agent's relists are counted from here.
+    began: Instant,
+}
+
+/// Runs a node agent. It ends with its machine: nothing is handed on, the kernel ends its containers.
+///
+/// # Errors
+/// The agent could not begin. Once it runs, it goes on whatever the API server does.
+pub async fn run(config: NodeConfig) -> Result<(), Error> {
+    let config = Arc::new(config);
+    let addresses = Addresses::parse(&config.pod_cidr)
+        .ok_or_else(|| Error::PodRange(config.pod_cidr.clone()))?;
+    tokio::fs::create_dir_all(&config.root_dir)
+        .await
+        .map_err(Error::Disk)?;
+    ensure_bridge(addresses.gateway(), addresses.prefix())
+        .await
+        .map_err(Error::Network)?;
+    let cluster = Cluster::connect(&config.kubeconfig)
+        .await
+        .map_err(Error::Kubeconfig)?;
+    let shared = Arc::new(Shared {
+        runtime: Runtime {
+            binary: config.ferriswheel_binary.clone(),
+            root: config.root_dir.clone(),
+        },
+        events: Events::start(Arc::clone(&cluster), config.node_name.clone()),
+        registry: Arc::new(Registry::default()),
+        addresses,
+        objects: Objects {
+            cluster: Arc::clone(&cluster),
+        },
+        services: Services::start(Arc::clone(&cluster)),
+        attachments: Attachments::new(Arc::clone(&cluster), config.node_name.clone()),
+        began: Instant::now(),
+        cluster,
+        config,
+    });
+    work(shared).await;
+    Ok(())
+}
+
+async fn work(shared: Arc<Shared>) {
+    let node = node::register(&shared.cluster, &shared.config).await;
+    tracing::info!(node = shared.config.node_name, "registered");
+    shared
+        .events
+        .node(&shared.config.node_name, "Starting", "Starting kubelet.");
+    let heartbeat = tokio::spawn(node::heartbeat(
+        Arc::clone(&shared.cluster),
+        Arc::clone(&shared.config),
+        node,
+    ));
+    let mut pods: BTreeMap<String, watch::Sender<Update>> = BTreeMap::new();
+    let name = shared.config.node_name.clone();
+    follow::pods(Arc::clone(&shared.cluster), &name, |change| match change {
+        Change::Is(pod) => {
+            let pod: Arc<Pod> = Arc::from(pod);
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            let update = Update::Pod(pod);
+            if let Some(known) = pods.get(&uid) {
+                known.send_replace(update);
+            } else {
+                let (sender, receiver) = watch::channel(update);
+                pods.insert(uid, sender);
+                tokio::spawn(worker::run(Arc::clone(&shared), receiver));
+            }
+        }
+        Change::Gone(uid) => {
+            if let Some(known) = pods.remove(&uid) {
+                let last = match &*known.borrow() {
+                    Update::Pod(pod) | Update::Gone(pod) => Arc::clone(pod),
+                };
+                known.send_replace(Update::Gone(last));
+            }
+        }
+    })
+    .await;
+    heartbeat.abort();
+}

@@ -14,8 +14,6 @@ pub struct PodSpec {
     pub hostname: String,
     /// The pod's network, or none for the node's own.
     pub network: Option<PodNetwork>,
-    /// One PID namespace for all containers of the pod, with the pause process as its PID 1.
-    pub share_processes: bool,
 }
 
 /// The pod's end of its link.
@@ -107,10 +105,6 @@ pub struct Directory {
 pub(crate) struct Launch {
     /// The pause process whose namespaces are joined.
     pub pause: i32,
-    /// Join its PID namespace too.
-    pub share_processes: bool,
-    /// The pod uses the node's network.
-    pub host_network: bool,
     /// Directory with the layer (`upper`, `work`, `root`), `events` and `exit.json`.
     pub directory: PathBuf,
     /// The container.

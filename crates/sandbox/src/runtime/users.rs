@@ -29,20 +29,34 @@ pub(super) fn resolve(user: &User) -> io::Result<Identity> {
 
 fn resolve_in(user: &User, passwd: &str, group: &str) -> io::Result<Identity> {
     let image = user.image.as_deref().unwrap_or_default();
-    let (wanted_user, wanted_group) = image.split_once(':').map_or((image, None), |(u, g)| (u, Some(g)));
-    let wanted_user = if wanted_user.is_empty() { "0" } else { wanted_user };
+    let (wanted_user, wanted_group) = image
+        .split_once(':')
+        .map_or((image, None), |(u, g)| (u, Some(g)));
+    let wanted_user = if wanted_user.is_empty() {
+        "0"
+    } else {
+        wanted_user
+    };
 
     let account = match user.uid {
         Some(uid) => accounts(passwd).find(|a| a.uid == uid),
-        None => accounts(passwd).find(|a| a.name == wanted_user || Ok(a.uid) == wanted_user.parse()),
+        None => {
+            accounts(passwd).find(|a| a.name == wanted_user || Ok(a.uid) == wanted_user.parse())
+        }
     };
     let uid = match (user.uid, &account) {
         (Some(uid), _) => uid,
         (None, Some(account)) => account.uid,
-        (None, None) => wanted_user.parse().map_err(|_| missing("user", wanted_user))?,
+        (None, None) => wanted_user
+            .parse()
+            .map_err(|_| missing("user", wanted_user))?,
     };
     // The group of the image goes with the user of the image: a pod that sets only runAsUser gets that user's group.
-    let gid = match (user.gid, wanted_group.filter(|_| user.uid.is_none()), &account) {
+    let gid = match (
+        user.gid,
+        wanted_group.filter(|_| user.uid.is_none()),
+        &account,
+    ) {
         (Some(gid), _, _) => gid,
         (None, Some(name), _) => groups(group)
             .find(|g| g.0 == name || Ok(g.1) == name.parse())
@@ -60,12 +74,20 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> io::Result<Identity> {
     }
     list.sort_unstable();
     list.dedup();
-    Ok(Identity { uid, gid, groups: list, home: account.map_or_else(|| PathBuf::from("/"), |a| a.home) })
+    Ok(Identity {
+        uid,
+        gid,
+        groups: list,
+        home: account.map_or_else(|| PathBuf::from("/"), |a| a.home),
+    })
 }
 
 /// A directory's owner, `user[:group]`.
 pub(super) fn owner(owner: &str) -> io::Result<(u32, u32)> {
-    let identity = resolve(&User { image: Some(owner.to_owned()), ..User::default() })?;
+    let identity = resolve(&User {
+        image: Some(owner.to_owned()),
+        ..User::default()
+    })?;
     Ok((identity.uid, identity.gid))
 }
 
@@ -76,7 +98,12 @@ fn accounts(passwd: &str) -> impl Iterator<Item = Account> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = PathBuf::from(fields.nth(1).filter(|h| !h.is_empty()).unwrap_or("/"));
-        Some(Account { name, uid, gid, home })
+        Some(Account {
+            name,
+            uid,
+            gid,
+            home,
+        })
     })
 }
 
@@ -90,7 +117,10 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 fn missing(kind: &str, name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("no {kind} {name:?} in the container"))
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("no {kind} {name:?} in the container"),
+    )
 }
 
 #[cfg(test)]
@@ -101,7 +131,10 @@ mod tests {
     const GROUP: &str = "root:x:0:\nssl-cert:x:109:postgres\npostgres:x:110:\n";
 
     fn image(name: &str) -> User {
-        User { image: Some(name.to_owned()), ..User::default() }
+        User {
+            image: Some(name.to_owned()),
+            ..User::default()
+        }
     }
 
     #[test]
@@ -113,7 +146,11 @@ mod tests {
 
     #[test]
     fn the_pod_overrides_the_image() {
-        let user = User { uid: Some(1000), groups: vec![2000], ..image("postgres:postgres") };
+        let user = User {
+            uid: Some(1000),
+            groups: vec![2000],
+            ..image("postgres:postgres")
+        };
         let id = resolve_in(&user, PASSWD, GROUP).unwrap();
         assert_eq!((id.uid, id.gid, id.groups), (1000, 0, vec![0, 2000]));
     }

@@ -1,0 +1,99 @@
+//! The pods that this node runs, for those who ask from outside: logs, exec, attach, port-forward.
+
+use crate::runtime::Container;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Pods by namespace and name.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    pods: RwLock<BTreeMap<(String, String), Arc<Entry>>>,
+}
+
+/// One pod.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub uid: String,
+    containers: RwLock<BTreeMap<String, Instances>>,
+    network: RwLock<Option<Network>>,
+}
+
+/// Where a pod's network is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network {
+    pub pause: i32,
+    pub address: Ipv4Addr,
+}
+
+/// The runs of one container.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Instances {
+    /// The newest, running or ended.
+    pub current: Option<Arc<Container>>,
+    /// Logs, oldest first; the last is the newest run's.
+    pub logs: Vec<PathBuf>,
+}
+
+impl Registry {
+    pub(super) fn add(&self, namespace: &str, name: &str, uid: &str) -> Arc<Entry> {
+        let entry = Arc::new(Entry {
+            uid: uid.to_owned(),
+            containers: RwLock::default(),
+            network: RwLock::default(),
+        });
+        let key = (namespace.to_owned(), name.to_owned());
+        self.pods
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, Arc::clone(&entry));
+        entry
+    }
+
+    /// Forgets a pod, unless another of the same name has taken its place.
+    pub(super) fn remove(&self, namespace: &str, name: &str, uid: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
+        if pods.get(&key).is_some_and(|e| e.uid == uid) {
+            pods.remove(&key);
+        }
+    }
+
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.pods
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned()
+    }
+}
+
+impl Entry {
+    pub(super) fn started(&self, name: &str, container: Arc<Container>) {
+        let mut all = self
+            .containers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let instances = all.entry(name.to_owned()).or_default();
+        instances.logs.push(container.spec.log_path.clone());
+        instances.current = Some(container);
+    }
+
+    pub(super) fn container(&self, name: &str) -> Option<Instances> {
+        self.containers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    pub(super) fn set_network(&self, network: Option<Network>) {
+        *self.network.write().unwrap_or_else(PoisonError::into_inner) = network;
+    }
+
+    pub(super) fn network(&self) -> Option<Network> {
+        *self.network.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,516 @@
+//! A container, from the node's side: start, exec, attach, stop, end.
+
+use super::log::{LogChunk, pump, write};
+use super::spec::{ContainerSpec, ExitFile, Join, Launch, Process};
+use super::{Error, Pod, Runtime, stages};
+use bytes::{Bytes, BytesMut};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, ttyname};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
+
+/// 30 s: mounting and executing takes tens of milliseconds; longer means the machine is stuck.
+const START: Duration = Duration::from_secs(30);
+/// 256 pieces of output wait for a slow attached client before it misses some.
+const LIVE: usize = 256;
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit status, or 128 and the signal's number.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// When.
+    pub at: jiff::Timestamp,
+}
+
+/// A reader of a stream.
+pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
+/// A writer of a stream.
+pub type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// A container that was started, also after its end.
+#[derive(Debug)]
+pub struct Container {
+    /// As it was asked for.
+    pub spec: ContainerSpec,
+    /// When its program was executed.
+    pub started_at: jiff::Timestamp,
+    runtime: Runtime,
+    pid: i32,
+    exit: watch::Receiver<Option<Exit>>,
+    live: broadcast::Sender<LogChunk>,
+    stdin: Mutex<Option<Stdin>>,
+    terminal: Option<PathBuf>,
+}
+
+enum Stdin {
+    Pipe(tokio::process::ChildStdin),
+    Terminal(tokio::fs::File),
+}
+
+impl std::fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stdin")
+    }
+}
+
+/// What an attached client gets.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Output from now on.
+    pub output: broadcast::Receiver<LogChunk>,
+}
+
+impl Container {
+    /// Starts a container in a pod; returns when its program has been executed.
+    ///
+    /// # Errors
+    /// The root could not be built, the user or the program is not there: the text is for the container's status.
+    pub async fn start(runtime: &Runtime, pod: &Pod, spec: ContainerSpec) -> Result<Self, Error> {
+        let directory = runtime.root.join("containers").join(&spec.id);
+        for name in ["upper", "work", "root", "tmp", "hidden"] {
+            tokio::fs::create_dir_all(directory.join(name))
+                .await
+                .map_err(|e| Error::io("make a container's directories", e))?;
+        }
+        tokio::fs::write(directory.join("termination-log"), "")
+            .await
+            .map_err(|e| Error::io("make the termination log", e))?;
+        let launch = Launch {
+            pause: pod.pid(),
+            directory: directory.clone(),
+            container: spec,
+        };
+        let text = serde_json::to_vec(&launch).map_err(Error::Encode)?;
+        let file = directory.join("launch.json");
+        tokio::fs::write(&file, text)
+            .await
+            .map_err(|e| Error::io("write a container's description", e))?;
+        let spec = launch.container;
+
+        let fifo = directory.join("events");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)
+            .map_err(|e| Error::io("make the events pipe", e.into()))?;
+        // Opened for both directions: the pipe never ends, whoever holds it for however long.
+        let events = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_receiver(&fifo)
+            .map_err(|e| Error::io("open the events pipe", e))?;
+
+        let mut command = Command::new(&runtime.binary);
+        // Killed when dropped: a start that is given up must not leave a container behind. PID 1 follows its shim.
+        command
+            .args(["sandbox-internal", stages::SHIM])
+            .arg(&file)
+            .process_group(0)
+            .kill_on_drop(true);
+        let streams = streams(&mut command, spec.process.tty, spec.stdin)?;
+        let mut shim = command
+            .spawn()
+            .map_err(|e| Error::io("start a container's shim", e))?;
+        drop(command);
+
+        let (live, _) = broadcast::channel(LIVE);
+        let (file, records) = mpsc::channel(64);
+        tokio::spawn(write(spec.log_path.clone(), records));
+        let (stdin, terminal) = match streams {
+            Streams::Terminal { master, path } => {
+                let reader = master
+                    .try_clone()
+                    .map_err(|e| Error::io("share a terminal", e))?;
+                let output = tokio::fs::File::from_std(reader.into());
+                tokio::spawn(pump(output, false, file, live.clone()));
+                (
+                    Some(Stdin::Terminal(tokio::fs::File::from_std(master.into()))),
+                    Some(path),
+                )
+            }
+            Streams::Pipes => {
+                if let Some(out) = shim.stdout.take() {
+                    tokio::spawn(pump(out, false, file.clone(), live.clone()));
+                }
+                if let Some(err) = shim.stderr.take() {
+                    tokio::spawn(pump(err, true, file, live.clone()));
+                }
+                (shim.stdin.take().map(Stdin::Pipe), None)
+            }
+        };
+
+        let (exited, exit) = watch::channel(None);
+        let pid = tokio::select! {
+            heard = executed(events) => heard?,
+            _ = shim.wait() => return Err(Error::Start("the container's shim ended early".to_owned())),
+            () = tokio::time::sleep(START) => return Err(Error::Timeout { what: "a container", seconds: START.as_secs() }),
+        };
+        tokio::spawn(watch_end(shim, directory, exited));
+        let stdin = Mutex::new(stdin);
+        let started_at = jiff::Timestamp::now();
+        Ok(Self {
+            spec,
+            started_at,
+            runtime: runtime.clone(),
+            pid,
+            exit,
+            live,
+            stdin,
+            terminal,
+        })
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        let ended = exit
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|e| e.clone());
+        ended.unwrap_or_else(|| Exit {
+            code: 137,
+            signal: Some(9),
+            at: jiff::Timestamp::now(),
+        })
+    }
+
+    /// The process that is PID 1 in the container, as the node sees it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends a signal to the container's PID 1.
+    pub fn signal(&self, signal: Signal) {
+        if self.exit().is_none() {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+
+    /// Asks the program to end and, after the grace period, makes it.
+    pub async fn stop(&self, signal: Signal, grace: Duration) -> Exit {
+        self.signal(signal);
+        if let Ok(exit) = tokio::time::timeout(grace, self.ended()).await {
+            return exit;
+        }
+        self.signal(Signal::SIGKILL);
+        self.ended().await
+    }
+
+    /// What the container left at its termination message path.
+    pub async fn termination_message(&self) -> Vec<u8> {
+        tokio::fs::read(self.directory().join("termination-log"))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Follows the output from now on.
+    #[must_use]
+    pub fn attach(&self) -> Attachment {
+        Attachment {
+            output: self.live.subscribe(),
+        }
+    }
+
+    /// Writes to standard input; false when there is none.
+    pub async fn write_stdin(&self, bytes: &[u8]) -> bool {
+        use tokio::io::AsyncWriteExt;
+        match self.stdin.lock().await.as_mut() {
+            Some(Stdin::Pipe(pipe)) => {
+                pipe.write_all(bytes).await.is_ok() && pipe.flush().await.is_ok()
+            }
+            Some(Stdin::Terminal(file)) => {
+                file.write_all(bytes).await.is_ok() && file.flush().await.is_ok()
+            }
+            None => false,
+        }
+    }
+
+    /// Ends standard input.
+    pub async fn close_stdin(&self) {
+        let mut stdin = self.stdin.lock().await;
+        if matches!(*stdin, Some(Stdin::Pipe(_))) {
+            *stdin = None;
+        }
+    }
+
+    /// Tells the terminal its size.
+    pub async fn resize(&self, columns: u16, rows: u16) {
+        if let Some(path) = &self.terminal {
+            resize(path, columns, rows).await;
+        }
+    }
+
+    /// Removes what the container left on the machine's disk, but not its log.
+    pub async fn remove(&self) {
+        let _ = tokio::fs::remove_dir_all(self.directory()).await;
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.runtime.root.join("containers").join(&self.spec.id)
+    }
+}
+
+/// Reads the shim's and PID 1's reports until the program runs.
+async fn executed(events: pipe::Receiver) -> Result<i32, Error> {
+    let mut lines = BufReader::new(events).lines();
+    let mut pid = None;
+    while let Some(line) = lines
+        .next_line()
+        .await
+        .map_err(|e| Error::io("read the events pipe", e))?
+    {
+        match line.split_once(' ').unwrap_or((line.as_str(), "")) {
+            ("pid", text) => pid = text.parse().ok(),
+            ("error", text) => return Err(Error::Start(text.to_owned())),
+            ("exec", _) => return pid.ok_or(Error::NotRunning),
+            _ => {}
+        }
+    }
+    Err(Error::NotRunning)
+}
+
+async fn watch_end(mut shim: Child, directory: PathBuf, exited: watch::Sender<Option<Exit>>) {
+    let status = shim.wait().await;
+    let at = jiff::Timestamp::now();
+    let read = tokio::fs::read(directory.join("exit.json")).await.ok();
+    let known = read.and_then(|t| serde_json::from_slice::<ExitFile>(&t).ok());
+    // Without a report the shim itself was killed, and its death killed PID 1.
+    let exit = known.unwrap_or_else(|| {
+        tracing::warn!(?status, "a container's shim ended without a report");
+        ExitFile {
+            code: 137,
+            signal: Some(9),
+        }
+    });
+    let _ = exited.send(Some(Exit {
+        code: exit.code,
+        signal: exit.signal,
+        at,
+    }));
+}
+
+enum Streams {
+    Pipes,
+    Terminal { master: OwnedFd, path: PathBuf },
+}
+
+fn streams(command: &mut Command, tty: bool, stdin: bool) -> Result<Streams, Error> {
+    if !tty {
+        command
+            .stdin(if stdin { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        return Ok(Streams::Pipes);
+    }
+    let failed = |e: std::io::Error| Error::io("open a terminal", e);
+    let pty = openpty(None, None).map_err(|e| failed(e.into()))?;
+    let path = ttyname(&pty.slave).map_err(|e| failed(e.into()))?;
+    command.stdin(pty.slave.try_clone().map_err(failed)?);
+    command.stdout(pty.slave.try_clone().map_err(failed)?);
+    command.stderr(pty.slave);
+    Ok(Streams::Terminal {
+        master: pty.master,
+        path,
+    })
+}
+
+async fn resize(terminal: &std::path::Path, columns: u16, rows: u16) {
+    let (columns, rows) = (columns.to_string(), rows.to_string());
+    let status = Command::new("stty")
+        .arg("-F")
+        .arg(terminal)
+        .args(["cols", &columns, "rows", &rows])
+        .status()
+        .await;
+    if !status.is_ok_and(|s| s.success()) {
+        tracing::debug!("a terminal was not resized");
+    }
+}
+
+/// A program that runs beside the container's own.
+pub struct Running {
+    /// Its standard input, if asked for.
+    pub stdin: Option<Writer>,
+    /// Its standard output; with a terminal, all output.
+    pub stdout: Reader,
+    /// Its standard error; none with a terminal.
+    pub stderr: Option<Reader>,
+    terminal: Option<PathBuf>,
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Waits for its end; the exit status, or 128 and the signal's number.
+    pub async fn wait(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        match self.child.wait().await {
+            Ok(status) => status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+            Err(_) => 137,
+        }
+    }
+
+    /// The terminal's path, to resize it while the streams are in use.
+    #[must_use]
+    pub fn terminal(&self) -> Option<PathBuf> {
+        self.terminal.clone()
+    }
+
+    /// Tells a terminal its size.
+    pub async fn resize(terminal: &std::path::Path, columns: u16, rows: u16) {
+        resize(terminal, columns, rows).await;
+    }
+
+    /// Ends it and everything in its process group.
+    pub fn kill(&self) {
+        if let Some(group) = self.group
+            && self.child.id().is_some()
+        {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Starts a program inside a running container.
+///
+/// # Errors
+/// The container has ended, or no process could be started. A program that is not there is an exit status of 127.
+pub async fn exec(container: &Container, process: Process, stdin: bool) -> Result<Running, Error> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if container.exit().is_some() {
+        return Err(Error::NotRunning);
+    }
+    let tty = process.tty;
+    let join = Join {
+        pid: container.pid,
+        process,
+    };
+    let file = container.directory().join(format!(
+        "join-{}.json",
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ));
+    let text = serde_json::to_vec(&join).map_err(Error::Encode)?;
+    tokio::fs::write(&file, text)
+        .await
+        .map_err(|e| Error::io("describe a program", e))?;
+
+    let mut command = Command::new(&container.runtime.binary);
+    command
+        .args(["sandbox-internal", stages::JOIN])
+        .arg(&file)
+        .kill_on_drop(true);
+    let streams = streams(&mut command, tty, stdin)?;
+    let mut child = command
+        .spawn()
+        .map_err(|e| Error::io("start a program in a container", e))?;
+    drop(command);
+    let group = child
+        .id()
+        .and_then(|p| i32::try_from(p).ok())
+        .map(Pid::from_raw);
+    match streams {
+        Streams::Terminal { master, path } => {
+            let reader = master
+                .try_clone()
+                .map_err(|e| Error::io("share a terminal", e))?;
+            Ok(Running {
+                stdin: stdin.then(|| Box::pin(tokio::fs::File::from_std(master.into())) as Writer),
+                stdout: Box::pin(tokio::fs::File::from_std(reader.into())),
+                stderr: None,
+                terminal: Some(path),
+                child,
+                group,
+            })
+        }
+        Streams::Pipes => {
+            let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+                return Err(Error::NotRunning);
+            };
+            Ok(Running {
+                stdin: child.stdin.take().map(|s| Box::pin(s) as Writer),
+                stdout: Box::pin(stdout),
+                stderr: Some(Box::pin(stderr)),
+                terminal: None,
+                child,
+                group,
+            })
+        }
+    }
+}
+
+/// What a program said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit status; none when it was ended for taking too long.
+    pub code: Option<i32>,
+    /// Both streams, as they came, up to the limit.
+    pub text: Bytes,
+}
+
+/// Runs a program inside a container to its end, or for as long as allowed.
+///
+/// # Errors
+/// As [`exec`].
+pub async fn collect(
+    container: &Container,
+    process: Process,
+    allowed: Duration,
+    limit: usize,
+) -> Result<Output, Error> {
+    let mut running = exec(container, process, false).await?;
+    let mut text = BytesMut::new();
+    let mut stderr = running.stderr.take();
+    let finished = tokio::time::timeout(allowed, async {
+        let mut out = vec![0_u8; 4096];
+        let mut err = vec![0_u8; 4096];
+        let mut open = (true, stderr.is_some());
+        while open.0 || open.1 {
+            let piece = tokio::select! {
+                n = running.stdout.read(&mut out), if open.0 => { let n = n.unwrap_or(0); open.0 = n > 0; &out[..n] }
+                n = async { match stderr.as_mut() { Some(s) => s.read(&mut err).await, None => Ok(0) } }, if open.1 => {
+                    let n = n.unwrap_or(0);
+                    open.1 = n > 0;
+                    &err[..n]
+                }
+            };
+            let room = limit.saturating_sub(text.len());
+            text.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        running.wait().await
+    })
+    .await;
+    if finished.is_err() {
+        running.kill();
+        let _ = running.wait().await;
+    }
+    Ok(Output {
+        code: finished.ok(),
+        text: text.freeze(),
+    })
+}
