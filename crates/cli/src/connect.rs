@@ -182,7 +182,7 @@ async fn kube_client(kubeconfig: Option<PathBuf>) -> Result<(kube::Client, bool)
     let failed = |what: String| {
         Failure::input(what).fix("name the cluster with --kubeconfig FILE or --sandbox NAME")
     };
-    let (config, inside) = match kubeconfig {
+    let (mut config, inside) = match kubeconfig {
         Some(path) => {
             let file = kube::config::Kubeconfig::read_from(&path)
                 .map_err(|e| failed(format!("{}: {e}", path.display())))?;
@@ -201,6 +201,9 @@ async fn kube_client(kubeconfig: Option<PathBuf>) -> Result<(kube::Client, bool)
             ),
         },
     };
+    // The client's own retries sit on a refused eviction (429, Retry-After 10 s, 15 times) and
+    // repeat acts: what may be tried again is the engine's to say.
+    config.default_retry = false;
     let client = kube::Client::try_from(config)
         .map_err(|e| failed(format!("the cluster's client cannot be set up: {e}")))?;
     Ok((client, inside))
