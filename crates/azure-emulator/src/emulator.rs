@@ -80,6 +80,10 @@ impl Emulator {
     /// Builds the world of the seed. No machine is created yet: see [`Emulator::boot`].
     ///
     /// Without a Kubernetes client the emulator neither waits for nodes nor drains, labels or removes them.
+    ///
+    /// # Assumptions
+    /// The Kubernetes client does not retry on its own (`kube::Config::default_retry` is false): its retries would
+    /// sit on an eviction that a budget refuses.
     pub fn new(
         seed: Seed,
         machines: Arc<dyn Machines>,

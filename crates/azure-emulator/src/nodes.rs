@@ -151,10 +151,15 @@ impl Nodes<'_> {
                     let evicted =
                         tokio::time::timeout(REQUEST, api.evict(pod_name, &EvictParams::default()))
                             .await;
-                    if let Ok(Err(kube::Error::Api(status))) = evicted
-                        && status.code == 429
-                    {
-                        refused.insert(key, (self.clock.now(), status.message.clone()));
+                    match evicted {
+                        Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
+                            refused.insert(key, (self.clock.now(), status.message.clone()));
+                        }
+                        Err(_) => {
+                            let why = "the eviction was not answered".to_owned();
+                            refused.insert(key, (self.clock.now(), why));
+                        }
+                        Ok(_) => {}
                     }
                 }
             }

@@ -111,31 +111,61 @@ impl Drop for Served {
     }
 }
 
+/// A certificate authority and a certificate for 127.0.0.1 signed by it, written into a directory.
+pub struct Certificates {
+    pub ca_file: PathBuf,
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub public_key_file: PathBuf,
+    pub ca_pem: String,
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Certificates {
+    pub fn new(dir: &Path) -> anyhow::Result<Self> {
+        let ca_key = KeyPair::generate()?;
+        let mut ca_params = CertificateParams::new(Vec::new())?;
+        ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca_params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "practice CA");
+        ca_params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        let ca = ca_params.self_signed(&ca_key)?;
+        let issuer = Issuer::from_params(&ca_params, &ca_key);
+        let key = KeyPair::generate()?;
+        let mut params =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &issuer)?;
+        let made = Self {
+            ca_file: dir.join("ca.pem"),
+            certificate_file: dir.join("server.pem"),
+            key_file: dir.join("server.key"),
+            public_key_file: dir.join("server.pub"),
+            ca_pem: ca.pem(),
+            certificate: certificate.der().clone(),
+            key,
+        };
+        std::fs::write(&made.ca_file, &made.ca_pem)?;
+        std::fs::write(&made.certificate_file, certificate.pem())?;
+        std::fs::write(&made.key_file, made.key.serialize_pem())?;
+        std::fs::write(&made.public_key_file, made.key.public_key_pem())?;
+        Ok(made)
+    }
+}
+
 /// Serves a router over TLS on a free port of 127.0.0.1 and writes the CA's certificate into `dir`.
 pub async fn serve(router: axum::Router, dir: &Path) -> anyhow::Result<Served> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca_params = CertificateParams::new(Vec::new())?;
-    ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca_params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "practice CA");
-    ca_params.key_usages = vec![
-        rcgen::KeyUsagePurpose::KeyCertSign,
-        rcgen::KeyUsagePurpose::CrlSign,
-    ];
-    let ca = ca_params.self_signed(&ca_key)?;
-    let issuer = Issuer::from_params(&ca_params, &ca_key);
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    params.use_authority_key_identifier_extension = true;
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    let certificate = params.signed_by(&key, &issuer)?;
-    let ca_file = dir.join("ca.pem");
-    std::fs::write(&ca_file, ca.pem())?;
-
+    let certificates = Certificates::new(dir)?;
+    let ca_file = certificates.ca_file.clone();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let chain = vec![certificate.der().clone()];
-    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der())
+    let chain = vec![certificates.certificate];
+    let private = rustls::pki_types::PrivateKeyDer::try_from(certificates.key.serialize_der())
         .map_err(anyhow::Error::msg)?;
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
