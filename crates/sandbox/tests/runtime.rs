@@ -150,6 +150,7 @@ fn spec(runtime: &Runtime, id: &str, argv: &[&str]) -> ContainerSpec {
         mounts: Vec::new(),
         hidden: Vec::new(),
         directories: Vec::new(),
+        files: Vec::new(),
         read_only_root: false,
         process: process(argv),
         stdin: false,

@@ -148,6 +148,7 @@ pub(super) fn describe(parts: Parts<'_>) -> Result<ContainerSpec, ConfigError> {
         mounts,
         hidden: recipe.hidden.clone(),
         directories: recipe.directories.clone(),
+        files: recipe.files.clone(),
         read_only_root: own.read_only_root_filesystem == Some(true),
         process: Process {
             argv,

@@ -3,7 +3,7 @@
 //! Everything after `pivot_root` is done with paths of the new root, so that a link such as `/var/run` in it leads
 //! where the container will see it lead.
 
-use super::spec::{ContainerSpec, Directory, Launch, Mount};
+use super::spec::{ContainerSpec, Directory, Launch, Mount, SpecFile};
 use super::users;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
@@ -201,10 +201,13 @@ fn scratch(directory: &Path) -> io::Result<()> {
 }
 
 fn furnish(container: &ContainerSpec, directory: &Path) -> io::Result<()> {
-    for path in &container.hidden {
+    for (index, path) in container.hidden.iter().enumerate() {
         if path.is_dir() {
+            let source = directory.join("hidden").join(index.to_string());
+            let old = Path::new(OLD_ROOT).join(source.strip_prefix("/").unwrap_or(&source));
+            fs::create_dir_all(old)?;
             bind(&Mount {
-                source: directory.join("hidden"),
+                source,
                 target: path.clone(),
                 read_only: false,
             })?;
@@ -214,6 +217,20 @@ fn furnish(container: &ContainerSpec, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(path)?;
         let (uid, gid) = users::owner(owner)?;
         chown(path, Some(uid), Some(gid))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
+    }
+    for SpecFile {
+        path,
+        mode,
+        contents,
+    } in &container.files
+    {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // Replaced, not written through: it may be a link on the host.
+        let _ = fs::remove_file(path);
+        fs::write(path, contents)?;
         fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
     }
     for mount in &container.mounts {

@@ -36,6 +36,8 @@ pub struct ContainerSpec {
     pub hidden: Vec<PathBuf>,
     /// Directories made in the container's own layer before the program runs.
     pub directories: Vec<Directory>,
+    /// Files put into the container's own layer.
+    pub files: Vec<SpecFile>,
     /// The root refuses writes outside mounts.
     pub read_only_root: bool,
     /// The program.
@@ -98,6 +100,17 @@ pub struct Directory {
     pub owner: String,
     /// Permission bits.
     pub mode: u32,
+}
+
+/// A file of the image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SpecFile {
+    /// Path in the container.
+    pub path: PathBuf,
+    /// Permission bits; the owner is root.
+    pub mode: u32,
+    /// Contents.
+    pub contents: Vec<u8>,
 }
 
 /// What the shim is told beside the container itself.
