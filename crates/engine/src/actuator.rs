@@ -79,7 +79,11 @@ pub struct WaitingOn {
 
 impl std::fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} (clears when {})", self.object, self.reason, self.clears)
+        write!(
+            f,
+            "{}: {} (clears when {})",
+            self.object, self.reason, self.clears
+        )
     }
 }
 

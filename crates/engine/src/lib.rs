@@ -5,3 +5,8 @@
 //! [`actuator::Actuator`].
 
 pub mod actuator;
+pub mod clock;
+pub mod driver;
+pub mod journal;
+pub mod record;
+pub mod state;

@@ -1,0 +1,394 @@
+//! Drives a plan: observe, guard, announce, act, observe.
+//!
+//! # Guarantees
+//! - An act is announced in the journal before it is made.
+//! - After a crash the step is observed first; an act whose fate is unknown is settled before the
+//!   next one is announced.
+//! - The driver never forces. When a step cannot go on the run stops in a named state.
+
+use std::time::Duration;
+
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::step::Step;
+use jiff::Timestamp;
+
+use crate::actuator::{ActError, Actuator, Evidence, Observed, OperationKey, WaitingOn};
+use crate::clock::Clock;
+use crate::journal::{AppendError, Journal, ReadError};
+use crate::record::{Entry, Record, Stop};
+use crate::state::{Illegal, State, StepState};
+
+/// Pause between two looks at a step that is not done.
+///
+/// 250 ms: a fifth of the kubelet's own rhythm, so that waiting adds little, and four requests a
+/// second are nothing to an API server.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Pause before the world is asked again after it did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a drive ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Every step is done.
+    Finished,
+    /// A person gave the run up.
+    Aborted,
+    /// It stands still at a step and can be resumed.
+    Stopped {
+        /// Step.
+        step: Step,
+        /// How.
+        how: Stop,
+    },
+}
+
+/// The drive broke; the journal says where it stands.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// A record could not be written.
+    #[error("failed to write the journal")]
+    Append(#[from] AppendError),
+    /// The journal could not be read.
+    #[error("failed to read the journal")]
+    Read(#[from] ReadError),
+    /// The journal says something that no driver writes.
+    #[error("the journal contradicts itself")]
+    Illegal(#[from] Illegal),
+    /// The journal belongs to another plan.
+    #[error("the journal belongs to plan {found}, not to {expected}")]
+    OtherPlan {
+        /// Ours.
+        expected: String,
+        /// In the journal.
+        found: String,
+    },
+}
+
+/// Told of every record as it is written.
+pub trait Listener: Send + Sync {
+    /// A record was written.
+    fn record(&self, record: &Record, state: &State);
+}
+
+/// Drives one plan with one journal.
+pub struct Driver<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The outside world.
+    pub actuator: &'a dyn Actuator,
+    /// The journal.
+    pub journal: &'a dyn Journal,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// Told of every record.
+    pub listener: &'a dyn Listener,
+}
+
+struct Drive<'a> {
+    driver: &'a Driver<'a>,
+    state: State,
+    epoch: u64,
+}
+
+/// What the loop over a step does next.
+enum Next {
+    Again(Duration),
+    Done,
+    Stop(Stop),
+    Abort,
+}
+
+impl Driver<'_> {
+    /// Drives the plan until it ends or stands still. Called again, it goes on.
+    pub async fn run(&self) -> Result<Outcome, DriveError> {
+        let mut state = State::default();
+        for record in self.journal.after(0)? {
+            if record.plan != self.plan.id {
+                return Err(DriveError::OtherPlan {
+                    expected: self.plan.id.to_string(),
+                    found: record.plan.to_string(),
+                });
+            }
+            state = state.apply(&record)?;
+        }
+        if state.over {
+            return Ok(if state.abort_asked {
+                Outcome::Aborted
+            } else {
+                Outcome::Finished
+            });
+        }
+        let taken = self
+            .journal
+            .append(&self.plan.id, 0, self.clock.now(), Entry::Driving)?;
+        let mut drive = Drive {
+            driver: self,
+            epoch: taken.epoch,
+            state,
+        };
+        drive.catch_up()?;
+        for step in &self.plan.body.steps {
+            if drive.state.steps.get(&step.id) == Some(&StepState::Done) {
+                continue;
+            }
+            match drive.step(step).await? {
+                Next::Stop(how) => {
+                    drive.write(Entry::Stopped {
+                        step: step.id,
+                        how: how.clone(),
+                    })?;
+                    return Ok(Outcome::Stopped {
+                        step: step.clone(),
+                        how,
+                    });
+                }
+                Next::Abort => {
+                    drive.write(Entry::Aborted)?;
+                    return Ok(Outcome::Aborted);
+                }
+                Next::Done | Next::Again(_) => {}
+            }
+        }
+        drive.write(Entry::Finished)?;
+        Ok(Outcome::Finished)
+    }
+}
+
+impl Drive<'_> {
+    fn write(&mut self, entry: Entry) -> Result<(), DriveError> {
+        self.driver.journal.append(
+            &self.driver.plan.id,
+            self.epoch,
+            self.driver.clock.now(),
+            entry,
+        )?;
+        self.catch_up()
+    }
+
+    /// Takes in what was written since, by us and by people.
+    fn catch_up(&mut self) -> Result<(), DriveError> {
+        for record in self.driver.journal.after(self.state.seq)? {
+            self.state = std::mem::take(&mut self.state).apply(&record)?;
+            self.driver.listener.record(&record, &self.state);
+            if record.epoch > self.epoch && record.entry == Entry::Driving {
+                return Err(DriveError::Append(AppendError::Conflict {
+                    ours: self.epoch,
+                    in_charge: record.epoch,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn standing(&self, step: &Step) -> Option<StepState> {
+        self.state.steps.get(&step.id).cloned()
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<Next, DriveError> {
+        if self.standing(step).is_none() {
+            self.write(Entry::Started { step: step.id })?;
+        }
+        let deadline = self.driver.clock.now() + Duration::from_millis(step.deadline_ms);
+        loop {
+            self.catch_up()?;
+            match self.once(step).await? {
+                Next::Again(pause) => {
+                    if self.driver.clock.now() > deadline {
+                        return Ok(Next::Stop(self.too_slow(step)));
+                    }
+                    self.driver.clock.sleep(pause).await;
+                }
+                end => return Ok(end),
+            }
+        }
+    }
+
+    fn too_slow(&self, step: &Step) -> Stop {
+        let why = self
+            .state
+            .waiting
+            .as_ref()
+            .map_or_else(|| "no reason was seen".to_owned(), WaitingOn::to_string);
+        Stop::Failed {
+            code: "FW0401".to_owned(),
+            cause: format!("not done after {} s: {why}", step.deadline_ms / 1_000),
+        }
+    }
+
+    async fn once(&mut self, step: &Step) -> Result<Next, DriveError> {
+        let standing = self.standing(step);
+        let announced = matches!(standing, Some(StepState::Acting(_)));
+        if !announced {
+            if self.state.abort_asked {
+                return Ok(Next::Abort);
+            }
+            if self.state.pause_asked {
+                return Ok(Next::Stop(Stop::Paused));
+            }
+        }
+        match self.driver.actuator.observe(step).await {
+            Observed::Done(evidence) => self.done(step, evidence).await,
+            Observed::Ready | Observed::NotReady(_) if announced => self.settle(step).await,
+            Observed::Ready => self.ready(step).await,
+            Observed::NotReady(on) => {
+                if matches!(standing, Some(StepState::Open)) {
+                    // An act of this life failed on the way: whole again first, then the next.
+                    let key = self.last_key(step);
+                    if let Err(error) = self.driver.actuator.settle(step, &key).await {
+                        return self.refused(step, error, None);
+                    }
+                }
+                self.wait(step, on, LOOK)
+            }
+            Observed::InFlight(on) => self.wait(step, on, LOOK),
+            Observed::Diverged { expected, found } => {
+                Ok(Next::Stop(Stop::Diverged { expected, found }))
+            }
+            Observed::Unknown(cause) => {
+                let on = WaitingOn {
+                    object: "the world".to_owned(),
+                    reason: cause,
+                    clears: "it answers again".to_owned(),
+                };
+                self.wait(step, on, ASK_AGAIN)
+            }
+        }
+    }
+
+    async fn done(&mut self, step: &Step, evidence: Evidence) -> Result<Next, DriveError> {
+        if matches!(self.standing(step), Some(StepState::Started)) {
+            self.write(Entry::Found {
+                step: step.id,
+                evidence,
+            })?;
+            return Ok(Next::Done);
+        }
+        self.driver
+            .clock
+            .sleep(Duration::from_millis(step.soak_ms))
+            .await;
+        match self.driver.actuator.observe(step).await {
+            Observed::Done(still) => {
+                self.write(Entry::Verified {
+                    step: step.id,
+                    evidence: still,
+                })?;
+                Ok(Next::Done)
+            }
+            _ => {
+                let on = WaitingOn {
+                    object: step.title.clone(),
+                    reason: "the result did not hold for the soak".to_owned(),
+                    clears: "it holds".to_owned(),
+                };
+                self.wait(step, on, LOOK)
+            }
+        }
+    }
+
+    /// An act was announced in an earlier life, or its reply was lost, and it is not done.
+    async fn settle(&mut self, step: &Step) -> Result<Next, DriveError> {
+        let Some(StepState::Acting(key)) = self.standing(step) else {
+            return Ok(Next::Again(LOOK));
+        };
+        match self.driver.actuator.settle(step, &key).await {
+            Ok(evidence) => {
+                self.write(Entry::Settled {
+                    step: step.id,
+                    evidence,
+                })?;
+                Ok(Next::Again(Duration::ZERO))
+            }
+            Err(error) => self.refused(step, error, None),
+        }
+    }
+
+    fn key(&self, step: &Step, act: u64) -> OperationKey {
+        OperationKey(format!("{}/{}/{act}", self.driver.plan.id, step.id))
+    }
+
+    fn last_key(&self, step: &Step) -> OperationKey {
+        self.key(step, self.state.acts)
+    }
+
+    async fn ready(&mut self, step: &Step) -> Result<Next, DriveError> {
+        if let Some(gate) = &step.gate
+            && !self.state.approved.contains(&gate.name)
+        {
+            return Ok(Next::Stop(Stop::Gate {
+                name: gate.name.clone(),
+            }));
+        }
+        for guard in &step.guards {
+            if let Err(on) = self.driver.actuator.check(guard).await {
+                return self.wait(step, on, LOOK);
+            }
+        }
+        let key = self.key(step, self.state.acts + 1);
+        self.write(Entry::Acting {
+            step: step.id,
+            key: key.clone(),
+        })?;
+        match self.driver.actuator.act(step, &key).await {
+            Ok(ack) => {
+                self.write(Entry::Acted {
+                    step: step.id,
+                    key,
+                    evidence: ack.evidence,
+                })?;
+                Ok(Next::Again(Duration::ZERO))
+            }
+            Err(error) => self.refused(step, error, Some(key)),
+        }
+    }
+
+    fn refused(
+        &mut self,
+        step: &Step,
+        error: ActError,
+        key: Option<OperationKey>,
+    ) -> Result<Next, DriveError> {
+        if let Some(key) = key {
+            self.write(Entry::NotTaken {
+                step: step.id,
+                key,
+                error: error.clone(),
+            })?;
+        }
+        match error {
+            ActError::Retry { after, cause } => {
+                let on = WaitingOn {
+                    object: step.title.clone(),
+                    reason: cause,
+                    clears: "it is tried again".to_owned(),
+                };
+                self.wait(step, on, after)
+            }
+            ActError::Wait(on) => self.wait(step, on, LOOK),
+            ActError::Replan { expected, found } => {
+                Ok(Next::Stop(Stop::Diverged { expected, found }))
+            }
+            ActError::AskHuman { code, cause } => Ok(Next::Stop(Stop::NeedsPerson { code, cause })),
+            ActError::Fatal { code, cause } => Ok(Next::Stop(Stop::Failed { code, cause })),
+        }
+    }
+
+    /// Says why nothing happens, once.
+    fn wait(&mut self, step: &Step, on: WaitingOn, pause: Duration) -> Result<Next, DriveError> {
+        if self.state.waiting.as_ref() != Some(&on) {
+            self.write(Entry::Waiting { step: step.id, on })?;
+        }
+        Ok(Next::Again(pause))
+    }
+}
+
+/// Time that a plan still needs, by its own figures, in milliseconds.
+pub fn time_left_ms(plan: &Plan, state: &State, _now: Timestamp) -> u64 {
+    plan.body
+        .steps
+        .iter()
+        .filter(|step| state.steps.get(&step.id) != Some(&StepState::Done))
+        .map(|step| step.expected_ms)
+        .sum()
+}
