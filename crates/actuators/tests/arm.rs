@@ -8,7 +8,6 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::Secret;
 use ferriswheel_actuators::azure::{ArmClient, ArmError, ArmSettings, Class, Login};
 use ferriswheel_azure_emulator::{Emulator, Fault, Seed};
 use serde_json::{Value, json};
@@ -21,8 +20,7 @@ struct Practice {
     emulator: Emulator,
     machines: Arc<common::InMemory>,
     settings: ArmSettings,
-    login: Login,
-    endpoint: String,
+    seed: Seed,
     _server: common::Served,
     _dir: tempfile::TempDir,
 }
@@ -37,10 +35,11 @@ async fn with(seed: Seed) -> anyhow::Result<Practice> {
     let server = common::serve(emulator.router(), dir.path()).await?;
     let ca = std::fs::read(&server.ca_file)?;
     let endpoint = server.endpoint();
-    let login = Login::ClientSecret {
+    let login = Login::ServicePrincipal {
         tenant: seed.tenant_id.clone(),
-        client: seed.client_id.clone(),
-        secret: Secret::new(seed.client_secret.clone()),
+        client_id: seed.client_id.clone(),
+        client_secret: seed.client_secret.clone(),
+        authority_host: Some(endpoint.clone()),
     };
     let settings = ArmSettings {
         endpoint: endpoint.clone(),
@@ -48,16 +47,14 @@ async fn with(seed: Seed) -> anyhow::Result<Practice> {
         subscription: seed.subscription_id.clone(),
         resource_group: seed.resource_group.clone(),
         cluster: seed.cluster.clone(),
-        extra_ca: Some(ca.clone()),
+        extra_ca: Some(ca),
     };
-    let credential = login.credential(Some(&endpoint), Some(&ca))?;
     Ok(Practice {
-        arm: ArmClient::new(settings.clone(), credential)?,
+        arm: ArmClient::new(settings.clone(), &login)?,
         emulator,
         machines,
         settings,
-        login,
-        endpoint,
+        seed,
         _server: server,
         _dir: dir,
     })
@@ -284,43 +281,34 @@ async fn the_control_plane_is_upgraded_by_putting_the_cluster_back() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_secret_an_unknown_authority_and_a_foreign_host_get_nowhere() -> anyhow::Result<()>
-{
+async fn a_wrong_secret_and_an_unknown_authority_get_nowhere() -> anyhow::Result<()> {
     let p = practice().await?;
-    let Login::ClientSecret { tenant, client, .. } = p.login.clone() else {
-        anyhow::bail!("the practice login has a secret");
+    let login = |secret: &str, authority: &str| Login::ServicePrincipal {
+        tenant: p.seed.tenant_id.clone(),
+        client_id: p.seed.client_id.clone(),
+        client_secret: secret.to_owned(),
+        authority_host: Some(authority.to_owned()),
     };
-    let wrong = Login::ClientSecret {
-        tenant,
-        client,
-        secret: Secret::new("wrong"),
-    };
-    let ca = p.settings.extra_ca.clone();
-    let credential = wrong.credential(Some(&p.endpoint), ca.as_deref())?;
-    let refused = ArmClient::new(p.settings.clone(), credential)?
+    let endpoint = p.settings.endpoint.clone();
+    let refused = ArmClient::new(p.settings.clone(), &login("wrong-secret", &endpoint))?
         .cluster()
         .await
         .unwrap_err();
     assert!(matches!(refused, ArmError::Token(_)), "{refused}");
     let shown = format!("{refused:?}");
-    assert!(!shown.contains("practice-secret"), "{shown}");
+    assert!(!shown.contains("wrong-secret"), "{shown}");
 
-    let credential = p.login.credential(Some(&p.endpoint), ca.as_deref())?;
     let mut untrusting = p.settings.clone();
     untrusting.extra_ca = None;
-    let untrusted = ArmClient::new(untrusting, credential.clone())?
+    let untrusted = ArmClient::new(untrusting, &login(&p.seed.client_secret, &endpoint))?
         .cluster()
         .await
         .unwrap_err();
     assert!(
-        matches!(untrusted, ArmError::Unreachable { .. }),
+        matches!(untrusted, ArmError::Token(_) | ArmError::Unreachable { .. }),
         "{untrusted}"
     );
-
-    assert!(
-        p.login
-            .credential(Some("http://127.0.0.1:1"), None)
-            .is_err()
-    );
+    let plain = login(&p.seed.client_secret, "http://127.0.0.1:1");
+    assert!(ArmClient::new(p.settings.clone(), &plain).is_err());
     Ok(())
 }

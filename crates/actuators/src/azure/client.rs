@@ -9,8 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::ArmError;
+use super::credentials::{Login, credential};
 use super::operation::follow;
-use super::request::{API_VERSION, Answer, Sender, header};
+use super::request::{API_VERSION, Answer, Sender, header, http_client};
 
 /// Which cluster, and where ARM is.
 #[derive(Clone)]
@@ -80,11 +81,20 @@ impl fmt::Debug for ArmClient {
 
 impl ArmClient {
     /// A client; nothing is called yet.
-    pub fn new(
+    pub fn new(settings: ArmSettings, login: &Login) -> Result<Self, ArmError> {
+        let http = http_client(settings.extra_ca.as_deref())?;
+        let credential = credential(login, &http)?;
+        let sender = Sender::new(&settings, http, credential)?;
+        Ok(Self { sender, settings })
+    }
+
+    /// A client with tokens from elsewhere.
+    pub fn with_credential(
         settings: ArmSettings,
         credential: Arc<dyn TokenCredential>,
     ) -> Result<Self, ArmError> {
-        let sender = Sender::new(&settings, credential)?;
+        let http = http_client(settings.extra_ca.as_deref())?;
+        let sender = Sender::new(&settings, http, credential)?;
         Ok(Self { sender, settings })
     }
 

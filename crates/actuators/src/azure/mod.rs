@@ -14,5 +14,5 @@ mod operation;
 mod request;
 
 pub use client::{ArmClient, ArmSettings, Resource};
-pub use credentials::{CredentialError, Login};
+pub use credentials::Login;
 pub use error::{ArmError, Class};

@@ -39,17 +39,13 @@ pub(super) struct Answer {
 impl Sender {
     pub(super) fn new(
         settings: &ArmSettings,
+        http: reqwest::Client,
         credential: Arc<dyn TokenCredential>,
     ) -> Result<Self, ArmError> {
         let endpoint = Url::parse(&settings.endpoint).map_err(|e| ArmError::Unreadable {
             what: format!("use the endpoint {}", settings.endpoint),
             why: e.to_string(),
         })?;
-        let http =
-            http_client(settings.extra_ca.as_deref()).map_err(|source| ArmError::Unreachable {
-                what: "set up TLS".to_owned(),
-                source,
-            })?;
         Ok(Self {
             http,
             credential,
@@ -66,7 +62,7 @@ impl Sender {
         body: Option<&Value>,
         headers: &[(&'static str, &str)],
     ) -> Result<Answer, ArmError> {
-        let url = self.trusted(what, url)?;
+        let url = trusted(&self.endpoint, what, url)?;
         let scopes = [self.scope.as_str()];
         let token = tokio::time::timeout(REQUEST, self.credential.get_token(&scopes, None))
             .await
@@ -122,46 +118,45 @@ impl Sender {
             retry_after: retry_after(&headers),
         })
     }
+}
 
-    /// An address that ARM named is followed only within ARM: the request carries a token.
-    fn trusted(&self, what: &str, url: &str) -> Result<Url, ArmError> {
-        let url = self.endpoint.join(url).map_err(|e| ArmError::Unreadable {
-            what: what.to_owned(),
-            why: e.to_string(),
-        })?;
-        let (host, own) = (
-            url.host_str().unwrap_or_default(),
-            self.endpoint.host_str().unwrap_or_default(),
-        );
-        // Regional front ends are `<region>.management.azure.com`.
-        let within = host.eq_ignore_ascii_case(own)
-            || host
-                .to_ascii_lowercase()
-                .ends_with(&format!(".{}", own.to_ascii_lowercase()));
-        let same_port = url.port_or_known_default() == self.endpoint.port_or_known_default();
-        if within && same_port && url.scheme() == self.endpoint.scheme() {
-            return Ok(url);
-        }
-        Err(ArmError::ForeignHost {
-            what: what.to_owned(),
-            host: host.to_owned(),
-        })
+/// An address that ARM named is followed only within ARM: the request carries a token.
+fn trusted(endpoint: &Url, what: &str, url: &str) -> Result<Url, ArmError> {
+    let url = endpoint.join(url).map_err(|e| ArmError::Unreadable {
+        what: what.to_owned(),
+        why: e.to_string(),
+    })?;
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    let own = endpoint.host_str().unwrap_or_default().to_ascii_lowercase();
+    // Regional front ends are `<region>.management.azure.com`.
+    let within = host == own || host.ends_with(&format!(".{own}"));
+    let same_port = url.port_or_known_default() == endpoint.port_or_known_default();
+    if within && same_port && url.scheme() == endpoint.scheme() {
+        return Ok(url);
     }
+    Err(ArmError::ForeignHost {
+        what: what.to_owned(),
+        host,
+    })
 }
 
 /// An HTTP client with deadlines, without redirects, trusting `extra_ca` beside the system's.
-pub(super) fn http_client(extra_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn http_client(extra_ca: Option<&[u8]>) -> Result<reqwest::Client, ArmError> {
+    let unusable = |source| ArmError::Unreachable {
+        what: "set up TLS".to_owned(),
+        source,
+    };
     let mut builder = reqwest::Client::builder()
         .timeout(REQUEST)
         .connect_timeout(CONNECT)
         .redirect(Policy::none())
         .user_agent(concat!("ferriswheel/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = extra_ca {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)? {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    builder.build()
+    builder.build().map_err(unusable)
 }
 
 /// Code and message of an error body.
@@ -200,9 +195,34 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
     use serde_json::json;
 
-    use super::error_of;
+    use super::{error_of, trusted};
+    use crate::azure::ArmError;
+
+    #[test]
+    fn a_token_stays_within_arm() {
+        let endpoint = Url::parse("https://management.azure.com").expect("a URL");
+        for url in [
+            "https://management.azure.com/subscriptions/s/operations/1?api-version=2018-07-31",
+            "https://EastUS.management.azure.com/operations/1",
+        ] {
+            assert!(trusted(&endpoint, "look", url).is_ok(), "{url}");
+        }
+        for url in [
+            "https://evilmanagement.azure.com/operations/1",
+            "https://management.azure.com.evil.example/operations/1",
+            "http://management.azure.com/operations/1",
+            "https://management.azure.com:8443/operations/1",
+        ] {
+            let refused = trusted(&endpoint, "look", url);
+            assert!(
+                matches!(refused, Err(ArmError::ForeignHost { .. })),
+                "{url}"
+            );
+        }
+    }
 
     #[test]
     fn both_shapes_of_errors_are_read() {
