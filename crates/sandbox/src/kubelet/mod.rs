@@ -88,11 +88,12 @@ struct Shared {
     began: Instant,
 }
 
-/// Runs a node agent. It ends with its machine: nothing is handed on, the kernel ends its containers.
+/// Runs a node agent until `shutdown`. Its containers are not ended by it: that is the work of the node's PID 1, whose
+/// end ends everything.
 ///
 /// # Errors
 /// The agent could not begin. Once it runs, it goes on whatever the API server does.
-pub async fn run(config: NodeConfig) -> Result<(), Error> {
+pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let config = Arc::new(config);
     let addresses = Addresses::parse(&config.pod_cidr)
         .ok_or_else(|| Error::PodRange(config.pod_cidr.clone()))?;
@@ -122,7 +123,10 @@ pub async fn run(config: NodeConfig) -> Result<(), Error> {
         cluster,
         config,
     });
-    work(shared).await;
+    tokio::select! {
+        () = work(shared) => {}
+        () = shutdown => {}
+    }
     Ok(())
 }
 

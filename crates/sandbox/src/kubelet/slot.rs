@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub seen: Seen,
     pub last: Option<Box<ContainerStateTerminated>>,
     pub restarts: i32,
+    /// Restarts as they will be counted once the newest run is seen.
+    pub next_restarts: i32,
     pub backoff: Backoff,
     /// The image could not be had: tried again then.
     pub pull: Option<(Backoff, Timestamp)>,
@@ -47,6 +49,7 @@ impl Slot {
             seen: Seen::Nothing,
             last: None,
             restarts: 0,
+            next_restarts: 0,
             backoff: Backoff::default(),
             pull: None,
             waiting: None,
@@ -71,30 +74,39 @@ impl Slot {
         let Some(current) = self.current.clone() else {
             return false;
         };
+        let id = &current.spec.id;
         match current.exit() {
-            None if self.sees_running(&current.spec.id) => false,
+            None if self.sees_running(id) => return false,
             None => {
+                self.turn_to(id);
                 self.seen = Seen::Running {
-                    id: current.spec.id.clone(),
+                    id: id.clone(),
                     since: current.started_at,
                 };
-                self.waiting = None;
-                true
             }
-            Some(exit) if self.sees_end_of(&current.spec.id) => {
-                let _ = exit;
-                false
-            }
+            Some(_) if self.sees_end_of(id) => return false,
             Some(exit) => {
+                self.turn_to(id);
                 self.seen = Seen::Ended(Box::new(self.end(&current, &exit).await));
-                self.waiting = None;
                 self.started = false;
                 self.ready = false;
                 self.probes = None;
                 self.condemned = None;
-                true
             }
         }
+        self.waiting = None;
+        true
+    }
+
+    /// A run is seen for the first time: the one before becomes history.
+    fn turn_to(&mut self, run: &str) {
+        if self.sees_running(run) {
+            return;
+        }
+        if let Seen::Ended(end) = &self.seen {
+            self.last = Some(end.clone());
+        }
+        self.restarts = self.next_restarts;
     }
 
     fn sees_running(&self, run: &str) -> bool {

@@ -203,10 +203,7 @@ impl Worker {
         }
         if let Some(ended) = slot.ended_at() {
             slot.backoff.restarted(ended, now);
-            slot.restarts = restarts;
-            if let Seen::Ended(end) = &slot.seen {
-                slot.last = Some(end.clone());
-            }
+            slot.next_restarts = restarts;
         }
         slot.waiting = None;
         match started {
@@ -247,6 +244,10 @@ impl Worker {
                     format!("Error: {message}"),
                 );
                 let slot = &mut self.slots[index];
+                if let Seen::Ended(end) = &slot.seen {
+                    slot.last = Some(end.clone());
+                }
+                slot.restarts = slot.next_restarts;
                 slot.seen = Seen::Ended(Box::new(ContainerStateTerminated {
                     container_id: Some(container_id(&id)),
                     exit_code: START_FAILED,

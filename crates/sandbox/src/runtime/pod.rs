@@ -114,6 +114,12 @@ impl Pod {
     }
 }
 
+/// The same for the same address: whoever talked to the last pod with it need not learn anew.
+pub(super) fn hardware_address(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// 15 characters are allowed in a link's name.
 fn link(id: &str) -> String {
     let tail: String = id
@@ -134,8 +140,11 @@ pub async fn ensure_bridge(gateway: Ipv4Addr, prefix: u8) -> Result<(), Error> {
     {
         ip(&format!("link add {BRIDGE} type bridge\n")).await?;
     }
+    // With an address of its own the bridge keeps it; else it takes over a port's, which changes as pods come and go,
+    // and every pod's knowledge of its gateway with it.
+    let mac = hardware_address(gateway);
     ip(&format!(
-        "address replace {gateway}/{prefix} dev {BRIDGE}\nlink set {BRIDGE} up\n"
+        "link set {BRIDGE} address {mac}\naddress replace {gateway}/{prefix} dev {BRIDGE}\nlink set {BRIDGE} up\n"
     ))
     .await?;
     // Pods are each other's neighbours on the bridge, yet must pass the node for Services to see both directions:

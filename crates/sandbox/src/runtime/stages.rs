@@ -91,8 +91,9 @@ fn pod(file: &Path) -> Result<u8, StageError> {
         let mut go = [0_u8; 1];
         io::stdin().read_exact(&mut go)?;
         let commands = format!(
-            "link set lo up\nlink set eth0 up\naddr add {address}/32 dev eth0\nroute add {gateway} dev eth0 scope link\n\
+            "link set lo up\nlink set eth0 address {mac} up\naddr add {address}/32 dev eth0\nroute add {gateway} dev eth0 scope link\n\
              route add default via {gateway} src {address}\n",
+            mac = super::pod::hardware_address(network.address),
             address = network.address,
             gateway = network.gateway,
         );
