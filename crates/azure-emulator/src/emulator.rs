@@ -1,25 +1,19 @@
 //! The emulator itself: the world under its lock, and the life of a long-running operation.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::build;
 use crate::clock::Clock;
 use crate::machines::{MachineError, MachineSpec, Machines};
 use crate::nodes::Nodes;
-use crate::pool_put;
-use crate::random::Random;
 use crate::seed::Seed;
 use crate::sizes;
-use crate::state::{
-    Cluster, Instance, Leaves, Operation, Pool, State, StoppedAs, World, scale_set_name,
-};
-use crate::throttle::{Fault, Faults, Throttle};
-use crate::versions::{Catalogue, Version};
+use crate::state::{Instance, Leaves, Operation, Pool, State, StoppedAs, World};
+use crate::throttle::Fault;
 
 /// Azure Resource Manager with one subscription and one cluster. Cloning gives another handle on the same world.
 ///
@@ -90,7 +84,7 @@ impl Emulator {
         kube: Option<kube::Client>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SeedError> {
-        let world = build(&seed, clock.as_ref())?;
+        let world = build::world(&seed, clock.now())?;
         let token_key = Sha256::digest(format!("{}/{}", seed.client_secret, seed.random)).into();
         let inner = Inner {
             seed,
@@ -378,134 +372,5 @@ impl Inner {
             None => {}
         }
         operation.over.cancel();
-    }
-}
-
-fn build(seed: &Seed, clock: &dyn Clock) -> Result<World, SeedError> {
-    let version = |text: &String| {
-        text.parse::<Version>()
-            .map_err(|()| SeedError::Version(text.clone()))
-    };
-    let current = version(&seed.kubernetes_version)?;
-    let catalogue = Catalogue::new(&seed.versions).map_err(SeedError::Version)?;
-    let mut random = Random::new(seed.random);
-    let cluster = Cluster {
-        etag: random.uuid().to_string(),
-        settings: cluster_settings(seed),
-        tags: json!({}),
-        requested: seed.kubernetes_version.clone(),
-        current,
-        state: State::new("Succeeded"),
-        operation: None,
-    };
-    let mut pools = BTreeMap::new();
-    for pool in &seed.pools {
-        let refused = |why: String| SeedError::Pool {
-            pool: pool.name.clone(),
-            why,
-        };
-        pool_put::check_name(&pool.name).map_err(|error| refused(error.message))?;
-        if sizes::find(&pool.vm_size).is_none() {
-            return Err(refused(format!(
-                "the size {} is not sold here",
-                pool.vm_size
-            )));
-        }
-        let mut settings = pool_put::defaults();
-        settings.insert("count".into(), json!(pool.count));
-        settings.insert("mode".into(), json!(pool.mode.to_string()));
-        settings.insert("orchestratorVersion".into(), json!(pool.kubernetes_version));
-        settings.insert("vmSize".into(), json!(pool.vm_size));
-        settings.insert("maxPods".into(), json!(pool.max_pods));
-        let optional = [
-            (
-                "availabilityZones",
-                json!(pool.zones),
-                pool.zones.is_empty(),
-            ),
-            ("nodeLabels", json!(pool.labels), pool.labels.is_empty()),
-            (
-                "nodeTaints",
-                json!(
-                    pool.taints
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                ),
-                pool.taints.is_empty(),
-            ),
-            ("tags", json!(pool.tags), pool.tags.is_empty()),
-        ];
-        settings.extend(
-            optional
-                .into_iter()
-                .filter(|(.., empty)| !empty)
-                .map(|(k, v, _)| (k.to_owned(), v)),
-        );
-        let mut made = Pool {
-            name: pool.name.clone(),
-            etag: random.uuid().to_string(),
-            settings,
-            current: version(&pool.kubernetes_version)?,
-            node_image_version: pool
-                .node_image_version
-                .clone()
-                .unwrap_or_else(|| seed.node_image_version.clone()),
-            state: State::new("Succeeded"),
-            operation: None,
-            scale_set: scale_set_name(&seed.cluster, &pool.name, seed.random),
-            instances: BTreeMap::new(),
-            next_instance: 0,
-        };
-        for _ in 0..pool.count {
-            made.add_instance(&mut random);
-        }
-        pools.insert(pool.name.clone(), made);
-    }
-    if !pools
-        .values()
-        .any(|pool: &Pool| pool.mode() == crate::machines::Mode::System && pool.count() > 0)
-    {
-        return Err(SeedError::NoSystemPool);
-    }
-    Ok(World {
-        cluster,
-        pools,
-        operations: BTreeMap::new(),
-        random,
-        throttle: Throttle::new(seed.limits, clock.now()),
-        faults: Faults::default(),
-        catalogue,
-        kubeconfig: None,
-    })
-}
-
-fn cluster_settings(seed: &Seed) -> Map<String, Value> {
-    let settings = json!({
-        "dnsPrefix": format!("{}-dns", seed.cluster),
-        "enableRBAC": true,
-        "supportPlan": "KubernetesOfficial",
-        "disableLocalAccounts": false,
-        "networkProfile": {
-            "networkPlugin": "azure",
-            "networkPluginMode": "overlay",
-            "networkDataplane": "azure",
-            "loadBalancerSku": "standard",
-            "podCidr": "10.244.0.0/16",
-            "podCidrs": ["10.244.0.0/16"],
-            "serviceCidr": "10.0.0.0/16",
-            "serviceCidrs": ["10.0.0.0/16"],
-            "dnsServiceIP": "10.0.0.10",
-            "outboundType": "loadBalancer",
-            "ipFamilies": ["IPv4"]
-        },
-        "autoUpgradeProfile": {"upgradeChannel": "none", "nodeOSUpgradeChannel": "None"},
-        "servicePrincipalProfile": {"clientId": "msi"},
-        "oidcIssuerProfile": {"enabled": false},
-        "storageProfile": {"diskCSIDriver": {"enabled": true}, "fileCSIDriver": {"enabled": true}}
-    });
-    match settings {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }

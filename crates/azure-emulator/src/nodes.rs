@@ -1,12 +1,12 @@
-//! What the emulator does with Node objects: waiting for them, cordoning, draining through the eviction API, relabelling
-//! and removing them. Without a Kubernetes client every call is a success that changes nothing.
+//! What the emulator does with Node objects: waiting for them, cordoning, relabelling and removing them. Without a
+//! Kubernetes client every call is a success that changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Taint as NodeTaint};
+use k8s_openapi::api::core::v1::{Node, Taint as NodeTaint};
 use kube::Api;
-use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +15,17 @@ use crate::machines::Taint;
 
 /// How often a Node or a pod is looked at while something is waited for. The real service polls in seconds; a tenth of
 /// that keeps practice short and the API server idle.
-const POLL: Duration = Duration::from_millis(300);
+pub(crate) const POLL: Duration = Duration::from_millis(300);
 
 /// One request to the Kubernetes API, whatever it is.
 const REQUEST: Duration = Duration::from_secs(15);
 
-/// A refused eviction is tried again after this long, as kubectl does.
-const EVICT_AGAIN: Duration = Duration::from_secs(5);
+/// How long an API server may be away before an operation gives up on it: the real service rides out the minutes that
+/// a control plane needs to restart.
+const OUTAGE: Duration = Duration::from_secs(120);
+
+/// Between two attempts while the API server is away.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Nodes through a Kubernetes client.
 pub(crate) struct Nodes<'a> {
@@ -30,23 +34,38 @@ pub(crate) struct Nodes<'a> {
     pub stop: &'a CancellationToken,
 }
 
-/// Why a drain ended early.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum DrainError {
-    Stopped,
-    Blocked(String),
-}
-
 impl Nodes<'_> {
     fn nodes(&self) -> Option<Api<Node>> {
         self.kube.map(|client| Api::all(client.clone()))
     }
 
     /// Sleeps, or returns false at once when the operation is stopped.
-    async fn pause(&self, duration: Duration) -> bool {
+    pub(crate) async fn pause(&self, duration: Duration) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
             () = self.clock.sleep(duration) => true,
+        }
+    }
+
+    /// One request, tried again while the API server is away. A refusal is an answer and comes back at once.
+    pub(crate) async fn insist<T, F, A>(&self, attempt: F) -> Result<T, kube::Error>
+    where
+        F: Fn() -> A,
+        A: Future<Output = kube::Result<T>>,
+    {
+        let end = self.clock.now() + OUTAGE;
+        loop {
+            let answer = tokio::time::timeout(REQUEST, attempt()).await;
+            let over = self.clock.now() >= end;
+            match answer {
+                Ok(Err(kube::Error::Api(status))) if status.code < 500 || over => {
+                    return Err(kube::Error::Api(status));
+                }
+                Ok(Err(error)) if over => return Err(error),
+                Ok(Ok(value)) => return Ok(value),
+                Err(elapsed) if over => return Err(kube::Error::Service(elapsed.into())),
+                Ok(Err(_)) | Err(_) => self.clock.sleep(AGAIN).await,
+            }
         }
     }
 
@@ -68,14 +87,12 @@ impl Nodes<'_> {
     }
 
     /// The cordoned ones among `names`.
-    pub(crate) async fn cordoned(&self, names: &[String]) -> Vec<String> {
+    pub(crate) async fn cordoned(&self, names: &[String]) -> Result<Vec<String>, kube::Error> {
         let Some(api) = self.nodes() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let Ok(Ok(list)) = tokio::time::timeout(REQUEST, api.list(&ListParams::default())).await
-        else {
-            return Vec::new();
-        };
+        let all = ListParams::default();
+        let list = self.insist(|| api.list(&all)).await?;
         let cordoned = |node: &Node| {
             node.spec
                 .as_ref()
@@ -84,166 +101,52 @@ impl Nodes<'_> {
         };
         let found = list
             .items
-            .iter()
-            .filter(|node| cordoned(node))
-            .filter_map(|node| node.metadata.name.clone());
-        found.filter(|name| names.contains(name)).collect()
+            .into_iter()
+            .filter(cordoned)
+            .filter_map(|node| node.metadata.name);
+        Ok(found.filter(|name| names.contains(name)).collect())
     }
 
-    pub(crate) async fn cordon(&self, name: &str) {
-        if let Some(api) = self.nodes()
-            && let Ok(Err(error)) = tokio::time::timeout(REQUEST, api.cordon(name)).await
-        {
-            tracing::warn!(node = name, %error, "failed to cordon");
+    /// Makes a Node unschedulable; one that is gone needs nothing.
+    pub(crate) async fn cordon(&self, name: &str) -> Result<(), kube::Error> {
+        let Some(api) = self.nodes() else {
+            return Ok(());
+        };
+        match self.insist(|| api.cordon(name)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(drop),
         }
     }
 
     /// Removes the Node object, as the cloud controller does for a machine that is gone.
-    pub(crate) async fn remove(&self, name: &str) {
-        let Some(api) = self.nodes() else { return };
-        // A few attempts: a Node that stays behind would be taken for a machine.
-        for _ in 0..5 {
-            match tokio::time::timeout(REQUEST, api.delete(name, &DeleteParams::default())).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(node = name, %error, "failed to delete the Node object")
-                }
-                Err(_) => tracing::warn!(node = name, "deleting the Node object timed out"),
-            }
-            self.clock.sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// Evicts every pod of a node through the eviction API, DaemonSet pods and mirror pods excepted, and waits until
-    /// they are gone.
-    pub(crate) async fn drain(&self, name: &str, deadline: Duration) -> Result<(), DrainError> {
-        let Some(client) = self.kube else {
-            return Ok(());
-        };
-        let all: Api<Pod> = Api::all(client.clone());
-        let on_node = ListParams::default().fields(&format!("spec.nodeName={name}"));
-        let end = self.clock.now() + deadline;
-        let mut refused: BTreeMap<String, (jiff::Timestamp, String)> = BTreeMap::new();
-        loop {
-            if let Ok(Ok(pods)) = tokio::time::timeout(REQUEST, all.list(&on_node)).await {
-                let left: Vec<&Pod> = pods.items.iter().filter(|pod| must_leave(pod)).collect();
-                if left.is_empty() {
-                    return Ok(());
-                }
-                for pod in left
-                    .iter()
-                    .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-                {
-                    let (Some(namespace), Some(pod_name)) =
-                        (&pod.metadata.namespace, &pod.metadata.name)
-                    else {
-                        continue;
-                    };
-                    let key = format!("{namespace}/{pod_name}");
-                    if refused
-                        .get(&key)
-                        .is_some_and(|(at, _)| *at + EVICT_AGAIN > self.clock.now())
-                    {
-                        continue;
-                    }
-                    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-                    let evicted =
-                        tokio::time::timeout(REQUEST, api.evict(pod_name, &EvictParams::default()))
-                            .await;
-                    match evicted {
-                        Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
-                            refused.insert(key, (self.clock.now(), status.message.clone()));
-                        }
-                        Err(_) => {
-                            let why = "the eviction was not answered".to_owned();
-                            refused.insert(key, (self.clock.now(), why));
-                        }
-                        Ok(_) => {}
-                    }
-                }
-            }
-            if self.clock.now() >= end {
-                let (pod, why) = refused
-                    .iter()
-                    .next_back()
-                    .map_or(("its pods", "not gone in time"), |(pod, (_, why))| {
-                        (pod.as_str(), why.as_str())
-                    });
-                return Err(DrainError::Blocked(format!(
-                    "Drain node {name} failed when evicting pod {pod} failed with Too Many Requests error. This is often \
-                     caused by a restrictive Pod Disruption Budget (PDB) policy. PDB debug info: {pod}: {why}"
-                )));
-            }
-            if !self.pause(POLL).await {
-                return Err(DrainError::Stopped);
-            }
-        }
-    }
-
-    /// A pod on one of these nodes that its budget does not let go now, with the budget's refusal.
-    ///
-    /// Asked by a dry run of the eviction, so the API server itself decides.
-    pub(crate) async fn protected(&self, names: &[String]) -> Option<String> {
-        let client = self.kube?;
-        let all: Api<Pod> = Api::all(client.clone());
-        for name in names {
-            let on_node = ListParams::default().fields(&format!("spec.nodeName={name}"));
-            let Ok(Ok(pods)) = tokio::time::timeout(REQUEST, all.list(&on_node)).await else {
-                continue;
-            };
-            for pod in pods.items.iter().filter(|pod| must_leave(pod)) {
-                let (Some(namespace), Some(pod_name)) =
-                    (&pod.metadata.namespace, &pod.metadata.name)
-                else {
-                    continue;
-                };
-                let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-                let dry = EvictParams {
-                    delete_options: None,
-                    post_options: kube::api::PostParams {
-                        dry_run: true,
-                        ..Default::default()
-                    },
-                };
-                if let Ok(Err(kube::Error::Api(status))) =
-                    tokio::time::timeout(REQUEST, api.evict(pod_name, &dry)).await
-                    && status.code == 429
-                {
-                    return Some(format!("{namespace}/{pod_name}: {}", status.message));
-                }
-            }
-        }
-        None
-    }
-
-    /// Carries changed labels and taints of a pool over to a Node; everything else on it stays.
-    pub(crate) async fn restyle(&self, name: &str, change: &Restyle) -> Result<(), String> {
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), kube::Error> {
         let Some(api) = self.nodes() else {
             return Ok(());
         };
-        // Five attempts at optimistic concurrency: kubelet and controllers write the same object.
-        for _ in 0..5 {
-            let node = match tokio::time::timeout(REQUEST, api.get_opt(name)).await {
-                Ok(Ok(Some(node))) => node,
-                Ok(Ok(None)) => return Ok(()),
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err("the API server did not answer".to_owned()),
+        let params = DeleteParams::default();
+        match self.insist(|| api.delete(name, &params)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Carries changed labels and taints of a pool over to a Node; everything else on it stays.
+    pub(crate) async fn restyle(&self, name: &str, change: &Restyle) -> Result<(), kube::Error> {
+        let Some(api) = self.nodes() else {
+            return Ok(());
+        };
+        // Optimistic concurrency, as often as it takes: kubelet and controllers write the same object.
+        loop {
+            let Some(node) = self.insist(|| api.get_opt(name)).await? else {
+                return Ok(());
             };
-            let patch = change.patch(&node);
-            let patched = tokio::time::timeout(
-                REQUEST,
-                api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)),
-            )
-            .await;
-            match patched {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err("the API server did not answer".to_owned()),
+            let patch = Patch::Merge(change.patch(&node));
+            let params = PatchParams::default();
+            match self.insist(|| api.patch(name, &params, &patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                answer => return answer.map(drop),
             }
         }
-        Err(format!("Node {name} kept changing"))
     }
 }
 
@@ -313,23 +216,6 @@ fn is_ready(node: &Node) -> bool {
         list.iter()
             .any(|c| c.type_ == "Ready" && c.status == "True")
     })
-}
-
-fn must_leave(pod: &Pod) -> bool {
-    let mirror = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror"));
-    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-    let daemon = owners
-        .iter()
-        .any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    !mirror && !daemon && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use crate::drain::DrainError;
 use crate::emulator::{Failure, Inner};
 use crate::machines::{MachineError, MachineSpec};
-use crate::nodes::{DrainError, Restyle};
+use crate::nodes::Restyle;
 use crate::state::{Instance, Operation, Pool};
 use crate::throttle::PlannedFailure;
 use crate::versions::Version;
@@ -196,7 +197,11 @@ impl Inner {
     /// Cordons, drains and deletes the surplus. Source: the vendor's page on scaling ("nodes are cordoned and drained").
     async fn shrink(&self, operation: &Operation, pool: &str, by: usize) -> Result<(), Failure> {
         let names = self.node_names(pool);
-        let cordoned = self.nodes(&operation.stop).cordoned(&names).await;
+        let cordoned = self
+            .nodes(&operation.stop)
+            .cordoned(&names)
+            .await
+            .map_err(away)?;
         let (victims, drain) = {
             let world = self.world();
             let Some(pool) = world.pools.get(pool) else {
@@ -205,7 +210,10 @@ impl Inner {
             (pool.victims(by, &cordoned), drain_timeout(pool))
         };
         for victim in &victims {
-            self.nodes(&operation.stop).cordon(&victim.node_name).await;
+            self.nodes(&operation.stop)
+                .cordon(&victim.node_name)
+                .await
+                .map_err(away)?;
         }
         let outcomes = join_all(victims.iter().map(|victim| async move {
             match self
@@ -215,6 +223,7 @@ impl Inner {
             {
                 Ok(()) => self.end_machine(pool, victim).await,
                 Err(DrainError::Stopped) => Err(Failure::Stopped),
+                Err(DrainError::Unanswered(error)) => Err(away(error)),
                 // No source gives the code of a scale-down that cannot drain; the text is that of an upgrade.
                 Err(DrainError::Blocked(why)) => Err(Failure::new("PodDrainFailure", why)),
             }
@@ -244,7 +253,10 @@ impl Inner {
             }
         }
         let never = tokio_util::sync::CancellationToken::new();
-        self.nodes(&never).remove(&instance.node_name).await;
+        self.nodes(&never)
+            .remove(&instance.node_name)
+            .await
+            .map_err(away)?;
         self.forget(pool, instance);
         Ok(())
     }
@@ -300,7 +312,11 @@ impl Inner {
         let names = self.node_names(&pool);
         if !ignore_budgets
             && planned.is_none()
-            && let Some(why) = self.nodes(&operation.stop).protected(&names).await
+            && let Some(why) = self
+                .nodes(&operation.stop)
+                .protected(&names)
+                .await
+                .map_err(away)?
         {
             let text = format!(
                 "Pod Disruption Budgets prevent the deletion of node pool {pool}. PDB debug info: {why}"
@@ -362,4 +378,9 @@ fn drain_timeout(pool: &Pool) -> Duration {
         .and_then(|s| s.get("drainTimeoutInMinutes"))
         .and_then(|m| m.as_u64());
     Duration::from_secs(60 * minutes.unwrap_or(30))
+}
+
+/// The cluster's API did not answer for as long as the service waits, or refused the service itself.
+fn away(error: kube::Error) -> Failure {
+    Failure::new("KubernetesAPICallFailed", error.to_string())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Reply;
 use crate::emulator::Inner;
 use crate::error::ArmError;
-use crate::pool_put::vcpus_in_use;
+use crate::quota::vcpus_in_use;
 use crate::sizes::SIZES;
 
 pub(super) fn tenants(inner: &Inner) -> Value {
