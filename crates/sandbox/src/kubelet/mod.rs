@@ -37,7 +37,7 @@ mod worker;
 
 pub use config::NodeConfig;
 
-use crate::runtime::{Runtime, ensure_bridge};
+use crate::runtime::{Runtime, clear, ensure_bridge};
 use addresses::Addresses;
 use cluster::Cluster;
 use events::Events;
@@ -64,9 +64,9 @@ pub enum Error {
     /// The pod range is not one.
     #[error("read the pod range {0:?}")]
     PodRange(String),
-    /// The node's network is not usable.
-    #[error("ready the node's network")]
-    Network(#[source] crate::runtime::Error),
+    /// The node's network or disk is not usable.
+    #[error("ready the machine")]
+    Machine(#[source] crate::runtime::Error),
     /// The machine's disk is not usable.
     #[error("ready the machine's disk")]
     Disk(#[source] std::io::Error),
@@ -102,15 +102,17 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
         .map_err(Error::Disk)?;
     ensure_bridge(addresses.gateway(), addresses.prefix())
         .await
-        .map_err(Error::Network)?;
+        .map_err(Error::Machine)?;
     let cluster = Cluster::connect(&config.kubeconfig)
         .await
         .map_err(Error::Kubeconfig)?;
+    let runtime = Runtime {
+        binary: config.ferriswheel_binary.clone(),
+        root: config.root_dir.clone(),
+    };
+    clear(&runtime).await.map_err(Error::Machine)?;
     let shared = Arc::new(Shared {
-        runtime: Runtime {
-            binary: config.ferriswheel_binary.clone(),
-            root: config.root_dir.clone(),
-        },
+        runtime,
         events: Events::start(Arc::clone(&cluster), config.node_name.clone()),
         registry: Arc::new(Registry::default()),
         addresses,

@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// The newest run's log and the one before it (`kubectl logs --previous`): a kubelet keeps one dead container.
+const KEPT_LOGS: usize = 2;
+
 /// Pods by namespace and name.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -71,14 +74,15 @@ impl Registry {
 }
 
 impl Entry {
-    pub(super) fn started(&self, name: &str, container: Arc<Container>) {
-        let mut all = self
-            .containers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Notes a new run. Gives back logs that are too old to be asked for.
+    #[must_use]
+    pub(super) fn started(&self, name: &str, container: Arc<Container>) -> Vec<PathBuf> {
+        let mut all = self.containers.write().unwrap_or_else(PoisonError::into_inner);
         let instances = all.entry(name.to_owned()).or_default();
         instances.logs.push(container.spec.log_path.clone());
         instances.current = Some(container);
+        let old = instances.logs.len().saturating_sub(KEPT_LOGS);
+        instances.logs.drain(..old).collect()
     }
 
     pub(super) fn container(&self, name: &str) -> Option<Instances> {

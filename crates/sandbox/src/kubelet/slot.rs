@@ -6,7 +6,7 @@ use super::recipe::Recipe;
 use super::status::{Line, Role, Seen, container_id};
 use crate::runtime::{Container as Runtime, Exit};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use std::sync::Arc;
 const MESSAGE: usize = 4096;
 /// 80 lines or 2 KiB: what `FallbackToLogsOnError` takes of the log.
 const FALLBACK: (usize, usize) = (80, 2048);
+
+/// 255: what runtimes report for a container that went down with its machine.
+const UNKNOWN: i32 = 255;
 
 /// A container of a pod.
 #[derive(Debug)]
@@ -58,6 +61,34 @@ impl Slot {
             probes: None,
             condemned: None,
         }
+    }
+
+    /// Takes over what the API knows of runs before this boot of the machine: they are over, how is unknown. An init
+    /// container runs again, as its pod's namespaces are new.
+    pub(super) fn remember(&mut self, before: &ContainerStatus) {
+        self.restarts = before.restart_count;
+        self.next_restarts = before.restart_count;
+        let state = before.state.clone().unwrap_or_default();
+        let last = before.last_state.as_ref().and_then(|s| s.terminated.clone());
+        self.last = last.map(Box::new);
+        let Some(id) = before.container_id.clone().filter(|_| self.role != Role::Init) else {
+            return;
+        };
+        let unknown = || ContainerStateTerminated {
+            container_id: Some(id.clone()),
+            exit_code: UNKNOWN,
+            reason: Some("Unknown".to_owned()),
+            started_at: state.running.as_ref().and_then(|r| r.started_at.clone()),
+            finished_at: Some(Time(Timestamp::now())),
+            ..ContainerStateTerminated::default()
+        };
+        let end = match (&state.terminated, &state.waiting, &self.last) {
+            (Some(end), ..) => end.clone(),
+            // Between two runs: the last one's end is known.
+            (None, Some(_), Some(last)) => last.as_ref().clone(),
+            _ => unknown(),
+        };
+        self.seen = Seen::Ended(Box::new(end));
     }
 
     pub(super) fn name(&self) -> &str {
@@ -176,7 +207,7 @@ impl Slot {
         self.ready = self.container.readiness_probe.is_none();
     }
 
-    pub(super) fn line(&self) -> Line {
+    pub(super) fn line(&self, initial: &'static str) -> Line {
         let id = self
             .recipe
             .as_ref()
@@ -190,6 +221,7 @@ impl Slot {
             seen: self.seen.clone(),
             last: self.last.clone(),
             waiting: self.waiting.clone(),
+            initial,
             restarts: self.restarts,
             started: self.started,
             ready: self.ready,

@@ -210,7 +210,9 @@ impl Worker {
             Ok(run) => {
                 let run = Arc::new(run);
                 slot.current = Some(Arc::clone(&run));
-                self.entry.started(&name, Arc::clone(&run));
+                for old in self.entry.started(&name, Arc::clone(&run)) {
+                    let _ = tokio::fs::remove_file(old).await;
+                }
                 self.events().pod(
                     &self.pod,
                     Some(&name),

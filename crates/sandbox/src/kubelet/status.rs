@@ -39,6 +39,8 @@ pub(super) struct Line {
     pub seen: Seen,
     pub last: Option<Box<ContainerStateTerminated>>,
     pub waiting: Option<(String, String)>,
+    /// What it waits for before its first run: other containers, or its own making.
+    pub initial: &'static str,
     pub restarts: i32,
     pub started: bool,
     pub ready: bool,
@@ -102,7 +104,7 @@ impl Line {
                 end.container_id.clone().unwrap_or_default(),
             ),
             (Seen::Nothing, Some((reason, message))) => (waiting(reason, message), String::new()),
-            (Seen::Nothing, None) => (waiting("ContainerCreating", ""), String::new()),
+            (Seen::Nothing, None) => (waiting(self.initial, ""), String::new()),
         };
         let mut status = json!({
             "name": self.name, "image": self.image, "imageID": self.image_id,
@@ -335,6 +337,7 @@ mod tests {
             seen,
             last: None,
             waiting: None,
+            initial: "ContainerCreating",
             restarts: 0,
             started,
             ready: started,

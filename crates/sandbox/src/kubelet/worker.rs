@@ -134,12 +134,18 @@ impl Worker {
             };
             Slot::new(c, role)
         });
-        let slots = init
+        let mut slots: Vec<Slot> = init
             .chain(spec.containers.iter().map(|c| Slot::new(c, Role::Main)))
             .collect();
+        let status = pod.status.clone().unwrap_or_default();
+        let before = status.container_statuses.iter().chain(&status.init_container_statuses);
+        for line in before.flatten() {
+            if let Some(slot) = slots.iter_mut().find(|s| s.name() == line.name) {
+                slot.remember(line);
+            }
+        }
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let volumes = Volumes::new(&shared.config.root_dir.join("pods").join(&uid));
-        let status = pod.status.clone().unwrap_or_default();
         Self {
             volumes,
             slots,
@@ -495,7 +501,9 @@ impl Worker {
 
     /// Hands the status of now to the publisher and keeps its conditions' times.
     pub(super) fn publish(&mut self, publisher: &Publisher) {
-        let lines: Vec<_> = self.slots.iter().map(Slot::line).collect();
+        let init = self.slots.iter().any(|s| s.role != Role::Main);
+        let initial = if init { "PodInitializing" } else { "ContainerCreating" };
+        let lines: Vec<_> = self.slots.iter().map(|s| s.line(initial)).collect();
         let running = self.slots.iter().any(|s| !matches!(s.seen, Seen::Nothing));
         let facts = Facts {
             pod: &self.pod,

@@ -23,7 +23,7 @@ mod users;
 
 pub use container::{Attachment, Container, Exit, Output, Running, collect, exec};
 pub use log::LogChunk;
-pub use pod::{Pod, ensure_bridge};
+pub use pod::{Pod, clear, ensure_bridge};
 pub use stages::{StageError, run_stage};
 
 use std::path::PathBuf;

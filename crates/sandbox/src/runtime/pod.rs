@@ -114,6 +114,42 @@ impl Pod {
     }
 }
 
+/// Ends what an agent that died left running, and removes what is left of its containers.
+///
+/// # Errors
+/// The machine's disk is not usable.
+pub async fn clear(runtime: &Runtime) -> Result<(), Error> {
+    let mut ended = 0_u32;
+    for entry in std::fs::read_dir("/proc").map_err(|e| Error::io("list processes", e))?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        let root = runtime.root.as_os_str().as_encoded_bytes();
+        let ours = match words.as_slice() {
+            [_, _, role, file, ..] if *role == stages::SHIM.as_bytes() => file.starts_with(root),
+            [name, ..] => name.strip_prefix(stages::PAUSE.as_bytes()).is_some_and(|f| f.starts_with(root)),
+            [] => false,
+        };
+        if ours {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            ended += 1;
+        }
+    }
+    if ended > 0 {
+        tracing::warn!(ended, "an agent before this one left processes");
+    }
+    for name in ["containers", "sandboxes"] {
+        match tokio::fs::remove_dir_all(runtime.root.join(name)).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("clear the machine's disk", error)),
+        }
+    }
+    Ok(())
+}
+
 /// The same for the same address: whoever talked to the last pod with it need not learn anew.
 pub(super) fn hardware_address(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();

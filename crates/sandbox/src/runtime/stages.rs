@@ -29,6 +29,9 @@ pub(super) const INIT: &str = "container-init";
 /// The role that joins a running container.
 pub(super) const JOIN: &str = "container-join";
 
+/// What a pause process calls itself, followed by the path of its description.
+pub(super) const PAUSE: &str = "ferriswheel-pause ";
+
 /// 127 and 126: the shell's statuses for a program that is not there, and one that cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
@@ -109,6 +112,7 @@ fn pod(file: &Path) -> Result<u8, StageError> {
     io::stdout().flush()?;
     // A small program keeps the namespaces open: a hundred copies of this binary would be felt.
     let error = Command::new("sleep")
+        .arg0(format!("{PAUSE}{}", file.display()))
         .arg("infinity")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
