@@ -1,0 +1,416 @@
+//! `probe`: measure downtime and durability, serve the judge as a pod, prove that it can fail.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ferriswheel_probe::certificate::{Certificate, Control, Limits, Verdict};
+use ferriswheel_probe::config::{MemberAddress, RunConfig};
+use ferriswheel_probe::controls::{self, ControlError};
+use ferriswheel_probe::run::{FinishRequest, Finished, Probe, StartError};
+use ferriswheel_probe::secret::Password;
+use ferriswheel_probe::serve::{self, ServeConfig, ServeError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report;
+
+/// Format of `probe controls --output json`.
+const CONTROLS_SCHEMA: &str = "ferriswheel.controls.v1";
+
+/// Measure downtime and durability over the wire and write a certificate
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    #[command(subcommand)]
+    command: ProbeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProbeCommand {
+    /// Write to a PostgreSQL database until told to stop, then look every write up on every member
+    #[command(after_help = "Example:
+  ferriswheel probe postgres \\
+    --dsn 'host=pgbouncer.db.svc user=app dbname=app' --password-file /run/secrets/pg \\
+    --members pg-0=pg-0.pg.db.svc:5432,pg-1=pg-1.pg.db.svc:5432 \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Postgres(PostgresArgs),
+    /// Serve the judge over HTTP, as the probe's pod does
+    #[command(after_help = "Example:
+  ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
+    Serve(ServeArgs),
+    /// Harm servers of its own and show that the judge reports it
+    #[command(after_help = "Example:
+  ferriswheel probe controls --output json > controls.json
+  ferriswheel probe postgres ... --controls controls.json
+
+Exit code 0 when every harm was detected, 30 otherwise.")]
+    Controls(ControlsArgs),
+}
+
+#[derive(Debug, Args)]
+struct PostgresArgs {
+    /// Address of the clients: one host or several with target_session_attrs; no password in it
+    #[arg(long, value_name = "DSN")]
+    dsn: String,
+    /// Address of the readers [default: the clients']
+    #[arg(long, value_name = "DSN")]
+    read_dsn: Option<String>,
+    /// File with the password [default: PGPASSWORD]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Every member by direct address, to look each write up on; without it, through the DSN only
+    #[arg(long, value_name = "NAME=HOST:PORT", value_delimiter = ',')]
+    members: Vec<MemberAddress>,
+    /// How long to write, e.g. 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "until_signal", required_unless_present = "until_signal")]
+    duration: Option<Duration>,
+    /// Write until SIGINT or SIGTERM
+    #[arg(long)]
+    until_signal: bool,
+    /// Directory for certificate.json, timeline.json and report.html
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What is measured, for the certificate
+    #[arg(long, default_value = "postgres")]
+    subject: String,
+    /// Concurrent writers
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    writers: u16,
+    /// Concurrent readers
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    readers: u16,
+    /// Pause of a writer after each answer
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2ms")]
+    think: Duration,
+    /// A statement without an answer for this long is given up, its outcome unknown
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "15s")]
+    statement_deadline: Duration,
+    /// Longest allowed interval without an acknowledged write
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    limit_write_stall: Duration,
+    /// Acknowledged writes that may be lost
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    limit_acked_loss: u64,
+    /// Errors that clients may see; `any` counts them without judging
+    #[arg(long, value_name = "N", default_value = "0", value_parser = error_limit)]
+    limit_errors: ErrorLimit,
+    /// Result of `probe controls --output json`, for the certificate
+    #[arg(long, value_name = "FILE")]
+    controls: Option<PathBuf>,
+    /// Without detected controls the verdict is inconclusive
+    #[arg(long)]
+    require_controls: bool,
+    /// How long to wait for members that restart or catch up
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    members_deadline: Duration,
+    /// Drop the schema ferriswheel_probe after a pass
+    #[arg(long)]
+    drop_table: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// JSON file: token_file, and optionally password_file, out, run
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ControlsArgs {
+    /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
+    #[arg(long, value_name = "DIR")]
+    postgres_bin: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ErrorLimit(Option<u64>);
+
+fn error_limit(text: &str) -> Result<ErrorLimit, String> {
+    if text == "any" {
+        return Ok(ErrorLimit(None));
+    }
+    text.parse()
+        .map(|n| ErrorLimit(Some(n)))
+        .map_err(|_| "write a number, or `any`".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|d| Duration::try_from(d).ok())
+        .ok_or_else(|| "write a time such as 500ms, 90s or 5m".to_owned())
+}
+
+/// Carries out `probe`.
+///
+/// # Errors
+/// Bad input, a database or a file out of reach.
+pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
+    match args.command {
+        ProbeCommand::Postgres(args) => postgres(args, json).await,
+        ProbeCommand::Serve(args) => serve(args).await,
+        ProbeCommand::Controls(args) => run_controls(args, json).await,
+    }
+}
+
+async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
+    let password = Password::resolve(args.password_file.as_deref())
+        .map_err(|e| Failure::input(e.to_string()).evidence(e.source.to_string()))?;
+    let controls = match &args.controls {
+        Some(path) => read_controls(path)?,
+        None => Vec::new(),
+    };
+    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let config = RunConfig {
+        subject: args.subject,
+        read_dsn: args.read_dsn,
+        writers: usize::from(args.writers),
+        readers: usize::from(args.readers),
+        think_ms: millis(args.think),
+        statement_deadline_ms: millis(args.statement_deadline),
+        limits: Limits {
+            write_stall_ms: millis(args.limit_write_stall),
+            acked_loss: args.limit_acked_loss,
+            errors: args.limit_errors.0,
+        },
+        controls_required: args.require_controls,
+        ..RunConfig::new(args.dsn)
+    };
+    // Before the first write, so that a signal is never missed.
+    let stop = stop_signal()?;
+    let probe = Probe::start(config, password.as_ref())
+        .await
+        .map_err(not_started)?;
+    eprintln!("writing as run {}", probe.run_id());
+    tokio::select! {
+        () = stop => {}
+        () = wait(args.duration) => {}
+    }
+    eprintln!("stopped; looking every write up");
+    let request = FinishRequest {
+        members: args.members,
+        controls,
+        deadline_ms: millis(args.members_deadline),
+        drop_table: args.drop_table,
+    };
+    let finished = probe.finish(&request).await;
+    if let Some(out) = &args.out {
+        write_results(out, &finished)?;
+        eprintln!("results are in {}", out.display());
+    }
+    let certificate = finished.certificate;
+    if json {
+        println!("{}", pretty(&certificate)?);
+    } else {
+        print!("{}", in_words(&certificate));
+    }
+    Ok(match certificate.verdict {
+        Verdict::Pass => Exit::Done,
+        Verdict::Fail => Exit::Refused,
+        Verdict::Inconclusive => Exit::Unexpected,
+    })
+}
+
+fn not_started(error: StartError) -> Failure {
+    match error {
+        StartError::Dsn { ref source, .. } => {
+            Failure::input(error.to_string()).evidence(source.to_string())
+        }
+        other => Failure::unexpected(&other),
+    }
+}
+
+async fn wait(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let listen = |kind| signal(kind).map_err(|e| Failure::unexpected(&e));
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+async fn serve(args: ServeArgs) -> Result<Exit, Failure> {
+    let text = read(&args.config)?;
+    let config: ServeConfig = serde_json::from_str(&text).map_err(|e| {
+        Failure::input(format!(
+            "the probe's configuration {} is wrong",
+            args.config.display()
+        ))
+        .evidence(e.to_string())
+    })?;
+    let stop = stop_signal()?;
+    serve::serve(args.listen, config, stop)
+        .await
+        .map_err(|error| match error {
+            ServeError::Listen { .. } => Failure::unexpected(&error),
+            other => Failure::input(other.to_string()),
+        })?;
+    Ok(Exit::Done)
+}
+
+async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
+    let cannot = |error: ControlError| match error {
+        ControlError::NoBinaries | ControlError::NoUser => {
+            Failure::input(error.to_string()).fix("apt-get install postgresql-15")
+        }
+        other => Failure::unexpected(&other),
+    };
+    let binaries = controls::find_binaries(args.postgres_bin.as_deref()).map_err(cannot)?;
+    eprintln!("harming servers from {}", binaries.display());
+    let controls = controls::run_all(&binaries).await.map_err(cannot)?;
+    if json {
+        println!(
+            "{}",
+            pretty(&serde_json::json!({ "schema": CONTROLS_SCHEMA, "controls": controls }))?
+        );
+    } else {
+        for control in &controls {
+            let word = if control.detected {
+                "detected"
+            } else {
+                "NOT DETECTED"
+            };
+            println!("{word}: {}", control.name);
+            println!(
+                "  expected: {}\n  observed: {}",
+                control.expected, control.observed
+            );
+        }
+    }
+    Ok(if controls.iter().all(|c| c.detected) {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}
+
+fn read_controls(path: &Path) -> Result<Vec<Control>, Failure> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        schema: String,
+        controls: Vec<Control>,
+    }
+    let wrong = |evidence: String| {
+        Failure::input(format!(
+            "{} is no result of `probe controls`",
+            path.display()
+        ))
+        .evidence(evidence)
+    };
+    let file: File = serde_json::from_str(&read(path)?).map_err(|e| wrong(e.to_string()))?;
+    if file.schema == CONTROLS_SCHEMA {
+        Ok(file.controls)
+    } else {
+        Err(wrong(format!("its schema is {}", file.schema)))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| {
+        Failure::input(format!("{} cannot be read", path.display())).evidence(e.to_string())
+    })
+}
+
+fn write_results(out: &Path, finished: &Finished) -> Result<(), Failure> {
+    serve::write_files(out, finished).map_err(|e| Failure::unexpected(&e))?;
+    let html = report::render(&report::Input {
+        certificate: Some(finished.certificate.clone()),
+        timeline: Some(finished.timeline.clone()),
+        ..report::Input::default()
+    })
+    .map_err(|e| Failure::unexpected(&e))?;
+    let path = out.join("report.html");
+    std::fs::write(&path, html).map_err(|e| Failure::unexpected(&e))
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map_err(|e| Failure::unexpected(&e))
+}
+
+/// The certificate on one screen.
+fn in_words(certificate: &Certificate) -> String {
+    use std::fmt::Write as _;
+
+    let verdict = match certificate.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+    };
+    let known = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{name:<26}{value}");
+    };
+    line("verdict", verdict.to_owned());
+    for reason in &certificate.reasons {
+        line("", format!("- {reason}"));
+    }
+    line("subject", certificate.subject.clone());
+    line(
+        "writes",
+        format!(
+            "{} sent, {} acknowledged",
+            certificate.attempted, certificate.acked
+        ),
+    );
+    line("acknowledged and lost", known(certificate.acked_lost));
+    line("phantoms, duplicates", {
+        format!(
+            "{}, {}",
+            known(certificate.phantoms),
+            known(certificate.duplicates)
+        )
+    });
+    line(
+        "errors",
+        format!(
+            "{} ({} indeterminate)",
+            certificate.errors, certificate.indeterminate
+        ),
+    );
+    line(
+        "longest gap without acks",
+        certificate
+            .longest_ack_gap_ms
+            .map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.1} ms")),
+    );
+    line(
+        "latency p50, p99, worst",
+        format!(
+            "{:.1} ms, {:.1} ms, {:.1} ms",
+            certificate.latency_ms.p50, certificate.latency_ms.p99, certificate.worst_latency_ms
+        ),
+    );
+    for member in &certificate.members {
+        let digest = member
+            .digest
+            .as_deref()
+            .map_or("-", |d| d.get(..12).unwrap_or(d));
+        let position = member.position.as_deref().unwrap_or("-");
+        line(
+            &format!("member {}", member.name),
+            format!("{digest} at {position}"),
+        );
+    }
+    text
+}

@@ -1,0 +1,588 @@
+//! From the input to what the template prints: every number is already text here.
+
+use ferriswheel_probe::certificate::{Certificate, Role, Verdict};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::chart::{Curve, Flag, Span, clock, lasting};
+use super::{Input, PlanView, RenderError, StepStatus, StepView};
+
+/// The page.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    title: String,
+    generated: Option<String>,
+    verdict: Banner,
+    tiles: Vec<Tile>,
+    promises: Vec<Promise>,
+    facts: Vec<(String, String)>,
+    members: Vec<MemberRow>,
+    controls: Vec<ControlRow>,
+    error_kinds: Vec<(String, u64)>,
+    overview: Option<String>,
+    zoom: Option<String>,
+    curve: Option<CurveNotes>,
+    plan: Option<PlanTable>,
+    certificate_json: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Banner {
+    class: &'static str,
+    word: &'static str,
+    sign: &'static str,
+    sentence: String,
+    reasons: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tile {
+    value: String,
+    unit: &'static str,
+    name: &'static str,
+    class: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Promise {
+    name: &'static str,
+    promised: String,
+    measured: String,
+    kept: &'static str,
+    class: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct MemberRow {
+    name: String,
+    role: &'static str,
+    rows: String,
+    missing: String,
+    missing_class: &'static str,
+    position: String,
+    timeline: String,
+    digest: String,
+    digest_full: String,
+    problem: Option<String>,
+    examples: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ControlRow {
+    name: String,
+    expected: String,
+    observed: String,
+    detected: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct CurveNotes {
+    bucket_ms: u64,
+    started: String,
+    errors: bool,
+    steps: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct PlanTable {
+    id: String,
+    strategy: String,
+    state: String,
+    facts: Vec<(String, String)>,
+    steps: Vec<StepRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepRow {
+    number: u32,
+    title: String,
+    class: &'static str,
+    status: &'static str,
+    sign: &'static str,
+    started: String,
+    offset: String,
+    took: String,
+    expected: String,
+    evidence: Vec<String>,
+    reason: Option<String>,
+    undo: Option<String>,
+    moments: Vec<(String, String)>,
+}
+
+impl Page {
+    pub(super) fn of(input: &Input) -> Result<Self, RenderError> {
+        let certificate = input.certificate.as_ref();
+        let anchor = input.timeline.as_ref().map(|t| t.anchor);
+        let curve = input.timeline.as_ref().map(|timeline| {
+            Curve::of(
+                timeline,
+                certificate.map(|c| c.limits.clone()).unwrap_or_default(),
+            )
+        });
+        let spans = match (&input.plan, anchor, &input.timeline) {
+            (Some(plan), Some(anchor), Some(timeline)) => spans(plan, anchor, timeline.stop_ms),
+            _ => Vec::new(),
+        };
+        let title = match (input.title.is_empty(), certificate) {
+            (true, Some(certificate)) => certificate.subject.clone(),
+            _ => input.title.clone(),
+        };
+        Ok(Self {
+            title,
+            generated: input.generated.map(moment),
+            verdict: banner(certificate),
+            tiles: certificate.map(tiles).unwrap_or_default(),
+            promises: certificate.map(promises).unwrap_or_default(),
+            facts: certificate.map(facts).unwrap_or_default(),
+            members: certificate.map(members).unwrap_or_default(),
+            controls: certificate.map(controls).unwrap_or_default(),
+            error_kinds: certificate
+                .map(|c| c.error_kinds.iter().map(|(k, n)| (k.clone(), *n)).collect())
+                .unwrap_or_default(),
+            overview: curve.as_ref().map(|curve| curve.overview(&spans)),
+            zoom: curve.as_ref().and_then(|curve| {
+                let (flags, focus) = flags(input, curve);
+                curve.zoom(&flags, focus)
+            }),
+            curve: input.timeline.as_ref().map(|timeline| CurveNotes {
+                bucket_ms: timeline.bucket_ms,
+                started: moment(timeline.anchor),
+                errors: timeline.errors.iter().any(|(count, _)| *count > 0),
+                steps: !spans.is_empty(),
+            }),
+            plan: input.plan.as_ref().map(|plan| plan_table(plan, anchor)),
+            // `<` is escaped, so that no text inside can end the element that carries it.
+            certificate_json: certificate
+                .map(|c| serde_json::to_string(c).map(|json| json.replace('<', "\\u003c")))
+                .transpose()?,
+        })
+    }
+}
+
+fn banner(certificate: Option<&Certificate>) -> Banner {
+    let Some(certificate) = certificate else {
+        return Banner {
+            class: "inconclusive",
+            word: "No certificate",
+            sign: "?",
+            sentence: "This run was not judged.".to_owned(),
+            reasons: Vec::new(),
+        };
+    };
+    let (class, word, sign) = match certificate.verdict {
+        Verdict::Pass => ("pass", "Pass", "\u{2713}"),
+        Verdict::Fail => ("fail", "Fail", "\u{2717}"),
+        Verdict::Inconclusive => ("inconclusive", "Inconclusive", "?"),
+    };
+    let lost = match certificate.acked_lost {
+        Some(0) => "No acknowledged write was lost.".to_owned(),
+        Some(1) => "1 acknowledged write was lost.".to_owned(),
+        Some(n) => format!("{} acknowledged writes were lost.", grouped(n)),
+        None => "Whether acknowledged writes were lost is not known.".to_owned(),
+    };
+    let errors = match certificate.errors {
+        0 => "No client saw an error.".to_owned(),
+        1 => "Clients saw 1 error.".to_owned(),
+        n => format!("Clients saw {} errors.", grouped(n)),
+    };
+    let gap = certificate.longest_ack_gap_ms.map_or_else(
+        || "Nothing was acknowledged.".to_owned(),
+        |gap| format!("Writes paused for {} at most.", lasting(gap)),
+    );
+    Banner {
+        class,
+        word,
+        sign,
+        sentence: format!("{lost} {errors} {gap}"),
+        reasons: certificate.reasons.clone(),
+    }
+}
+
+fn tiles(c: &Certificate) -> Vec<Tile> {
+    let limits = &c.limits;
+    let judged = |good: bool| if good { "good" } else { "bad" };
+    let tile = |value: String, unit, name, class| Tile {
+        value,
+        unit,
+        name,
+        class,
+    };
+    vec![
+        tile(grouped(c.acked), "", "writes acknowledged", ""),
+        tile(
+            known(c.acked_lost),
+            "",
+            "of them lost",
+            c.acked_lost.map_or("", |n| judged(n <= limits.acked_loss)),
+        ),
+        tile(
+            grouped(c.errors),
+            "",
+            "errors seen by clients",
+            limits
+                .errors
+                .map_or("", |allowed| judged(c.errors <= allowed)),
+        ),
+        tile(
+            c.longest_ack_gap_ms
+                .map_or_else(|| "?".to_owned(), |g| format!("{g:.0}")),
+            "ms",
+            "longest pause in writes",
+            c.longest_ack_gap_ms
+                .map_or("", |g| judged(g <= limits.write_stall_ms as f64)),
+        ),
+        tile(
+            format!("{:.1}", c.latency_ms.p50),
+            "ms",
+            "latency, median",
+            "",
+        ),
+        tile(
+            format!("{:.1}", c.latency_ms.p99),
+            "ms",
+            "latency, 99 of 100",
+            "",
+        ),
+    ]
+}
+
+fn promises(c: &Certificate) -> Vec<Promise> {
+    let promise = |name, promised: String, measured: String, kept: Option<bool>| {
+        let (kept, class) = match kept {
+            Some(true) => ("kept", "good"),
+            Some(false) => ("broken", "bad"),
+            None => ("not known", "unknown"),
+        };
+        Promise {
+            name,
+            promised,
+            measured,
+            kept,
+            class,
+        }
+    };
+    let limits = &c.limits;
+    let digests: Vec<_> = c.members.iter().map(|m| m.digest.as_deref()).collect();
+    let read = digests.iter().filter(|d| d.is_some()).count();
+    let distinct: std::collections::BTreeSet<_> = digests.iter().flatten().collect();
+    let same = if distinct.len() > 1 {
+        Some(false)
+    } else if read == digests.len() && read > 0 {
+        Some(true)
+    } else {
+        None
+    };
+    let detected = c.controls.iter().filter(|control| control.detected).count();
+    let mut promises = vec![
+        promise(
+            "Acknowledged writes lost",
+            format!("at most {}", grouped(limits.acked_loss)),
+            known(c.acked_lost),
+            c.acked_lost.map(|n| n <= limits.acked_loss),
+        ),
+        promise(
+            "Longest time without an acknowledged write",
+            format!("at most {}", lasting(limits.write_stall_ms as f64)),
+            c.longest_ack_gap_ms
+                .map_or_else(|| "not known".to_owned(), |g| format!("{g:.1} ms")),
+            c.longest_ack_gap_ms
+                .map(|g| g <= limits.write_stall_ms as f64),
+        ),
+    ];
+    if let Some(allowed) = limits.errors {
+        promises.push(promise(
+            "Errors seen by clients",
+            format!("at most {}", grouped(allowed)),
+            grouped(c.errors),
+            Some(c.errors <= allowed),
+        ));
+    }
+    promises.extend([
+        promise(
+            "Rows that nobody sent, or that were refused",
+            "none".to_owned(),
+            known(c.phantoms),
+            c.phantoms.map(|n| n == 0),
+        ),
+        promise(
+            "Rows that repeat a key",
+            "none".to_owned(),
+            known(c.duplicates),
+            c.duplicates.map(|n| n == 0),
+        ),
+        promise(
+            "All members hold the same table",
+            format!("{} of {}", digests.len(), digests.len()),
+            if distinct.len() > 1 {
+                format!("{} different tables", distinct.len())
+            } else {
+                format!("{read} of {}", digests.len())
+            },
+            same,
+        ),
+        promise(
+            "Harms done on purpose that the judge reported",
+            format!("{} of {}", c.controls.len(), c.controls.len()),
+            format!("{detected} of {}", c.controls.len()),
+            Some(detected == c.controls.len()),
+        ),
+    ]);
+    promises
+}
+
+fn facts(c: &Certificate) -> Vec<(String, String)> {
+    let mut facts = vec![
+        ("Subject".to_owned(), c.subject.clone()),
+        ("Run".to_owned(), c.run.clone()),
+        ("Started".to_owned(), moment(c.started)),
+        (
+            "Lasted".to_owned(),
+            lasting(c.finished.duration_since(c.started).as_secs_f64() * 1_000.0),
+        ),
+        ("Writers".to_owned(), grouped(c.writers)),
+        ("Writes sent".to_owned(), grouped(c.attempted)),
+        ("Acknowledged".to_owned(), grouped(c.acked)),
+        (
+            "Outcome unknown to the client".to_owned(),
+            match (c.indeterminate, c.indeterminate_committed) {
+                (0, _) | (_, None) => grouped(c.indeterminate),
+                (n, Some(there)) => {
+                    format!("{}, of which {} were committed", grouped(n), grouped(there))
+                }
+            },
+        ),
+        (
+            "Slowest reply to a write".to_owned(),
+            format!("{:.1} ms", c.worst_latency_ms),
+        ),
+    ];
+    if c.reads.readers > 0 {
+        facts.push((
+            "Reads".to_owned(),
+            format!(
+                "{} answered, {} failed, {} stale, {} back in time; median {:.1} ms, slowest {:.1} ms",
+                grouped(c.reads.ok),
+                grouped(c.reads.errors),
+                grouped(c.reads.stale),
+                grouped(c.reads.regressions),
+                c.reads.latency_ms.p50,
+                c.reads.worst_latency_ms
+            ),
+        ));
+    }
+    facts
+}
+
+fn members(c: &Certificate) -> Vec<MemberRow> {
+    c.members
+        .iter()
+        .map(|m| MemberRow {
+            name: m.name.clone(),
+            role: match m.role {
+                Some(Role::Leader) => "leader",
+                Some(Role::Replica) => "replica",
+                None => "\u{2013}",
+            },
+            rows: m.rows.map_or_else(dash, grouped),
+            missing: m.acked_missing.map_or_else(dash, grouped),
+            missing_class: match m.acked_missing {
+                Some(0) => "good",
+                Some(_) => "bad",
+                None => "",
+            },
+            position: m.position.clone().unwrap_or_else(dash),
+            timeline: m.timeline.map_or_else(dash, |t| t.to_string()),
+            digest: m
+                .digest
+                .as_deref()
+                .map_or_else(dash, |d| d.get(..12).unwrap_or(d).to_owned()),
+            digest_full: m.digest.clone().unwrap_or_default(),
+            problem: m.problem.clone(),
+            examples: (!m.examples.acked_missing.is_empty()).then(|| {
+                let keys: Vec<String> = m
+                    .examples
+                    .acked_missing
+                    .iter()
+                    .map(|key| format!("{}/{}", key.writer, key.seq))
+                    .collect();
+                keys.join(", ")
+            }),
+        })
+        .collect()
+}
+
+fn controls(c: &Certificate) -> Vec<ControlRow> {
+    c.controls
+        .iter()
+        .map(|control| ControlRow {
+            name: control.name.clone(),
+            expected: control.expected.clone(),
+            observed: control.observed.clone(),
+            detected: control.detected,
+        })
+        .collect()
+}
+
+fn plan_table(plan: &PlanView, anchor: Option<Timestamp>) -> PlanTable {
+    PlanTable {
+        id: plan.id.clone(),
+        strategy: plan.strategy.clone(),
+        state: plan.state.clone(),
+        facts: plan
+            .facts
+            .iter()
+            .map(|f| (f.name.clone(), f.value.clone()))
+            .collect(),
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| step_row(step, anchor))
+            .collect(),
+    }
+}
+
+fn step_row(step: &StepView, anchor: Option<Timestamp>) -> StepRow {
+    let (class, status, sign) = describe(step.status);
+    let took = step.started.zip(step.finished).map(|(a, b)| since(a, b));
+    StepRow {
+        number: step.number,
+        title: step.title.clone(),
+        class,
+        status,
+        sign,
+        started: step.started.map(time_of_day).unwrap_or_default(),
+        offset: step
+            .started
+            .zip(anchor)
+            .map(|(at, anchor)| since(anchor, at))
+            .filter(|ms| *ms >= 0.0)
+            .map(clock)
+            .unwrap_or_default(),
+        took: took.map_or_else(dash, lasting),
+        expected: step
+            .expected_ms
+            .map(|ms| lasting(ms as f64))
+            .unwrap_or_default(),
+        evidence: step.evidence.clone(),
+        reason: step.reason.clone(),
+        undo: step.undo.clone(),
+        moments: step
+            .moments
+            .iter()
+            .map(|m| {
+                let from = step.started.unwrap_or(m.at);
+                (
+                    m.name.clone(),
+                    format!("+{}", lasting(since(from, m.at).max(0.0))),
+                )
+            })
+            .collect(),
+    }
+}
+
+/// Style, word and sign of a status. The sign carries the meaning where colour is not seen.
+const fn describe(status: StepStatus) -> (&'static str, &'static str, &'static str) {
+    match status {
+        StepStatus::Pending => ("pending", "not started", "\u{25cb}"),
+        StepStatus::Running => ("running", "under way", "\u{25b6}"),
+        StepStatus::Waiting => ("waiting", "waiting", "\u{23f8}"),
+        StepStatus::Done => ("done", "done", "\u{2713}"),
+        StepStatus::Skipped => ("skipped", "was already so", "\u{2013}"),
+        StepStatus::Failed => ("failed", "failed", "\u{2717}"),
+        StepStatus::RolledBack => ("rolledback", "taken back", "\u{21a9}"),
+        StepStatus::Stuck => ("stuck", "stuck", "!"),
+    }
+}
+
+fn spans(plan: &PlanView, anchor: Timestamp, stop_ms: f64) -> Vec<Span> {
+    plan.steps
+        .iter()
+        .filter_map(|step| {
+            let from_ms = since(anchor, step.started?);
+            let to_ms = step.finished.map_or(stop_ms, |at| since(anchor, at));
+            // Before the first write and after the last there is no curve to stand under.
+            (to_ms > 0.0 && from_ms < stop_ms).then(|| Span {
+                number: step.number,
+                title: step.title.clone(),
+                class: if step.expected_stall_ms.is_some() && step.status == StepStatus::Done {
+                    "stalling"
+                } else {
+                    describe(step.status).0
+                },
+                from_ms,
+                to_ms,
+            })
+        })
+        .collect()
+}
+
+/// Moments for the zoom: those of the step that spans the longest gap and the probe's own marks.
+fn flags(input: &Input, curve: &Curve<'_>) -> (Vec<Flag>, Option<(f64, f64)>) {
+    let anchor = curve.timeline.anchor;
+    let mut flags: Vec<Flag> = curve
+        .timeline
+        .marks
+        .iter()
+        .map(|mark| Flag {
+            name: mark.name.clone(),
+            at_ms: mark.at_ms as f64,
+        })
+        .collect();
+    let moments = input
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.steps)
+        .flat_map(|step| &step.moments);
+    flags.extend(moments.map(|m| Flag {
+        name: m.name.clone(),
+        at_ms: since(anchor, m.at),
+    }));
+    let focus = curve.longest().and_then(|gap| {
+        let steps = input.plan.iter().flat_map(|plan| &plan.steps);
+        let holding = steps.filter_map(|step| {
+            let (from, to) = (since(anchor, step.started?), since(anchor, step.finished?));
+            (from <= gap.from_ms && to >= gap.to_ms && !step.moments.is_empty()).then_some(step)
+        });
+        let times: Vec<f64> = holding
+            .flat_map(|step| &step.moments)
+            .map(|m| since(anchor, m.at))
+            .collect();
+        let first = times.iter().copied().reduce(f64::min)?;
+        let last = times.iter().copied().reduce(f64::max)?;
+        Some((first.min(gap.from_ms), last.max(gap.to_ms)))
+    });
+    (flags, focus)
+}
+
+fn since(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64() * 1_000.0
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn time_of_day(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+fn dash() -> String {
+    "\u{2013}".to_owned()
+}
+
+fn known(n: Option<u64>) -> String {
+    n.map_or_else(|| "?".to_owned(), grouped)
+}
+
+/// Thousands apart by a thin space.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
