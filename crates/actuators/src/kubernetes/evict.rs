@@ -1,9 +1,7 @@
 //! Eviction, and nothing stronger: a budget's no is an answer, not an obstacle.
 
 use ferriswheel_plan::ids::{ObjectRef, Uid};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, EvictParams, Preconditions};
+use serde_json::{Value, json};
 
 use super::{RequestError, request};
 
@@ -30,18 +28,27 @@ pub async fn evict(
     pod: &ObjectRef,
     uid: &Uid,
 ) -> Result<Eviction, RequestError> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    let params = EvictParams {
-        delete_options: Some(DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(uid.as_str().to_owned()),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        }),
-        ..EvictParams::default()
+    let what = format!("evict {pod}");
+    // kube's own `evict` writes the options under a key that the API server does not know, and the
+    // precondition is lost: the body is written here.
+    let body = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"namespace": pod.namespace, "name": pod.name},
+        "deleteOptions": {"preconditions": {"uid": uid.as_str()}},
+    });
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}/eviction",
+        pod.namespace, pod.name
+    );
+    let asked = async {
+        let request = http::Request::post(path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body.to_string().into_bytes())
+            .map_err(|e| kube::Error::BuildRequest(kube::core::request::Error::BuildRequest(e)))?;
+        client.request::<Value>(request).await
     };
-    match request(format!("evict {pod}"), pods.evict(&pod.name, &params)).await {
+    match request(what, asked).await {
         Ok(_) => Ok(Eviction::Accepted),
         Err(e) => match e.status() {
             Some(404 | 409) => Ok(Eviction::Gone),
