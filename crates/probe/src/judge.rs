@@ -93,14 +93,14 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
         latency_ms: latency(recorder.latency()),
         reads: reads(recorder, evidence.readers),
         members: evidence.members.iter().map(member).collect(),
-        controls: planted_controls(),
+        controls: evidence.controls,
         limits: evidence.limits,
         error_kinds: recorder.errors().kinds().clone(),
         verdict: Verdict::Inconclusive,
         reasons: Vec::new(),
     };
-    let controls_missing = evidence.controls_required && evidence.controls.is_empty();
-    certificate.controls.extend(evidence.controls);
+    let controls_missing = evidence.controls_required && certificate.controls.is_empty();
+    certificate.controls.extend(planted_controls());
 
     let broken = broken_promises(&certificate, &evidence.members);
     let missing = missing_evidence(&certificate, &evidence.members, controls_missing);

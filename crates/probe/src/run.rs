@@ -45,7 +45,7 @@ pub enum StartError {
     #[error("start without writers")]
     NoWriters,
     /// The table could not be created.
-    #[error("prepare the table of the writes within {} s: {detail}", START_DEADLINE.as_secs())]
+    #[error("prepare the table of the writes: {detail}")]
     Prepare {
         /// The last thing that went wrong.
         detail: String,
@@ -442,7 +442,7 @@ async fn prepare(dsn: &Dsn, config: &RunConfig) -> Result<(), StartError> {
         };
         match attempt.await {
             Ok(()) => return Ok(()),
-            Err(trouble) if tokio::time::Instant::now() >= give_up => {
+            Err(trouble) if trouble.is_hopeless() || tokio::time::Instant::now() >= give_up => {
                 return Err(StartError::Prepare {
                     detail: trouble.to_string(),
                 });

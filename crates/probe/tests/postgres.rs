@@ -8,6 +8,7 @@ use ferriswheel_probe::config::RunConfig;
 use ferriswheel_probe::controls::server::Server;
 use ferriswheel_probe::controls::{self, find_binaries};
 use ferriswheel_probe::run::{FinishRequest, Probe};
+use ferriswheel_probe::secret::Password;
 use ferriswheel_probe::timeline::decode;
 
 fn binaries() -> PathBuf {
@@ -210,4 +211,54 @@ async fn a_member_that_is_away_makes_a_clean_run_inconclusive() {
         .await
         .unwrap();
     assert_eq!(gone, None);
+}
+
+/// An ordinary role that may create a schema is enough, and its password is really asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_user_with_a_password_is_enough() {
+    let server = Server::create(&binaries()).await.unwrap();
+    let standby = Server::standby_of(&server).await.unwrap();
+    for sql in [
+        "CREATE ROLE app LOGIN PASSWORD 'correct horse'",
+        "CREATE DATABASE orders",
+        "GRANT CREATE ON DATABASE orders TO app",
+    ] {
+        server.sql(sql).await.unwrap();
+    }
+    for each in [&server, &standby] {
+        let rules = each.socket_dir().join("data/pg_hba.conf");
+        let ask = "local all app scram-sha-256\nlocal all all trust\nlocal replication all trust\n";
+        std::fs::write(rules, ask).unwrap();
+        each.sql("SELECT pg_reload_conf()").await.unwrap();
+    }
+    let dsn = format!(
+        "host={} user=app dbname=orders",
+        server.socket_dir().display()
+    );
+    let mut config = RunConfig::new(dsn);
+    config.limits.write_stall_ms = 60_000;
+
+    // The new rules hold from some moment after the reload on.
+    let wrong = Password::new("wrong");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let refused = loop {
+        match Probe::start(config.clone(), Some(&wrong)).await {
+            Err(error) => break error,
+            Ok(_) => assert!(
+                tokio::time::Instant::now() < deadline,
+                "a wrong password was taken"
+            ),
+        }
+    };
+    assert!(refused.to_string().contains("28P01"), "{refused}");
+
+    let right = Password::new("correct horse");
+    let probe = Probe::start(config, Some(&right)).await.unwrap();
+    until_acked(&probe, 50).await;
+    let members = vec![server.member("a"), standby.member("b")];
+    let certificate = probe.finish(&FinishRequest::of(members)).await.certificate;
+    assert_eq!(
+        (certificate.verdict, certificate.reasons),
+        (Verdict::Pass, vec![])
+    );
 }

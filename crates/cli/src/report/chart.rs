@@ -1,7 +1,7 @@
 //! The curve of acknowledged writes: the whole run, and the moment that stalled it.
 //!
-//! The overview shows for every column of the image the mean and the range of its buckets, so a
-//! single empty bucket still reaches the ground. The zoom shows each bucket as a bar.
+//! The overview shows for every column of the image the least, the mean and the most of its
+//! buckets, so that a single empty bucket still reaches the ground. The zoom shows each bucket as a bar.
 
 use std::fmt::Write as _;
 
@@ -184,7 +184,7 @@ impl<'a> Curve<'a> {
         }
     }
 
-    /// Per column of about one pixel: the range as a pale band, the mean as the filled curve.
+    /// Per column of about one pixel: filled up to the least, pale up to the most, the mean as a line.
     fn area(&self, svg: &mut Svg, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64, end: f64) {
         let last = (self.timeline.stop_ms / self.bucket).floor().max(0.0);
         // The bucket in which the run stopped is only partly lived.
@@ -197,8 +197,8 @@ impl<'a> Curve<'a> {
         }
         let columns = (end / self.bucket).min(WIDTH - LEFT - RIGHT).max(1.0);
         let width = ((end / self.bucket) / columns).ceil().max(1.0) as usize;
-        let (mut upper, mut lower, mut mean) = (String::new(), String::new(), String::new());
-        let _ = write!(mean, "M{} {}", n(x(0.0)), n(y(0.0)));
+        let (mut upper, mut mean) = (String::new(), String::new());
+        let mut floor = format!("M{} {}", n(x(0.0)), n(y(0.0)));
         let mut lows = Vec::new();
         for (i, column) in lived.chunks(width).enumerate() {
             let from = i as f64 * width as f64 * self.bucket;
@@ -210,24 +210,24 @@ impl<'a> Curve<'a> {
             let _ = write!(upper, "{verb}{} {}", n(at), n(y(f64::from(max))));
             let _ = write!(
                 mean,
-                "L{} {}",
+                "{verb}{} {}",
                 n(at),
                 n(y(sum as f64 / column.len() as f64))
             );
+            let _ = write!(floor, "L{} {}", n(at), n(y(f64::from(min))));
             lows.push((at, y(f64::from(min))));
         }
         for (at, low) in lows.iter().rev() {
-            let _ = write!(lower, "L{} {}", n(*at), n(*low));
+            let _ = write!(upper, "L{} {}", n(*at), n(*low));
         }
         let _ = write!(
-            mean,
+            floor,
             "L{} {}Z",
             n(x(lived.len() as f64 * self.bucket)),
             n(y(0.0))
         );
-        if width > 1 {
-            svg.path("range", &format!("{upper}{lower}Z"));
-        }
+        svg.path("range", &format!("{upper}Z"));
+        svg.path("floor", &floor);
         svg.path("mean", &mean);
     }
 
@@ -285,19 +285,23 @@ impl<'a> Curve<'a> {
         self.axes(&mut svg, top, plot, peak);
         let step = round_step(
             to - from,
-            12.0,
+            14.0,
             &[10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0],
         );
         let mut at = ((from - zero) / step).ceil() * step;
         while at <= to - zero {
             svg.line("grid", x(zero + at), top, x(zero + at), top + plot);
-            svg.words(
-                "tick",
-                Anchor::Middle,
-                x(zero + at),
-                top + plot + 15.0,
-                &signed_ms(at),
-            );
+            let text = signed(at);
+            let half = text_width(&text, 11.0) / 2.0;
+            if x(zero + at) + half <= WIDTH {
+                svg.words(
+                    "tick",
+                    Anchor::Middle,
+                    x(zero + at),
+                    top + plot + 15.0,
+                    &text,
+                );
+            }
             at += step;
         }
         let (a, b) = (x(gap.from_ms), x(gap.to_ms));
@@ -326,7 +330,7 @@ impl<'a> Curve<'a> {
             Anchor::End,
             WIDTH - RIGHT,
             top + plot + 33.0,
-            "since the last acknowledgement before the gap",
+            "milliseconds since the last acknowledgement before the pause",
         );
         Some(svg.close())
     }
@@ -466,31 +470,30 @@ fn place_numbers(spans: &[Span], end: f64) -> Vec<usize> {
         .collect()
 }
 
-/// Each flag with a row on which its text touches no other, and the side it hangs on.
+/// Each flag with a row, and the side on which its text hangs.
+///
+/// From the left to the right, so that texts run over the lines of later flags only in rows above
+/// them: a row is free when neither it nor any row below it still carries text at this place.
 fn place_flags<'f>(flags: &[&'f Flag], x: &impl Fn(f64) -> f64) -> Vec<(&'f Flag, usize, bool)> {
-    let mut rows: Vec<f64> = Vec::new();
     let mut sorted = flags.to_vec();
     sorted.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-    let mut placed = Vec::new();
-    // From the right to the left: each text hangs to the right of its line, so a text may only
-    // run over lines of rows above it.
-    for flag in sorted.into_iter().rev() {
-        let line = x(flag.at_ms);
-        let wide = text_width(&flag_text(flag, flag.at_ms), 11.0) + 46.0;
-        let right = line + wide <= WIDTH - RIGHT;
-        let until = if right { line + wide } else { line };
-        let row = rows
-            .iter()
-            .position(|start| until <= *start)
-            .unwrap_or(rows.len());
-        if row == rows.len() {
-            rows.push(0.0);
-        }
-        rows[row] = if right { line - 2.0 } else { line - wide };
-        placed.push((flag, row, right));
-    }
-    placed.reverse();
-    placed
+    let mut ends: Vec<f64> = Vec::new();
+    sorted
+        .into_iter()
+        .map(|flag| {
+            let line = x(flag.at_ms);
+            // The offset is written behind the name: ten more characters at most.
+            let wide = text_width(&flag.name, 11.0) + text_width(" +00000 ms", 11.0) + 8.0;
+            let right = line + wide <= WIDTH - RIGHT;
+            let start = if right { line - 3.0 } else { line - wide };
+            let row = (0..ends.len())
+                .find(|row| ends.iter().skip(*row).all(|end| *end <= start))
+                .unwrap_or(ends.len());
+            ends.resize(ends.len().max(row + 1), 0.0);
+            ends[row] = if right { line + wide } else { line + 3.0 };
+            (flag, row, right)
+        })
+        .collect()
 }
 
 fn flag_text(flag: &Flag, zero: f64) -> String {
@@ -498,13 +501,21 @@ fn flag_text(flag: &Flag, zero: f64) -> String {
 }
 
 fn signed_ms(ms: f64) -> String {
-    let rounded = ms.round();
+    match signed(ms).as_str() {
+        "0" => "0".to_owned(),
+        text => format!("{text} ms"),
+    }
+}
+
+/// A whole number with its sign, the typographic minus.
+fn signed(value: f64) -> String {
+    let rounded = value.round();
     if rounded == 0.0 {
         "0".to_owned()
     } else if rounded < 0.0 {
-        format!("\u{2212}{} ms", -rounded)
+        format!("\u{2212}{}", -rounded)
     } else {
-        format!("+{rounded} ms")
+        format!("+{rounded}")
     }
 }
 

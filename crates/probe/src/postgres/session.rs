@@ -47,6 +47,16 @@ impl Trouble {
         }
     }
 
+    /// Whether waiting cannot help: a wrong password, a missing right, a wrong name. Any other
+    /// refusal may be a server that starts, or one that is not the primary yet.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        let code = self.kind.trim_start_matches("connect: ");
+        code.len() == 5
+            && ["28", "42", "3D"]
+                .iter()
+                .any(|class| code.starts_with(class))
+    }
+
     fn of(error: &tokio_postgres::Error) -> Self {
         if let Some(db) = error.as_db_error() {
             return Self {
