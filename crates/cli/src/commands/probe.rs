@@ -37,7 +37,7 @@ enum ProbeCommand {
     --duration 60s --out probe-result
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
-    Postgres(PostgresArgs),
+    Postgres(Box<PostgresArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -154,12 +154,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Bad input, a database or a file out of reach.
 pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
     match args.command {
-        ProbeCommand::Postgres(args) => postgres(args, json).await,
+        ProbeCommand::Postgres(args) => postgres(*args, json).await,
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
     }
 }
 
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "stdout is data, stderr is progress"
+)]
 async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
     let password = Password::resolve(args.password_file.as_deref())
         .map_err(|e| Failure::input(e.to_string()).evidence(e.source.to_string()))?;
@@ -267,6 +272,11 @@ async fn serve(args: ServeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "stdout is data, stderr is progress"
+)]
 async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
     let cannot = |error: ControlError| match error {
         ControlError::NoBinaries | ControlError::NoUser => {
@@ -359,7 +369,7 @@ fn in_words(certificate: &Certificate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "{name:<26}{value}");
+        let _ = writeln!(text, "{name:<25} {value}");
     };
     line("verdict", verdict.to_owned());
     for reason in &certificate.reasons {

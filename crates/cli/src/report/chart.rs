@@ -195,7 +195,7 @@ impl<'a> Curve<'a> {
         if lived.is_empty() {
             return;
         }
-        let columns = (end / self.bucket).min(WIDTH - LEFT - RIGHT).max(1.0);
+        let columns = (end / self.bucket).clamp(1.0, WIDTH - LEFT - RIGHT);
         let width = ((end / self.bucket) / columns).ceil().max(1.0) as usize;
         let (mut upper, mut mean) = (String::new(), String::new());
         let mut floor = format!("M{} {}", n(x(0.0)), n(y(0.0)));

@@ -81,7 +81,7 @@ impl Examination<'_> {
     /// Connects to all members until there is one leader and everyone answers, or time is up.
     async fn open_all(&self) -> Vec<Open> {
         let targets: Vec<(String, Dsn)> = if self.members.is_empty() {
-            vec![("through the connection string".to_owned(), self.dsn.clone())]
+            vec![("(via the DSN)".to_owned(), self.dsn.clone())]
         } else {
             self.members
                 .iter()
