@@ -6,10 +6,23 @@
 //! What this crate must not know: how a step is carried out, how a server is spoken to, where a
 //! plan is stored. Those are `engine` and `actuators`.
 
+pub mod check;
+pub mod codes;
+pub mod databases;
 pub mod diagnostic;
+pub mod diff;
+pub mod digest;
+pub mod display;
+pub mod estimates;
 pub mod ids;
+pub mod layout;
 pub mod plan;
+pub mod planner;
+pub mod platform;
 pub mod policy;
+pub mod safety;
+pub mod scope;
 pub mod step;
+pub mod strategies;
 pub mod version;
 pub mod world;

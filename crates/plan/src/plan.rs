@@ -98,6 +98,10 @@ fn digest(body: &Body) -> Result<PlanId, serde_json::Error> {
     let bytes = serde_json::to_vec(body)?;
     let hash = Sha256::digest(&bytes);
     // 16 hex digits: short enough to type, long enough that two plans of one cluster never meet.
-    let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(PlanId::new(hex))
 }

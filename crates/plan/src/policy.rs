@@ -1,6 +1,10 @@
 //! The spec that a person writes, with its defaults filled in.
 //!
-//! Unknown fields are errors with line, column and the nearest known name (see [`parse`]).
+//! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
+
+mod parse;
+
+pub use parse::{API_VERSION, KIND, parse};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +41,8 @@ pub struct UpgradeSpec {
     pub cluster: ClusterRef,
     /// Where it shall be.
     pub target: Target,
-    /// How.
+    /// How; the Ferris Wheel with the extra seat unless said otherwise.
+    #[serde(default)]
     pub strategy: Strategy,
     /// Databases on the pools that are upgraded.
     pub databases: Vec<DatabaseSpec>,
@@ -74,6 +79,12 @@ pub enum Strategy {
     FerrisWheel(FerrisWheel),
 }
 
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::FerrisWheel(FerrisWheel::default())
+    }
+}
+
 /// Choices of the Ferris Wheel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -88,6 +99,16 @@ pub struct FerrisWheel {
     /// Ask a person before the primary moves.
     #[serde(default)]
     pub approve_hand_over: bool,
+}
+
+impl Default for FerrisWheel {
+    fn default() -> Self {
+        Self {
+            extra_seat: yes(),
+            soak_seconds: default_soak_seconds(),
+            approve_hand_over: false,
+        }
+    }
 }
 
 fn yes() -> bool {

@@ -11,9 +11,7 @@ use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid, Zone};
 use crate::version::KubernetesVersion;
 
 /// Position of a step in its plan, from 1.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u32);
 

@@ -1,0 +1,112 @@
+//! Codes of everything that stops a plan or is said beside it. Each has a page in `docs/errors/`.
+//!
+//! Codes are never reused: a page that somebody bookmarked keeps its meaning.
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $title:literal;)*) => {
+        $($(#[$doc])* #[doc = $title] pub const $name: &str = $code;)*
+
+        /// Every code with its title, in order.
+        pub const ALL: &[(&str, &str)] = &[$(($code, $title)),*];
+    };
+}
+
+codes! {
+    SPEC_SYNTAX = "FW0101", "the spec is not readable";
+    SPEC_FIELD = "FW0102", "unknown field in the spec";
+    SPEC_KIND = "FW0103", "not an Upgrade of a known version";
+    SPEC_VALUE = "FW0104", "a value of the spec is not possible";
+    ABOVE_CONTROL_PLANE = "FW0110", "target above the control plane";
+    TOO_FAR_BEHIND = "FW0111", "more than three minors behind the control plane";
+    NOT_OFFERED = "FW0112", "target version not offered by AKS";
+    DOWNGRADE = "FW0113", "target older than the pool";
+    OPERATION_RUNNING = "FW0114", "an operation is in progress";
+    NOT_SUCCEEDED = "FW0115", "cluster or pool not Succeeded";
+    AUTO_UPGRADE = "FW0116", "an auto-upgrade channel may act during the run";
+    FORCE_UPGRADE = "FW0117", "a force upgrade is still switched on";
+    AUTOSCALER = "FW0118", "the autoscaler changes the pool's size";
+    POOL_UNKNOWN = "FW0119", "pool of the spec does not exist";
+    SYSTEM_POOL = "FW0120", "a System pool cannot ride the wheel";
+    NO_ZONE = "FW0121", "pool or node without a zone";
+    NO_STEADY_POOL = "FW0122", "no place for the probe and the agents";
+    COUNT_MISMATCH = "FW0124", "ARM and Kubernetes disagree about the pool's machines";
+    MIXED_VERSIONS = "FW0125", "a pool at the target has older nodes";
+    SET_MISSING = "FW0130", "stateful set not found";
+    PINNED_TO_POOL = "FW0131", "template pinned to the old pool";
+    ROLLOUT_PENDING = "FW0132", "the set is between two revisions";
+    SEAT_CLAIM = "FW0133", "the seat's claim exists already";
+    ORDINAL_PRIMARY = "FW0134", "the entrypoint derives the primary from the ordinal";
+    BUDGET_NEVER = "FW0135", "a budget can never allow the eviction";
+    TWO_BUDGETS = "FW0136", "two budgets select one pod";
+    DISK_ZONE = "FW0137", "no node can be made where the disk is";
+    SHARED_NODE = "FW0138", "members share a node";
+    RESTART_DELAYED = "FW0139", "the next restart of a member would be delayed";
+    MEMBER_NOT_READY = "FW0140", "a member or its node is not Ready";
+    BARE_POD = "FW0141", "a pod without a controller would be lost";
+    POD_PINNED = "FW0142", "another workload is pinned to the old pool";
+    SETS_SHARE_NODE = "FW0143", "members of two databases share a node";
+    LABEL_BY_HAND = "FW0144", "new machines would lack a required label";
+    OTHER_POOL_ATTRACTS = "FW0146", "a member could land outside of the new pools";
+    LOCAL_DATA = "FW0147", "an eviction destroys local data";
+    NO_BUDGET = "FW0148", "no budget protects the set";
+    NOT_SPREAD = "FW0149", "two members may share a node";
+    UNREACHABLE = "FW0150", "a server could not be asked";
+    NO_PRIMARY = "FW0151", "no primary";
+    TWO_PRIMARIES = "FW0152", "more than one primary";
+    OTHER_SYSTEM = "FW0153", "servers of different databases";
+    NOT_STREAMING = "FW0154", "a replica does not stream from the primary";
+    LAGGING = "FW0155", "a replica lags behind";
+    REPLAY_PAUSED = "FW0156", "replay is paused";
+    REPLAY_DELAYED = "FW0157", "replay is delayed on purpose";
+    TOO_FEW_MEMBERS = "FW0158", "fewer members than the policy needs";
+    RECOVERY_CONF = "FW0159", "recovery.conf present";
+    LOGICAL_SLOTS = "FW0160", "logical slots would not survive the hand-over";
+    PREPARED_TRANSACTIONS = "FW0161", "prepared transactions in doubt";
+    OTHER_AGENT = "FW0162", "another agent is in charge of the database";
+    CAPACITY = "FW0163", "capacity settings differ between members";
+    WAL_SENDERS = "FW0164", "too few free walsenders";
+    SLOTS = "FW0165", "too few free replication slots";
+    WALINSPECT = "FW0166", "pg_walinspect is not installed";
+    NOT_SUPERUSER = "FW0167", "the session is not a superuser's";
+    ARCHIVE_BACKLOG = "FW0168", "the archiver is behind";
+    BACKUP_RUNNING = "FW0169", "a base backup is running";
+    NOT_REWINDABLE = "FW0170", "the old primary could not be rewound";
+    ASYNCHRONOUS = "FW0171", "crash safety wanted from an asynchronous set";
+    SESSION_POOLING = "FW0172", "the pooler pools sessions";
+    POOLER_UNREACHABLE = "FW0173", "a pooler could not be asked";
+    POOLER_PAUSED = "FW0174", "a pooler is paused already";
+    POOLER_AIM = "FW0175", "a pooler is not aimed at the primary";
+    QUERY_WAIT = "FW0176", "the pooler gives clients up inside the window";
+    POOLER_CONFIG = "FW0177", "the pooler's configuration file was not found";
+    UNLOGGED = "FW0178", "unlogged tables will be empty";
+    LONG_TRANSACTION = "FW0179", "a transaction older than the pause budget is open";
+    NO_POOLER = "FW0180", "no pooler holds the clients";
+    SERVER_VERSIONS = "FW0181", "server versions do not allow the hand-over";
+    POOLER_MISSING = "FW0182", "a pooler of the spec has no pod";
+    TIMELINES = "FW0183", "members are on different timelines";
+    STANDBY_SIGNAL = "FW0184", "the primary would restart as a standby";
+    SYNC_NAMES = "FW0185", "the new primary would wait for nobody";
+    GRACE = "FW0186", "the grace period is short for a database";
+    POOLER_MOVES = "FW0187", "a pooler runs on a node that will be retired";
+    UNSOUND = "FW0199", "the plan failed its own check";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn codes_are_unique_and_ordered() {
+        assert!(ALL.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn every_code_has_a_page() {
+        let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        let missing: Vec<_> = ALL
+            .iter()
+            .filter(|(code, _)| !pages.join(format!("{code}.md")).is_file())
+            .collect();
+        assert!(missing.is_empty(), "no page in docs/errors: {missing:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads a spec, and says of a mistake where it is and what was probably meant.
+
+use serde_saphyr::Error;
+
+use super::{Strategy, Upgrade};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Place};
+
+/// Version of the document that this program reads.
+pub const API_VERSION: &str = "ferriswheel.dev/v1alpha1";
+/// Kind of the document that this program reads.
+pub const KIND: &str = "Upgrade";
+
+/// Reads a spec. `file_name` is for the diagnostics only.
+///
+/// # Errors
+/// One diagnostic for the first mistake of form (the rest of the text cannot be judged then), or
+/// all mistakes of content at once. Each has its line and column where the text has one.
+pub fn parse(file_name: &str, text: &str) -> Result<Upgrade, Vec<Diagnostic>> {
+    let upgrade: Upgrade =
+        serde_saphyr::from_str(text).map_err(|e| vec![explain(file_name, text, &e)])?;
+    let problems = content(file_name, text, &upgrade);
+    if problems.is_empty() {
+        Ok(upgrade)
+    } else {
+        Err(problems)
+    }
+}
+
+fn explain(file_name: &str, text: &str, error: &Error) -> Diagnostic {
+    let error = error.without_snippet();
+    let place = error.location().and_then(|location| {
+        Some(Place {
+            line: usize::try_from(location.line()).ok().filter(|n| *n > 0)?,
+            column: usize::try_from(location.column()).ok()?.max(1),
+        })
+    });
+    let diagnostic = match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => unknown(file_name, "field", field, expected),
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => unknown(file_name, "choice", variant, expected),
+        Error::SerdeMissingField { field, .. } => Diagnostic::new(
+            codes::SPEC_VALUE,
+            file_name,
+            format!("`{field}` is missing"),
+        )
+        .fix(format!("add `{field}:` here")),
+        other => {
+            // The last line of a YAML error's text repeats the place, which has its own field.
+            let message = other.to_string();
+            let message = message.lines().next().unwrap_or_default().trim().to_owned();
+            Diagnostic::new(codes::SPEC_SYNTAX, file_name, message)
+                .fix("correct the value; `docs/patterns/postgres.md` shows a complete spec")
+        }
+    };
+    match place.and_then(|place| Some((place, text.lines().nth(place.line - 1)?))) {
+        Some((_, line)) => diagnostic.seen(line.trim_end()).at(place),
+        None => diagnostic.at(place),
+    }
+}
+
+fn unknown(file_name: &str, what: &str, found: &str, known: &[&'static str]) -> Diagnostic {
+    let diagnostic = Diagnostic::new(
+        codes::SPEC_FIELD,
+        file_name,
+        format!("unknown {what} `{found}`"),
+    );
+    diagnostic.fix(match nearest(found, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "remove it".to_owned(),
+        None => format!("known here: {}", known.join(", ")),
+    })
+}
+
+/// The known name that was probably meant.
+///
+/// 0.75: `poller` finds `poolers` and `statefulset` finds `statefulSet`, while unrelated names of
+/// the same length stay below 0.7.
+fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    const ALIKE: f64 = 0.75;
+    known
+        .iter()
+        .map(|name| {
+            let score = strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase());
+            (score, *name)
+        })
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+fn content(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    if upgrade.api_version != API_VERSION || upgrade.kind != KIND {
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_KIND,
+                file_name,
+                format!("this is a `{}` of `{}`", upgrade.kind, upgrade.api_version),
+            )
+            .fix(format!(
+                "write `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+            ))
+            .at(place_of(
+                text,
+                if upgrade.kind == KIND {
+                    "apiVersion"
+                } else {
+                    "kind"
+                },
+            )),
+        );
+    }
+    if upgrade.metadata.name.trim().is_empty() {
+        problems.push(
+            Diagnostic::new(codes::SPEC_VALUE, file_name, "`metadata.name` is empty")
+                .fix("give the run a name")
+                .at(place_of(text, "name")),
+        );
+    }
+    problems.extend(databases(file_name, text, upgrade));
+    let Strategy::FerrisWheel(wheel) = &upgrade.spec.strategy;
+    // An hour: longer is a mistake of units, and each member would wait that long.
+    if wheel.soak_seconds > 3_600 {
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_VALUE,
+                file_name,
+                format!("`soakSeconds` is {} s", wheel.soak_seconds),
+            )
+            .fix("choose at most 3600")
+            .at(place_of(text, "soakSeconds")),
+        );
+    }
+    problems
+}
+
+fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let specs = &upgrade.spec.databases;
+    if specs.is_empty() {
+        problems.push(
+            Diagnostic::new(codes::SPEC_VALUE, file_name, "`databases` is empty")
+                .fix("name the database that lives on the pool")
+                .at(place_of(text, "databases")),
+        );
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        if specs[..index].iter().any(|other| other.name == spec.name) {
+            problems.push(
+                Diagnostic::new(
+                    codes::SPEC_VALUE,
+                    file_name,
+                    format!("two databases have the name `{}`", spec.name),
+                )
+                .fix("give each its own name"),
+            );
+        }
+        let set = &spec.postgres.stateful_set;
+        if specs[..index]
+            .iter()
+            .any(|other| other.postgres.stateful_set == *set)
+        {
+            problems.push(
+                Diagnostic::new(
+                    codes::SPEC_VALUE,
+                    file_name,
+                    format!("two databases name the set `{set}`"),
+                )
+                .fix("name each set once"),
+            );
+        }
+        if spec.postgres.pause >= spec.postgres.window {
+            problems.push(
+                Diagnostic::new(
+                    codes::SPEC_VALUE,
+                    file_name,
+                    format!(
+                        "`pause` ({}) leaves nothing of `window` ({})",
+                        spec.postgres.pause, spec.postgres.window
+                    ),
+                )
+                .fix("keep `pause` below `window`")
+                .at(place_of(text, "pause")),
+            );
+        }
+    }
+    problems
+}
+
+/// Where a key first stands. Good enough for keys that a spec has once.
+fn place_of(text: &str, key: &str) -> Option<Place> {
+    text.lines().enumerate().find_map(|(index, line)| {
+        let start = line.find(key)?;
+        let before = line[..start].trim_start().trim_start_matches("- ");
+        let after = &line[start + key.len()..];
+        (before.is_empty() && after.starts_with(':')).then_some(Place {
+            line: index + 1,
+            column: start + 1,
+        })
+    })
+}

@@ -1,0 +1,582 @@
+//! Which disruptions are unsafe now, and why: budgets, bare pods, pinned pods, back-off, and where
+//! the scheduler would put a member.
+//!
+//! Judges Kubernetes objects only; what the servers say is judged in `databases`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Findings};
+use crate::ids::{NodeName, ObjectRef, Zone};
+use crate::layout::{Layout, usable};
+use crate::scope::{DatabaseScope, Member, Scope, join};
+use crate::world::{Budget, Node, Pod, Snapshot};
+
+/// A container that ran this long starts again without delay.
+///
+/// # Source
+/// The kubelet forgets a container's back-off after twice its longest delay of 5 minutes.
+const BACKOFF_FORGOTTEN: SignedDuration = SignedDuration::from_mins(10);
+
+/// Shorter grace than this is short for a database: its shutdown checkpoint must fit.
+///
+/// 30 s is the default that nobody chose; a fast stop with a warm checkpoint takes a second, one
+/// after a crash of the pre-checkpoint can take minutes.
+const SHORT_GRACE_SECONDS: u64 = 31;
+
+const POOL_LABELS: [&str; 2] = ["agentpool", "kubernetes.azure.com/agentpool"];
+const HOST_LABEL: &str = "kubernetes.io/hostname";
+
+/// Labels that every AKS machine has of its own accord.
+const PLATFORM_PREFIXES: [&str; 5] = [
+    "topology.kubernetes.io/",
+    "topology.disk.csi.azure.com/",
+    "kubernetes.io/",
+    "node.kubernetes.io/",
+    "kubernetes.azure.com/",
+];
+
+/// Looks at everything that is moved or evicted.
+pub fn gate(world: &Snapshot, scope: &Scope<'_>, layout: &Layout, seat: bool) -> Findings {
+    let mut findings = Findings::default();
+    for database in &scope.databases {
+        if database.moving().next().is_none() {
+            continue;
+        }
+        findings.absorb(set(world, scope, database, seat));
+        findings.absorb(placement(world, scope, layout, database));
+        for member in database.members.values() {
+            findings.absorb(member_now(world, database, member));
+        }
+        for member in database.moving() {
+            findings.absorb(disk(world, scope, database, member));
+            findings.absorb(budgets(world, &member.name, member.pod, i32::from(seat)));
+        }
+    }
+    findings.absorb(sharing(scope));
+    findings.absorb(bystanders(world, scope));
+    findings
+}
+
+fn set(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope<'_>, seat: bool) -> Findings {
+    let mut findings = Findings::default();
+    let (name, set) = (database.set_name, database.set);
+    if set.current_revision != set.update_revision {
+        findings.refuse(
+            Diagnostic::new(
+                codes::ROLLOUT_PENDING,
+                name,
+                "a member that is made again would get another template",
+            )
+            .seen(format!("currentRevision {}", set.current_revision))
+            .seen(format!("updateRevision {}", set.update_revision))
+            .fix("finish the rollout, or take the change back, before the upgrade"),
+        );
+    }
+    for (key, values) in &set.node_requirements {
+        let old_pool = POOL_LABELS.contains(&key.as_str())
+            && values
+                .iter()
+                .any(|value| scope.pools.contains(&value.as_str().into()));
+        if old_pool || key == HOST_LABEL {
+            findings.refuse(
+                Diagnostic::new(
+                    codes::PINNED_TO_POOL,
+                    name,
+                    "its members cannot leave the nodes that they are on",
+                )
+                .seen(format!("the template requires {key} = {}", values.join(" or ")))
+                .fix("require a label that says what the pool is for (`workload: database`) and give it to the pool: `az aks nodepool update --labels workload=database ...`"),
+            );
+        }
+    }
+    if seat {
+        for template in &set.claim_templates {
+            let seat = database.seat();
+            let claim = seat.sibling(format!("{template}-{}", seat.name));
+            if let Some(found) = world.claims.get(&claim) {
+                findings.refuse(
+                    Diagnostic::new(
+                        codes::SEAT_CLAIM,
+                        &claim,
+                        "the extra seat would start with somebody else's data",
+                    )
+                    .seen(format!(
+                        "claim with uid {}, volume {}",
+                        found.uid,
+                        found.volume.as_deref().unwrap_or("none")
+                    ))
+                    .fix(format!(
+                        "look what is on it; if it is left over: `kubectl -n {} delete pvc {}`",
+                        claim.namespace, claim.name
+                    )),
+                );
+            }
+        }
+    }
+    if !set.one_per_node {
+        findings.warn(
+            Diagnostic::new(
+                codes::NOT_SPREAD,
+                name,
+                "the template allows two members on one node",
+            )
+            .seen("no required anti-affinity by hostname")
+            .fix("add podAntiAffinity with topologyKey kubernetes.io/hostname"),
+        );
+    }
+    if set.termination_grace_seconds < SHORT_GRACE_SECONDS {
+        findings.warn(
+            Diagnostic::new(
+                codes::GRACE,
+                name,
+                "a slow stop would end in SIGKILL and crash recovery",
+            )
+            .seen(format!(
+                "terminationGracePeriodSeconds is {}",
+                set.termination_grace_seconds
+            ))
+            .fix("give members 120 s"),
+        );
+    }
+    let protected = database
+        .members
+        .values()
+        .all(|member| selecting(world, &member.name, member.pod).next().is_some());
+    if !protected {
+        findings.warn(
+            Diagnostic::new(
+                codes::NO_BUDGET,
+                name,
+                "other people's drains may take several members at once",
+            )
+            .seen("no disruption budget selects every member")
+            .fix("add a PodDisruptionBudget with maxUnavailable: 1"),
+        );
+    }
+    findings
+}
+
+/// Where the scheduler would put a member that leaves its node.
+fn placement(
+    world: &Snapshot,
+    scope: &Scope<'_>,
+    layout: &Layout,
+    database: &DatabaseScope<'_>,
+) -> Findings {
+    let mut findings = Findings::default();
+    let set = database.set;
+    let pools: BTreeSet<_> = database
+        .moving()
+        .filter_map(|member| scope.nodes.get(member.old_node.as_ref()?))
+        .map(|node| &node.pool)
+        .collect();
+    for pool_name in pools {
+        let Some(pool) = world.pools.get(pool_name) else {
+            continue;
+        };
+        for (key, values) in &set.node_requirements {
+            let own = PLATFORM_PREFIXES.iter().any(|p| key.starts_with(p)) || key == "agentpool";
+            let given = pool
+                .node_labels
+                .get(key)
+                .is_some_and(|value| values.contains(value));
+            if !own && !given {
+                findings.refuse(
+                    Diagnostic::new(
+                        codes::LABEL_BY_HAND,
+                        pool_name,
+                        format!("machines made from this pool would not have `{key}`, which {} requires", database.set_name),
+                    )
+                    .seen(format!("nodeLabels of the pool: {}", join(pool.node_labels.iter().map(|(k, v)| format!("{k}={v}")))))
+                    .fix(format!("give the label to the pool: `az aks nodepool update --labels {key}={} ...`", values.join("|"))),
+                );
+            }
+        }
+    }
+    let zones: BTreeSet<&Zone> = database
+        .moving()
+        .filter_map(|member| member.disk_zone.as_ref())
+        .collect();
+    for (name, node) in &world.nodes {
+        let elsewhere = node
+            .pool
+            .as_ref()
+            .is_none_or(|pool| !scope.pools.contains(pool) && !layout.contains(pool));
+        let near = node.zone.as_ref().is_some_and(|zone| zones.contains(zone));
+        let occupied = database
+            .members
+            .values()
+            .any(|member| member.pod.node.as_ref() == Some(name));
+        if elsewhere
+            && near
+            && usable(node)
+            && accepts(node, database)
+            && !(occupied && set.one_per_node)
+        {
+            findings.refuse(
+                Diagnostic::new(
+                    codes::OTHER_POOL_ATTRACTS,
+                    name,
+                    format!("a member of {} could land on this node instead of a new one", database.set_name),
+                )
+                .seen(format!(
+                    "pool {}, schedulable, its labels and taints suit the template",
+                    node.pool.as_ref().map_or("none", |pool| pool.as_str())
+                ))
+                .fix(format!("cordon it for the run (`kubectl cordon {name}`), or taint the database's pool and let the template require its label")),
+            );
+        }
+    }
+    findings
+}
+
+fn accepts(node: &Node, database: &DatabaseScope<'_>) -> bool {
+    let labels = database.set.node_requirements.iter().all(|(key, values)| {
+        node.labels
+            .get(key)
+            .is_some_and(|value| values.contains(value))
+    });
+    let taints = node.taints.iter().all(|taint| {
+        taint.ends_with(":PreferNoSchedule")
+            || database
+                .set
+                .tolerations
+                .iter()
+                .any(|toleration| tolerates(toleration, taint))
+    });
+    labels && taints
+}
+
+/// `key=value:Effect` of a taint against `key=value:Effect`, `key:Effect` or `*` of a toleration;
+/// an empty effect tolerates every effect.
+fn tolerates(toleration: &str, taint: &str) -> bool {
+    if toleration == "*" {
+        return true;
+    }
+    let (Some((what, effect)), Some((subject, taint_effect))) =
+        (toleration.rsplit_once(':'), taint.rsplit_once(':'))
+    else {
+        return false;
+    };
+    let same = if what.contains('=') {
+        what == subject || (what.ends_with('=') && what.trim_end_matches('=') == subject)
+    } else {
+        subject.split('=').next() == Some(what)
+    };
+    same && (effect.is_empty() || effect == taint_effect)
+}
+
+fn member_now(world: &Snapshot, database: &DatabaseScope<'_>, member: &Member<'_>) -> Findings {
+    let mut findings = Findings::default();
+    let pod = member.pod;
+    let node = pod.node.as_ref().and_then(|node| world.nodes.get(node));
+    let mut seen = Vec::new();
+    if !pod.ready || pod.terminating {
+        seen.push(format!(
+            "pod phase {}, ready {}, terminating {}",
+            pod.phase, pod.ready, pod.terminating
+        ));
+    }
+    match node {
+        None => seen.push("it is on no known node".to_owned()),
+        Some(node) if !node.ready => {
+            seen.push(format!("node {} is not Ready", join(pod.node.iter())));
+        }
+        Some(_) => {}
+    }
+    if !seen.is_empty() {
+        let mut diagnostic = Diagnostic::new(
+            codes::MEMBER_NOT_READY,
+            &member.name,
+            "the set must be whole before anything is moved",
+        )
+        .fix(format!(
+            "`kubectl -n {} describe pod {}`",
+            member.name.namespace, member.name.name
+        ));
+        diagnostic.evidence = seen;
+        findings.refuse(diagnostic);
+    }
+    for container in &pod.containers {
+        let server = container.name == database.spec.postgres.container;
+        let recent = container
+            .started_at
+            .filter(|_| container.restarts > 0)
+            .or(container.last_finished_at)
+            .filter(|at| world.observed_at.duration_since(*at) < BACKOFF_FORGOTTEN);
+        if let Some(reason) = &container.waiting {
+            findings.refuse(restart_delayed(
+                member,
+                &container.name,
+                format!("it waits: {reason}"),
+            ));
+        } else if let Some(at) = recent.filter(|_| server) {
+            findings.refuse(restart_delayed(
+                member,
+                &container.name,
+                format!("{} restarts, the last around {at}", container.restarts),
+            ));
+        }
+    }
+    findings
+}
+
+fn restart_delayed(member: &Member<'_>, container: &str, seen: String) -> Diagnostic {
+    Diagnostic::new(
+        codes::RESTART_DELAYED,
+        &member.name,
+        format!("the kubelet would delay the next start of container `{container}`"),
+    )
+    .seen(seen)
+    .fix("let it run for 10 minutes; the kubelet then forgets the earlier restarts")
+}
+
+fn disk(
+    world: &Snapshot,
+    scope: &Scope<'_>,
+    database: &DatabaseScope<'_>,
+    member: &Member<'_>,
+) -> Findings {
+    let mut findings = Findings::default();
+    let node = member.old_node.as_ref().and_then(|n| scope.nodes.get(n));
+    let pool = node.and_then(|node| world.pools.get(&node.pool));
+    let mut refuse = |seen: String| {
+        findings.refuse(
+            Diagnostic::new(
+                codes::DISK_ZONE,
+                &member.name,
+                "no new machine could take its disk",
+            )
+            .seen(seen)
+            .fix("bring the disk into a zone of the pool: take a member with a fresh disk there into the set, or add the zone to the pool"),
+        );
+    };
+    for template in &database.set.claim_templates {
+        let name = member
+            .name
+            .sibling(format!("{template}-{}", member.name.name));
+        match world.claims.get(&name) {
+            None => refuse(format!("claim {name} does not exist")),
+            Some(claim) if claim.volume.is_none() => refuse(format!("claim {name} is not bound")),
+            Some(claim) => match (&claim.zone, node.and_then(|n| n.zone.as_ref()), pool) {
+                (None, ..) => refuse(format!("the zone of the disk of {name} is not known")),
+                (Some(zone), Some(at), _) if zone != at => {
+                    refuse(format!("the disk is in {zone}, its node in {at}"));
+                }
+                (Some(zone), _, Some(pool)) if !pool.zones.contains(zone) => refuse(format!(
+                    "the disk is in {zone}, the pool in {}",
+                    join(&pool.zones)
+                )),
+                _ => {}
+            },
+        }
+    }
+    findings
+}
+
+/// Budgets that select a pod.
+fn selecting<'a>(
+    world: &'a Snapshot,
+    name: &'a ObjectRef,
+    pod: &'a Pod,
+) -> impl Iterator<Item = (&'a ObjectRef, &'a Budget)> {
+    world.budgets.iter().filter(move |(budget, spec)| {
+        budget.namespace == name.namespace
+            && !spec.selector.is_empty()
+            && spec
+                .selector
+                .iter()
+                .all(|(key, value)| pod.labels.get(key) == Some(value))
+    })
+}
+
+/// Budgets of a pod, judged for a moment when `extra` more pods are there and all are healthy.
+fn budgets(world: &Snapshot, name: &ObjectRef, pod: &Pod, extra: i32) -> Findings {
+    let mut findings = Findings::default();
+    let over: Vec<_> = selecting(world, name, pod).collect();
+    if over.len() > 1 {
+        findings.refuse(
+            Diagnostic::new(codes::TWO_BUDGETS, name, "every eviction of this pod fails")
+                .seen(format!("selected by {}", join(over.iter().map(|(n, _)| n))))
+                .fix("let exactly one budget select it"),
+        );
+    }
+    for (budget_name, budget) in over {
+        let expected = budget.expected_pods.max(1) + extra;
+        if expected - wanted(budget, expected) < 1 {
+            findings.refuse(
+                Diagnostic::new(
+                    codes::BUDGET_NEVER,
+                    budget_name,
+                    format!("it never allows the eviction of {name}"),
+                )
+                .seen(format!(
+                    "{}, {expected} pods when all are there",
+                    match (&budget.max_unavailable, &budget.min_available) {
+                        (Some(most), _) => format!("maxUnavailable {most}"),
+                        (None, Some(least)) => format!("minAvailable {least}"),
+                        (None, None) => format!("{} pods wanted", budget.desired_healthy),
+                    }
+                ))
+                .fix("set maxUnavailable: 1"),
+            );
+        }
+    }
+    findings
+}
+
+/// Pods that must stay healthy out of `expected`.
+///
+/// # Source
+/// Kubernetes rounds percentages of both kinds up.
+fn wanted(budget: &Budget, expected: i32) -> i32 {
+    let scaled = |text: &str| match text.strip_suffix('%') {
+        Some(percent) => percent
+            .parse::<i32>()
+            .ok()
+            .map(|percent| (expected * percent + 99) / 100),
+        None => text.parse().ok(),
+    };
+    match (&budget.max_unavailable, &budget.min_available) {
+        (Some(most), _) => scaled(most).map_or(expected, |most| expected - most),
+        (None, Some(least)) => scaled(least).unwrap_or(expected),
+        (None, None) => budget.desired_healthy,
+    }
+}
+
+fn sharing(scope: &Scope<'_>) -> Findings {
+    let mut findings = Findings::default();
+    for node in scope.nodes.keys() {
+        let here: Vec<&ObjectRef> = scope.members_on(node).map(|m| &m.name).collect();
+        if here.len() < 2 {
+            continue;
+        }
+        let sets: BTreeSet<&str> = here
+            .iter()
+            .filter_map(|name| Some(name.name.rsplit_once('-')?.0))
+            .collect();
+        let (code, what, fix) = if sets.len() > 1 {
+            (
+                codes::SETS_SHARE_NODE,
+                "members of two databases are on one node",
+                "upgrade with one database in the spec per run, each on its own pool",
+            )
+        } else {
+            (
+                codes::SHARED_NODE,
+                "one machine carries several members",
+                "spread them first: required anti-affinity by hostname, then evict one",
+            )
+        };
+        findings.refuse(Diagnostic::new(code, node, what).seen(join(here)).fix(fix));
+    }
+    findings
+}
+
+/// Pods that go with the retirement of their node.
+fn bystanders(world: &Snapshot, scope: &Scope<'_>) -> Findings {
+    let mut findings = Findings::default();
+    let mut local: BTreeMap<&NodeName, Vec<&ObjectRef>> = BTreeMap::new();
+    for (name, pod) in &world.pods {
+        let Some(node) = pod.node.as_ref().filter(|n| scope.nodes.contains_key(*n)) else {
+            continue;
+        };
+        let member = scope.members_on(node).any(|member| member.name == *name);
+        let kind = pod.owner.as_ref().map_or("", |owner| owner.kind.as_str());
+        let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed");
+        if member || over || matches!(kind, "DaemonSet" | "Node") {
+            continue;
+        }
+        if kind.is_empty() {
+            findings.refuse(
+                Diagnostic::new(codes::BARE_POD, name, "nobody would make it again")
+                    .seen(format!("no controller owns it; it runs on {node}"))
+                    .fix("delete it, or run it by a Deployment or a Job"),
+            );
+        }
+        for label in POOL_LABELS {
+            if let Some(pool) = pod
+                .node_selector
+                .get(label)
+                .filter(|pool| scope.pools.contains(&pool.as_str().into()))
+            {
+                findings.refuse(
+                    Diagnostic::new(codes::POD_PINNED, name, "it could not start anywhere else")
+                        .seen(format!("nodeSelector {label}={pool}"))
+                        .fix("select nodes by what the pool is for, not by its name"),
+                );
+            }
+        }
+        if pod.local_data {
+            local.entry(node).or_default().push(name);
+        }
+        findings.absorb(budgets(world, name, pod, 0));
+    }
+    for (node, pods) in local {
+        findings.warn(
+            Diagnostic::new(
+                codes::LOCAL_DATA,
+                node,
+                "retiring it destroys what these pods keep in an emptyDir",
+            )
+            .seen(join(pods))
+            .fix("make sure that nothing in it is needed"),
+        );
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerations_match_like_the_scheduler() {
+        for (toleration, taint, expected) in [
+            ("*", "a=b:NoSchedule", true),
+            ("a=b:NoSchedule", "a=b:NoSchedule", true),
+            ("a=c:NoSchedule", "a=b:NoSchedule", false),
+            ("a:NoSchedule", "a=b:NoSchedule", true),
+            ("a:", "a=b:NoExecute", true),
+            ("a=b:", "a=b:NoExecute", true),
+            ("a=b:NoSchedule", "a=b:NoExecute", false),
+            ("ab:", "a=b:NoExecute", false),
+        ] {
+            assert_eq!(
+                tolerates(toleration, taint),
+                expected,
+                "{toleration} {taint}"
+            );
+        }
+    }
+
+    #[test]
+    fn budgets_count_like_the_disruption_controller() {
+        let budget = |max: Option<&str>, min: Option<&str>| Budget {
+            selector: BTreeMap::new(),
+            disruptions_allowed: 0,
+            current_healthy: 3,
+            desired_healthy: 2,
+            expected_pods: 3,
+            max_unavailable: max.map(str::to_owned),
+            min_available: min.map(str::to_owned),
+        };
+        for (max, min, expected, wants) in [
+            (Some("1"), None, 3, 2),
+            (Some("0"), None, 4, 4),
+            (Some("30%"), None, 3, 2),
+            (None, Some("100%"), 4, 4),
+            (None, Some("3"), 4, 3),
+            (None, Some("50%"), 3, 2),
+        ] {
+            assert_eq!(
+                wanted(&budget(max, min), expected),
+                wants,
+                "{max:?} {min:?}"
+            );
+        }
+    }
+}

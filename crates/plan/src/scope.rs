@@ -1,0 +1,293 @@
+//! What the plan is about: pools to upgrade, their nodes, members with the place of their disks.
+//!
+//! Finding the scope refuses nothing of its own accord except what makes every later question
+//! meaningless: a pool or a set that is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Findings};
+use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
+use crate::policy::{DatabaseSpec, Upgrade};
+use crate::step::NodeIdentity;
+use crate::version::KubernetesVersion;
+use crate::world::{Database, Owner, Pod, Postgres, Snapshot, StatefulSet};
+
+/// The part of the world that the plan is about.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    /// Version to reach.
+    pub target: KubernetesVersion,
+    /// Pools to upgrade.
+    pub pools: BTreeSet<PoolName>,
+    /// Their nodes.
+    pub nodes: BTreeMap<NodeName, OldNode>,
+    /// Databases of the spec whose set was found.
+    pub databases: Vec<DatabaseScope<'a>>,
+    /// Pools that stay as they are and have two nodes for the probe and the agents.
+    pub steady_pools: Vec<PoolName>,
+}
+
+/// A node that will be retired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldNode {
+    /// Name and machine.
+    pub identity: NodeIdentity,
+    /// Pool.
+    pub pool: PoolName,
+    /// Zone; a node without one is refused.
+    pub zone: Option<Zone>,
+}
+
+/// A database, its set and its members.
+#[derive(Debug)]
+pub struct DatabaseScope<'a> {
+    /// Name.
+    pub name: &'a DatabaseName,
+    /// What the user asks for it.
+    pub spec: &'a DatabaseSpec,
+    /// The set's name.
+    pub set_name: &'a ObjectRef,
+    /// The set.
+    pub set: &'a StatefulSet,
+    /// As observed through its protocol.
+    pub observed: &'a Postgres,
+    /// Members by ordinal.
+    pub members: BTreeMap<u32, Member<'a>>,
+}
+
+/// A member and where it is.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// Ordinal.
+    pub ordinal: u32,
+    /// Pod's name.
+    pub name: ObjectRef,
+    /// Pod.
+    pub pod: &'a Pod,
+    /// The old node that it must leave; `None` if it is on a node that stays.
+    pub old_node: Option<NodeName>,
+    /// Zone of its disk, if known.
+    pub disk_zone: Option<Zone>,
+}
+
+impl<'a> Scope<'a> {
+    /// Finds the scope.
+    pub fn find(world: &'a Snapshot, upgrade: &'a Upgrade) -> (Self, Findings) {
+        let mut findings = Findings::default();
+        let pools = pools(world, upgrade, &mut findings);
+        let nodes = nodes(world, &pools);
+        let databases = upgrade
+            .spec
+            .databases
+            .iter()
+            .filter_map(|spec| database(world, spec, &nodes, &mut findings))
+            .collect();
+        let scope = Self {
+            target: upgrade.spec.target.kubernetes_version,
+            steady_pools: steady_pools(world, &pools),
+            pools,
+            nodes,
+            databases,
+        };
+        (scope, findings)
+    }
+
+    /// Whether there is anything to do.
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty()
+    }
+
+    /// Members of any database that are on this node.
+    pub fn members_on<'s>(&'s self, node: &'s NodeName) -> impl Iterator<Item = &'s Member<'a>> {
+        self.databases
+            .iter()
+            .flat_map(|database| database.members.values())
+            .filter(move |member| member.old_node.as_ref() == Some(node))
+    }
+}
+
+impl DatabaseScope<'_> {
+    /// Members that must leave their node.
+    pub fn moving(&self) -> impl Iterator<Item = &Member<'_>> {
+        self.members.values().filter(|m| m.old_node.is_some())
+    }
+
+    /// Name of the member that an extra seat would be.
+    pub fn seat(&self) -> ObjectRef {
+        self.set_name
+            .sibling(format!("{}-{}", self.set_name.name, self.set.replicas))
+    }
+
+    /// Ordinals of the members that say they are the primary.
+    pub fn primaries(&self) -> Vec<u32> {
+        self.members
+            .values()
+            .filter(|member| self.facts(member).is_some_and(|facts| !facts.in_recovery))
+            .map(|member| member.ordinal)
+            .collect()
+    }
+
+    /// What a member's server said.
+    pub fn facts(&self, member: &Member<'_>) -> Option<&crate::world::PostgresFacts> {
+        self.observed.members.get(&member.name.name)?.facts.as_ref()
+    }
+}
+
+fn pools(world: &Snapshot, upgrade: &Upgrade, findings: &mut Findings) -> BTreeSet<PoolName> {
+    let target = &upgrade.spec.target;
+    let mut wanted = BTreeSet::new();
+    for name in &target.pools {
+        if world.pools.contains_key(name) {
+            wanted.insert(name.clone());
+        } else {
+            let known: Vec<&str> = world.pools.keys().map(PoolName::as_str).collect();
+            findings.refuse(
+                Diagnostic::new(codes::POOL_UNKNOWN, name, "the cluster has no such pool")
+                    .seen(format!("its pools: {}", known.join(", ")))
+                    .fix("correct `spec.target.pools`, or leave it out to upgrade every pool that carries a member"),
+            );
+        }
+    }
+    if target.pools.is_empty() {
+        for spec in &upgrade.spec.databases {
+            let set = &spec.postgres.stateful_set;
+            wanted.extend(
+                world
+                    .pods
+                    .iter()
+                    .filter(|(name, pod)| ordinal(set, name, pod).is_some())
+                    .filter_map(|(_, pod)| world.nodes.get(pod.node.as_ref()?)?.pool.clone()),
+            );
+        }
+    }
+    wanted.retain(|name| {
+        world
+            .pools
+            .get(name)
+            .is_some_and(|pool| pool.kubernetes_version != target.kubernetes_version)
+    });
+    wanted
+}
+
+fn nodes(world: &Snapshot, pools: &BTreeSet<PoolName>) -> BTreeMap<NodeName, OldNode> {
+    world
+        .nodes
+        .iter()
+        .filter_map(|(name, node)| {
+            let pool = node.pool.clone().filter(|pool| pools.contains(pool))?;
+            let old = OldNode {
+                identity: NodeIdentity {
+                    name: name.clone(),
+                    uid: node.uid.clone(),
+                },
+                pool,
+                zone: node.zone.clone(),
+            };
+            Some((name.clone(), old))
+        })
+        .collect()
+}
+
+fn database<'a>(
+    world: &'a Snapshot,
+    spec: &'a DatabaseSpec,
+    nodes: &BTreeMap<NodeName, OldNode>,
+    findings: &mut Findings,
+) -> Option<DatabaseScope<'a>> {
+    let set_name = &spec.postgres.stateful_set;
+    let set = world.stateful_sets.get(set_name);
+    let observed = world.databases.get(&spec.name);
+    let (Some(set), Some(Database::Postgres(observed))) = (set, observed) else {
+        findings.refuse(
+            Diagnostic::new(
+                codes::SET_MISSING,
+                set_name,
+                format!("the stateful set of database `{}` was not found", spec.name),
+            )
+            .seen(format!(
+                "stateful sets: {}",
+                join(world.stateful_sets.keys())
+            ))
+            .fix("correct `statefulSet` in the spec (namespace/name)"),
+        );
+        return None;
+    };
+    let members = world
+        .pods
+        .iter()
+        .filter_map(|(name, pod)| {
+            let ordinal = ordinal(set_name, name, pod)?;
+            let member = Member {
+                ordinal,
+                name: name.clone(),
+                pod,
+                old_node: pod.node.clone().filter(|node| nodes.contains_key(node)),
+                disk_zone: disk_zone(world, set, name),
+            };
+            Some((ordinal, member))
+        })
+        .collect();
+    Some(DatabaseScope {
+        name: &spec.name,
+        spec,
+        set_name,
+        set,
+        observed,
+        members,
+    })
+}
+
+/// The ordinal, if the pod is a member of the set.
+fn ordinal(set: &ObjectRef, name: &ObjectRef, pod: &Pod) -> Option<u32> {
+    let owned = pod
+        .owner
+        .as_ref()
+        .is_some_and(|Owner { kind, name }| kind == "StatefulSet" && *name == set.name);
+    if name.namespace != set.namespace || !owned {
+        return None;
+    }
+    name.name
+        .strip_prefix(&set.name)?
+        .strip_prefix('-')?
+        .parse()
+        .ok()
+}
+
+fn disk_zone(world: &Snapshot, set: &StatefulSet, member: &ObjectRef) -> Option<Zone> {
+    set.claim_templates.iter().find_map(|template| {
+        let claim = member.sibling(format!("{template}-{}", member.name));
+        world.claims.get(&claim)?.zone.clone()
+    })
+}
+
+/// Pools that are not upgraded and have two Ready, schedulable nodes: one for the agent, one for
+/// the watchdog that must outlive it.
+fn steady_pools(world: &Snapshot, upgraded: &BTreeSet<PoolName>) -> Vec<PoolName> {
+    world
+        .pools
+        .keys()
+        .filter(|name| !upgraded.contains(*name))
+        .filter(|name| {
+            world
+                .nodes
+                .values()
+                .filter(|node| {
+                    node.pool.as_ref() == Some(*name) && node.ready && !node.unschedulable
+                })
+                .count()
+                >= 2
+        })
+        .cloned()
+        .collect()
+}
+
+/// Names for a sentence; a dash for none.
+pub(crate) fn join<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let text: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text.join(", ")
+    }
+}

@@ -1,0 +1,590 @@
+//! The Ferris Wheel: new nodes beside the old ones, replicas first, the primary once, the seat last.
+//!
+//! # Guarantees
+//! - A member leaves its node only when a machine at the target version stands ready in the zone of
+//!   its disk.
+//! - With the seat, a set never has fewer members than it began with.
+//! - An old machine is deleted only after its members have left it.
+
+use std::collections::BTreeMap;
+
+use crate::databases::postgres;
+use crate::estimates::estimate;
+use crate::ids::{ObjectRef, PoolName};
+use crate::layout::{Layout, NewPool};
+use crate::plan::Peak;
+use crate::policy::FerrisWheel;
+use crate::scope::{DatabaseScope, Member, OldNode, Scope};
+use crate::step::{Gate, Guard, Step, StepId, StepKind, Undo};
+use crate::world::Snapshot;
+
+/// The turn of the wheel: its steps, and what it needs at its highest point.
+#[derive(Debug)]
+#[must_use]
+pub struct Turn {
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// Highest need.
+    pub peak: Peak,
+}
+
+/// Orders the steps. Whatever [`crate::planner`] refuses must be refused before.
+pub fn turn(world: &Snapshot, scope: &Scope<'_>, layout: &Layout, wheel: &FerrisWheel) -> Turn {
+    let mut builder = Builder::new(world, scope, layout, wheel);
+    let riding: Vec<_> = scope
+        .databases
+        .iter()
+        .filter(|database| database.moving().next().is_some())
+        .collect();
+    for database in &riding {
+        builder.start(database);
+    }
+    builder.cordon();
+    for database in &riding {
+        builder.carry(database);
+    }
+    builder.swap_the_rest();
+    for database in &riding {
+        if !hands_over(database) {
+            continue;
+        }
+        builder.push(
+            format!("stop agent and watchdog of {}", database.name),
+            StepKind::StopAgents {
+                database: database.name.clone(),
+            },
+            Vec::new(),
+            Undo::Inverse("start them again".to_owned()),
+        );
+    }
+    builder.delete_old_pools();
+    for database in &riding {
+        builder.push(
+            format!("stop the probe of {} and certify", database.name),
+            StepKind::Certify {
+                database: database.name.clone(),
+            },
+            Vec::new(),
+            Undo::Nothing,
+        );
+    }
+    builder.finish(&riding)
+}
+
+struct Builder<'a> {
+    world: &'a Snapshot,
+    scope: &'a Scope<'a>,
+    layout: &'a Layout,
+    wheel: &'a FerrisWheel,
+    steps: Vec<Step>,
+    /// Machines and members of each new pool, as the steps so far leave them.
+    pools: BTreeMap<PoolName, Fill>,
+    retired: u32,
+    grown: u32,
+    shrunk: u32,
+    extra_nodes: u32,
+    extra_replicas: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fill {
+    machines: u32,
+    taken: u32,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        world: &'a Snapshot,
+        scope: &'a Scope<'a>,
+        layout: &'a Layout,
+        wheel: &'a FerrisWheel,
+    ) -> Self {
+        let mut pools: BTreeMap<PoolName, Fill> = layout
+            .iter()
+            .map(|pool| {
+                let fill = Fill {
+                    machines: pool.machines,
+                    taken: 0,
+                };
+                (pool.name.clone(), fill)
+            })
+            .collect();
+        // Members that an earlier run has brought over keep their machine.
+        for member in scope.databases.iter().flat_map(|d| d.members.values()) {
+            let pool = member
+                .pod
+                .node
+                .as_ref()
+                .and_then(|node| world.nodes.get(node)?.pool.as_ref());
+            if let Some(fill) = pool.and_then(|pool| pools.get_mut(pool)) {
+                fill.taken += 1;
+            }
+        }
+        Self {
+            world,
+            scope,
+            layout,
+            wheel,
+            steps: Vec::new(),
+            pools,
+            retired: 0,
+            grown: 0,
+            shrunk: 0,
+            extra_nodes: 0,
+            extra_replicas: 0,
+        }
+    }
+
+    fn push(&mut self, title: String, kind: StepKind, guards: Vec<Guard>, undo: Undo) {
+        self.push_gated(title, kind, guards, None, undo);
+    }
+
+    fn push_gated(
+        &mut self,
+        title: String,
+        kind: StepKind,
+        guards: Vec<Guard>,
+        gate: Option<Gate>,
+        undo: Undo,
+    ) {
+        let estimate = estimate(&kind);
+        // Results that could break again soon after they were reached.
+        let soaks = matches!(
+            kind,
+            StepKind::AddSeat { .. }
+                | StepKind::MoveReplica { .. }
+                | StepKind::HandOver { .. }
+                | StepKind::RemoveSeat { .. }
+        );
+        let soak_ms = if soaks {
+            self.wheel.soak_seconds * 1_000
+        } else {
+            0
+        };
+        let id = u32::try_from(self.steps.len() + 1).unwrap_or(u32::MAX);
+        self.steps.push(Step {
+            id: StepId(id),
+            title,
+            kind,
+            guards,
+            gate,
+            undo,
+            soak_ms,
+            deadline_ms: estimate.deadline_ms + soak_ms,
+            expected_ms: estimate.expected_ms + soak_ms,
+            expected_stall_ms: estimate.stall_ms,
+        });
+    }
+
+    fn start(&mut self, database: &DatabaseScope<'_>) {
+        self.push(
+            format!(
+                "start the probe of {}: it writes until the end",
+                database.name
+            ),
+            StepKind::StartProbe {
+                database: database.name.clone(),
+                on_pools: self.scope.steady_pools.clone(),
+            },
+            vec![self.streaming(database, database.set.replicas)],
+            Undo::Inverse("stop the probe".to_owned()),
+        );
+        if !hands_over(database) {
+            return;
+        }
+        self.push(
+            format!("start agent and watchdog of {} on two nodes", database.name),
+            StepKind::StartAgents {
+                database: database.name.clone(),
+                on_pools: self.scope.steady_pools.clone(),
+            },
+            Vec::new(),
+            Undo::Inverse("stop them".to_owned()),
+        );
+    }
+
+    fn cordon(&mut self) {
+        let nodes: Vec<_> = self
+            .scope
+            .nodes
+            .values()
+            .map(|node| node.identity.clone())
+            .collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let guards = nodes
+            .iter()
+            .map(|node| Guard::SameMachine { node: node.clone() })
+            .collect();
+        self.push(
+            format!("cordon {} old nodes", nodes.len()),
+            StepKind::Cordon { nodes },
+            guards,
+            Undo::Inverse("uncordon them".to_owned()),
+        );
+    }
+
+    fn carry(&mut self, database: &DatabaseScope<'_>) {
+        let Some(order) = postgres::order(database) else {
+            return;
+        };
+        let seat = self.add_seat(database, order.primary);
+        let members = database.set.replicas + u32::from(seat.is_some());
+        for ordinal in &order.replicas {
+            if let Some(member) = database.members.get(ordinal) {
+                self.move_member(database, member, members);
+            }
+        }
+        if let (Some(from), Some(to)) = (
+            database.members.get(&order.primary),
+            order.candidate.and_then(|c| database.members.get(&c)),
+        ) {
+            let (kind, guards, gate) = postgres::hand_over(
+                self.scope,
+                database,
+                &from.name,
+                &to.name,
+                members,
+                self.wheel.approve_hand_over,
+            );
+            self.push_gated(
+                format!(
+                    "hand over {}: {} -> {}",
+                    database.name, from.name.name, to.name.name
+                ),
+                kind,
+                guards,
+                gate,
+                Undo::Inverse(format!(
+                    "hand over from {} back to {} with the same proof (a second move)",
+                    to.name.name, from.name.name
+                )),
+            );
+            self.move_member(database, from, members);
+        }
+        if let Some(place) = seat {
+            self.remove_seat(database, &place);
+        }
+    }
+
+    fn streaming(&self, database: &DatabaseScope<'_>, members: u32) -> Guard {
+        Guard::AllStreaming {
+            database: database.name.clone(),
+            members,
+            max_lag_bytes: postgres::WHOLE_LAG_BYTES,
+        }
+    }
+
+    /// A machine in the pool for one member more.
+    fn room(&mut self, place: &NewPool, for_whom: &str) {
+        let Some(fill) = self.pools.get_mut(&place.name) else {
+            return;
+        };
+        fill.taken += 1;
+        if fill.machines >= fill.taken {
+            return;
+        }
+        fill.machines = fill.taken;
+        let count = fill.machines;
+        self.grown += 1;
+        self.extra_nodes = self
+            .extra_nodes
+            .max((self.grown).saturating_sub(self.retired + self.shrunk));
+        let exists = count > 1 || self.world.pools.contains_key(&place.name);
+        let mut guards = vec![Guard::NoOperation {
+            pool: place.like.clone(),
+        }];
+        if exists {
+            guards.push(Guard::NoOperation {
+                pool: place.name.clone(),
+            });
+        }
+        self.push(
+            format!(
+                "grow {} to {count} in {} at {}, for {for_whom}",
+                place.name, place.zone, self.scope.target
+            ),
+            StepKind::GrowPool {
+                pool: place.name.clone(),
+                like: place.like.clone(),
+                zone: place.zone.clone(),
+                count,
+                version: self.scope.target,
+            },
+            guards,
+            Undo::Inverse(if exists {
+                format!("delete the new machine of {}", place.name)
+            } else {
+                format!("delete pool {}", place.name)
+            }),
+        );
+    }
+
+    /// The seat goes where the fewest members are, so that a spread over zones still holds; of
+    /// several such zones, where the primary is.
+    fn seat_place(&self, database: &DatabaseScope<'_>, primary: u32) -> Option<&'a NewPool> {
+        let mut members_in: BTreeMap<_, usize> = BTreeMap::new();
+        for member in database.members.values() {
+            if let Some(zone) = &member.disk_zone {
+                *members_in.entry(zone).or_default() += 1;
+            }
+        }
+        let place_of = |member: &Member<'_>| {
+            let node = self.scope.nodes.get(member.old_node.as_ref()?)?;
+            self.layout.place(&node.pool, node.zone.as_ref()?)
+        };
+        database
+            .moving()
+            .filter_map(|member| Some((member, place_of(member)?)))
+            .min_by_key(|(member, place)| {
+                (
+                    members_in.get(&place.zone).copied().unwrap_or(0),
+                    member.ordinal != primary,
+                    member.ordinal,
+                )
+            })
+            .map(|(_, place)| place)
+    }
+
+    fn add_seat(&mut self, database: &DatabaseScope<'_>, primary: u32) -> Option<NewPool> {
+        if !self.wheel.extra_seat {
+            return None;
+        }
+        let place = self.seat_place(database, primary)?.clone();
+        let seat = database.seat();
+        self.room(&place, &format!("the extra seat {}", seat.name));
+        let replicas = database.set.replicas + 1;
+        self.extra_replicas = self.extra_replicas.max(1);
+        self.push(
+            format!("add the extra seat {} on {}", seat.name, place.name),
+            StepKind::AddSeat {
+                database: database.name.clone(),
+                stateful_set: database.set_name.clone(),
+                replicas,
+                onto_pool: place.name.clone(),
+            },
+            vec![
+                Guard::SeatFree {
+                    pool: place.name.clone(),
+                    stateful_set: database.set_name.clone(),
+                },
+                self.streaming(database, database.set.replicas),
+            ],
+            Undo::Inverse(format!(
+                "scale {} back; claim, disk and slot of {} go",
+                database.set_name, seat.name
+            )),
+        );
+        Some(place)
+    }
+
+    fn move_member(&mut self, database: &DatabaseScope<'_>, member: &Member<'_>, members: u32) {
+        let Some(node) = member
+            .old_node
+            .as_ref()
+            .and_then(|name| self.scope.nodes.get(name))
+        else {
+            return;
+        };
+        let Some(place) = node
+            .zone
+            .as_ref()
+            .and_then(|zone| self.layout.place(&node.pool, zone))
+            .cloned()
+        else {
+            return;
+        };
+        self.room(&place, &member.name.name);
+        self.push(
+            format!(
+                "move {} from {} to {}",
+                member.name.name, node.identity.name, place.name
+            ),
+            StepKind::MoveReplica {
+                database: database.name.clone(),
+                pod: member.name.clone(),
+                pod_uid: member.pod.uid.clone(),
+                from: node.identity.clone(),
+                onto_pool: place.name.clone(),
+            },
+            vec![
+                Guard::NotPrimary {
+                    database: database.name.clone(),
+                    pod: member.name.clone(),
+                },
+                self.streaming(database, members),
+                Guard::EvictionAllowed {
+                    pod: member.name.clone(),
+                },
+                Guard::SeatFree {
+                    pool: place.name.clone(),
+                    stateful_set: database.set_name.clone(),
+                },
+                Guard::SameMachine {
+                    node: node.identity.clone(),
+                },
+            ],
+            Undo::Inverse(format!(
+                "uncordon {}, cordon the new node, evict {} again",
+                node.identity.name, member.name.name
+            )),
+        );
+        self.retire(node, &place);
+    }
+
+    fn retire(&mut self, node: &OldNode, place: &NewPool) {
+        self.retired += 1;
+        self.push(
+            format!(
+                "retire {}: empty it, prove it, delete it",
+                node.identity.name
+            ),
+            StepKind::RetireNode {
+                node: node.identity.clone(),
+                pool: node.pool.clone(),
+            },
+            vec![
+                Guard::SameMachine {
+                    node: node.identity.clone(),
+                },
+                Guard::NoOperation {
+                    pool: node.pool.clone(),
+                },
+            ],
+            Undo::RollForwardOnly(format!(
+                "the machine is gone; its successor is in {}",
+                place.name
+            )),
+        );
+    }
+
+    fn remove_seat(&mut self, database: &DatabaseScope<'_>, place: &NewPool) {
+        let seat: ObjectRef = database.seat();
+        let (kind, guards) = postgres::retire(
+            database.name,
+            database.set_name,
+            &seat,
+            database.set.replicas,
+        );
+        self.push(
+            format!("remove the seat {} with claim, disk and slot", seat.name),
+            kind,
+            guards,
+            Undo::Inverse("add a seat again".to_owned()),
+        );
+        let Some(fill) = self.pools.get_mut(&place.name) else {
+            return;
+        };
+        fill.taken = fill.taken.saturating_sub(1);
+        if fill.machines <= fill.taken {
+            return;
+        }
+        fill.machines -= 1;
+        self.shrunk += 1;
+        let count = fill.machines;
+        self.push(
+            format!("retire the seat's machine: {} to {count}", place.name),
+            StepKind::ShrinkPool {
+                pool: place.name.clone(),
+                count,
+                keep: self
+                    .scope
+                    .databases
+                    .iter()
+                    .map(|database| database.set_name.clone())
+                    .collect(),
+            },
+            vec![Guard::NoOperation {
+                pool: place.name.clone(),
+            }],
+            Undo::Inverse(format!("grow {} again", place.name)),
+        );
+    }
+
+    /// Old nodes that carry no member: a machine for each, so that other pods find their room.
+    fn swap_the_rest(&mut self) {
+        let rest: Vec<_> = self
+            .scope
+            .nodes
+            .iter()
+            .filter(|(name, _)| self.scope.members_on(name).next().is_none())
+            .map(|(_, node)| node.clone())
+            .collect();
+        for node in rest {
+            let place = node
+                .zone
+                .as_ref()
+                .and_then(|zone| self.layout.place(&node.pool, zone))
+                .cloned();
+            if let Some(place) = place {
+                self.room(&place, &format!("the pods of {}", node.identity.name));
+                self.retire(&node, &place);
+            }
+        }
+    }
+
+    fn delete_old_pools(&mut self) {
+        for pool in &self.scope.pools {
+            let mut guards = vec![
+                Guard::PoolEmpty { pool: pool.clone() },
+                Guard::NoOperation { pool: pool.clone() },
+            ];
+            if self.world.pools.get(pool).is_some_and(|pool| pool.system) {
+                guards.push(Guard::OtherSystemPool { pool: pool.clone() });
+            }
+            self.push(
+                format!("delete the empty pool {pool}"),
+                StepKind::DeletePool { pool: pool.clone() },
+                guards,
+                Undo::RollForwardOnly(
+                    "its settings live on in the new pools; one at the old version can be made like them"
+                        .to_owned(),
+                ),
+            );
+        }
+    }
+
+    fn finish(self, riding: &[&DatabaseScope<'_>]) -> Turn {
+        let seat = self.extra_replicas > 0;
+        let fewest = riding
+            .iter()
+            .map(|database| database.set.replicas - u32::from(!seat))
+            .min()
+            .unwrap_or(0);
+        let if_a_member_crashes = if riding.is_empty() {
+            "no member of a database moves".to_owned()
+        } else {
+            let left = fewest.saturating_sub(1);
+            let cost = match (seat, left) {
+                (_, 0) => "no member would be left until it restarts: writes would stop".to_owned(),
+                (_, 1) => "1 member would be left, without a copy until the moved one is back (about a minute)".to_owned(),
+                (_, n) => format!("{n} members would be left, a primary and {}", replicas(n - 1)),
+            };
+            format!(
+                "{fewest} members are whole during each move; if one of them crashes then, {cost}"
+            )
+        };
+        Turn {
+            peak: Peak {
+                extra_nodes: self.extra_nodes,
+                extra_replicas: self.extra_replicas,
+                fewest_members: fewest,
+                if_a_member_crashes,
+            },
+            steps: self.steps,
+        }
+    }
+}
+
+fn hands_over(database: &DatabaseScope<'_>) -> bool {
+    postgres::order(database).is_some_and(|order| order.candidate.is_some())
+}
+
+fn replicas(n: u32) -> String {
+    if n == 1 {
+        "1 replica".to_owned()
+    } else {
+        format!("{n} replicas")
+    }
+}
