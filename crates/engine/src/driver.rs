@@ -27,6 +27,18 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Pause before the world is asked again after it did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A reason of which only the figures changed is written again after this time.
+///
+/// 5 s: figures such as a lag change with every look; a journal that is synced four times a second
+/// for them would wear a disk and hide what matters.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+
+/// A step whose earlier act ended without a clear result is settled again after this time.
+const SETTLE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Appends to a busy store before the run stops; the store itself waits 5 s each time.
+const APPENDS: u32 = 3;
+
 /// How a drive ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -37,7 +49,7 @@ pub enum Outcome {
     /// It stands still at a step and can be resumed.
     Stopped {
         /// Step.
-        step: Step,
+        step: Box<Step>,
         /// How.
         how: Stop,
     },
@@ -89,6 +101,10 @@ struct Drive<'a> {
     driver: &'a Driver<'a>,
     state: State,
     epoch: u64,
+    /// The last reason that was written, and when.
+    waiting: Option<(WaitingOn, Timestamp)>,
+    /// When a step without a single answer was settled last.
+    settled: Option<Timestamp>,
 }
 
 /// What the loop over a step does next.
@@ -112,58 +128,84 @@ impl Driver<'_> {
             }
             state = state.apply(&record)?;
         }
-        if state.over {
-            return Ok(if state.abort_asked {
-                Outcome::Aborted
-            } else {
-                Outcome::Finished
-            });
-        }
-        let taken = self
-            .journal
-            .append(&self.plan.id, 0, self.clock.now(), Entry::Driving)?;
         let mut drive = Drive {
             driver: self,
-            epoch: taken.epoch,
+            epoch: 0,
             state,
+            waiting: None,
+            settled: None,
         };
+        if drive.state.over {
+            return Ok(drive.ending());
+        }
+        drive.epoch = drive.append(Entry::Driving).await?.epoch;
         drive.catch_up()?;
+        // Another driver may have written the last record while this one took the run.
+        if drive.state.over {
+            return Ok(drive.ending());
+        }
         for step in &self.plan.body.steps {
             if drive.state.steps.get(&step.id) == Some(&StepState::Done) {
                 continue;
             }
             match drive.step(step).await? {
                 Next::Stop(how) => {
-                    drive.write(Entry::Stopped {
-                        step: step.id,
-                        how: how.clone(),
-                    })?;
+                    drive
+                        .write(Entry::Stopped {
+                            step: step.id,
+                            how: how.clone(),
+                        })
+                        .await?;
                     return Ok(Outcome::Stopped {
-                        step: step.clone(),
+                        step: Box::new(step.clone()),
                         how,
                     });
                 }
                 Next::Abort => {
-                    drive.write(Entry::Aborted)?;
+                    drive.write(Entry::Aborted).await?;
                     return Ok(Outcome::Aborted);
                 }
                 Next::Done | Next::Again(_) => {}
             }
         }
-        drive.write(Entry::Finished)?;
+        drive.write(Entry::Finished).await?;
         Ok(Outcome::Finished)
     }
 }
 
 impl Drive<'_> {
-    fn write(&mut self, entry: Entry) -> Result<(), DriveError> {
-        self.driver.journal.append(
-            &self.driver.plan.id,
-            self.epoch,
-            self.driver.clock.now(),
-            entry,
-        )?;
+    async fn write(&mut self, entry: Entry) -> Result<(), DriveError> {
+        self.append(entry).await?;
         self.catch_up()
+    }
+
+    /// Appends, trying again while the store is only busy.
+    async fn append(&self, entry: Entry) -> Result<Record, DriveError> {
+        for _ in 1..APPENDS {
+            match self.append_once(entry.clone()) {
+                Err(AppendError::Transient(cause)) => {
+                    tracing::warn!(%cause, "the journal is busy");
+                    self.driver.clock.sleep(LOOK).await;
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(self.append_once(entry)?)
+    }
+
+    fn append_once(&self, entry: Entry) -> Result<Record, AppendError> {
+        let now = self.driver.clock.now();
+        self.driver
+            .journal
+            .append(&self.driver.plan.id, self.epoch, now, entry)
+    }
+
+    fn ending(&self) -> Outcome {
+        if self.state.aborted {
+            Outcome::Aborted
+        } else {
+            Outcome::Finished
+        }
     }
 
     /// Takes in what was written since, by us and by people.
@@ -187,7 +229,7 @@ impl Drive<'_> {
 
     async fn step(&mut self, step: &Step) -> Result<Next, DriveError> {
         if self.standing(step).is_none() {
-            self.write(Entry::Started { step: step.id })?;
+            self.write(Entry::Started { step: step.id }).await?;
         }
         let deadline = self.driver.clock.now() + Duration::from_millis(step.deadline_ms);
         loop {
@@ -219,29 +261,42 @@ impl Drive<'_> {
     async fn once(&mut self, step: &Step) -> Result<Next, DriveError> {
         let standing = self.standing(step);
         let announced = matches!(standing, Some(StepState::Acting(_)));
-        if !announced {
-            if self.state.abort_asked {
-                return Ok(Next::Abort);
-            }
-            if self.state.pause_asked {
-                return Ok(Next::Stop(Stop::Paused));
-            }
+        let acted = matches!(standing, Some(StepState::Acted(_)));
+        if !announced
+            && !acted
+            && let Some(end) = self.asked()
+        {
+            return Ok(end);
         }
-        match self.driver.actuator.observe(step).await {
+        let seen = self.driver.actuator.observe(step).await;
+        // A request may have come during the look.
+        self.catch_up()?;
+        let whole = !matches!(seen, Observed::Done(_) | Observed::InFlight(_));
+        if !announced
+            && whole
+            && let Some(end) = self.asked()
+        {
+            return Ok(end);
+        }
+        match seen {
             Observed::Done(evidence) => self.done(step, evidence).await,
             Observed::Ready | Observed::NotReady(_) if announced => self.settle(step).await,
             Observed::Ready => self.ready(step).await,
             Observed::NotReady(on) => {
-                if matches!(standing, Some(StepState::Open)) {
-                    // An act of this life failed on the way: whole again first, then the next.
+                if matches!(standing, Some(StepState::Open)) && self.may_settle() {
+                    // An earlier act ended without a clear result: whole again first.
                     let key = self.last_key(step);
-                    if let Err(error) = self.driver.actuator.settle(step, &key).await {
-                        return self.refused(step, error, None);
-                    }
+                    return match self.driver.actuator.settle(step, &key).await {
+                        Ok(evidence) => {
+                            tracing::info!(step = %step.id, ?evidence, "settled");
+                            self.wait(step, on, LOOK).await
+                        }
+                        Err(error) => self.refused(step, error, None).await,
+                    };
                 }
-                self.wait(step, on, LOOK)
+                self.wait(step, on, LOOK).await
             }
-            Observed::InFlight(on) => self.wait(step, on, LOOK),
+            Observed::InFlight(on) => self.wait(step, on, LOOK).await,
             Observed::Diverged { expected, found } => {
                 Ok(Next::Stop(Stop::Diverged { expected, found }))
             }
@@ -251,9 +306,31 @@ impl Drive<'_> {
                     reason: cause,
                     clears: "it answers again".to_owned(),
                 };
-                self.wait(step, on, ASK_AGAIN)
+                self.wait(step, on, ASK_AGAIN).await
             }
         }
+    }
+
+    /// What a person asked for, to be honoured where nothing is under way.
+    fn asked(&self) -> Option<Next> {
+        if self.state.abort_asked {
+            Some(Next::Abort)
+        } else if self.state.pause_asked {
+            Some(Next::Stop(Stop::Paused))
+        } else {
+            None
+        }
+    }
+
+    fn may_settle(&mut self) -> bool {
+        let now = self.driver.clock.now();
+        let rested = self
+            .settled
+            .is_none_or(|at| now.duration_since(at) >= signed(SETTLE_AGAIN));
+        if rested {
+            self.settled = Some(now);
+        }
+        rested
     }
 
     async fn done(&mut self, step: &Step, evidence: Evidence) -> Result<Next, DriveError> {
@@ -261,7 +338,8 @@ impl Drive<'_> {
             self.write(Entry::Found {
                 step: step.id,
                 evidence,
-            })?;
+            })
+            .await?;
             return Ok(Next::Done);
         }
         self.driver
@@ -273,7 +351,8 @@ impl Drive<'_> {
                 self.write(Entry::Verified {
                     step: step.id,
                     evidence: still,
-                })?;
+                })
+                .await?;
                 Ok(Next::Done)
             }
             _ => {
@@ -282,7 +361,7 @@ impl Drive<'_> {
                     reason: "the result did not hold for the soak".to_owned(),
                     clears: "it holds".to_owned(),
                 };
-                self.wait(step, on, LOOK)
+                self.wait(step, on, LOOK).await
             }
         }
     }
@@ -297,10 +376,11 @@ impl Drive<'_> {
                 self.write(Entry::Settled {
                     step: step.id,
                     evidence,
-                })?;
+                })
+                .await?;
                 Ok(Next::Again(Duration::ZERO))
             }
-            Err(error) => self.refused(step, error, None),
+            Err(error) => self.refused(step, error, None).await,
         }
     }
 
@@ -322,28 +402,30 @@ impl Drive<'_> {
         }
         for guard in &step.guards {
             if let Err(on) = self.driver.actuator.check(guard).await {
-                return self.wait(step, on, LOOK);
+                return self.wait(step, on, LOOK).await;
             }
         }
         let key = self.key(step, self.state.acts + 1);
         self.write(Entry::Acting {
             step: step.id,
             key: key.clone(),
-        })?;
+        })
+        .await?;
         match self.driver.actuator.act(step, &key).await {
             Ok(ack) => {
                 self.write(Entry::Acted {
                     step: step.id,
                     key,
                     evidence: ack.evidence,
-                })?;
+                })
+                .await?;
                 Ok(Next::Again(Duration::ZERO))
             }
-            Err(error) => self.refused(step, error, Some(key)),
+            Err(error) => self.refused(step, error, Some(key)).await,
         }
     }
 
-    fn refused(
+    async fn refused(
         &mut self,
         step: &Step,
         error: ActError,
@@ -354,7 +436,8 @@ impl Drive<'_> {
                 step: step.id,
                 key,
                 error: error.clone(),
-            })?;
+            })
+            .await?;
         }
         match error {
             ActError::Retry { after, cause } => {
@@ -363,9 +446,9 @@ impl Drive<'_> {
                     reason: cause,
                     clears: "it is tried again".to_owned(),
                 };
-                self.wait(step, on, after)
+                self.wait(step, on, after).await
             }
-            ActError::Wait(on) => self.wait(step, on, LOOK),
+            ActError::Wait(on) => self.wait(step, on, LOOK).await,
             ActError::Replan { expected, found } => {
                 Ok(Next::Stop(Stop::Diverged { expected, found }))
             }
@@ -374,13 +457,32 @@ impl Drive<'_> {
         }
     }
 
-    /// Says why nothing happens, once.
-    fn wait(&mut self, step: &Step, on: WaitingOn, pause: Duration) -> Result<Next, DriveError> {
-        if self.state.waiting.as_ref() != Some(&on) {
-            self.write(Entry::Waiting { step: step.id, on })?;
+    /// Says why nothing happens: at once when it is about another object, and from time to time
+    /// when only the figures change.
+    async fn wait(
+        &mut self,
+        step: &Step,
+        on: WaitingOn,
+        pause: Duration,
+    ) -> Result<Next, DriveError> {
+        let now = self.driver.clock.now();
+        let news = match (&self.waiting, &self.state.waiting) {
+            (Some((last, at)), Some(_)) => {
+                *last != on
+                    && (last.object != on.object || now.duration_since(*at) >= signed(SAY_AGAIN))
+            }
+            _ => true,
+        };
+        if news {
+            self.waiting = Some((on.clone(), now));
+            self.write(Entry::Waiting { step: step.id, on }).await?;
         }
         Ok(Next::Again(pause))
     }
+}
+
+fn signed(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
 /// Time that a plan still needs, by its own figures, in milliseconds.

@@ -7,6 +7,9 @@
 pub mod actuator;
 pub mod clock;
 pub mod driver;
+pub mod events;
+pub mod faults;
 pub mod journal;
 pub mod record;
 pub mod state;
+pub mod status;

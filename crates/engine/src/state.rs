@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ferriswheel_plan::step::StepId;
 
-use crate::actuator::{OperationKey, WaitingOn};
+use crate::actuator::{ActError, OperationKey, WaitingOn};
 use crate::record::{Entry, Record, Request, Stop};
 
 /// Where a step stands.
@@ -16,7 +16,7 @@ pub enum StepState {
     Acting(OperationKey),
     /// The world took the act.
     Acted(OperationKey),
-    /// Nothing is half-done; the act may be announced again.
+    /// Nothing is half-done as far as the last actor knew; the act may be announced again.
     Open,
     /// Done.
     Done,
@@ -45,6 +45,8 @@ pub struct State {
     pub acts: u64,
     /// The run is over.
     pub over: bool,
+    /// The run is over because a person gave it up.
+    pub aborted: bool,
 }
 
 /// A record that cannot follow what came before.
@@ -73,7 +75,9 @@ impl State {
         if record.seq != self.seq + 1 {
             return Err(illegal("the sequence has a gap"));
         }
-        if self.over {
+        // A request, or a driver that read the journal before the last record, may come late. It
+        // changes nothing and must not make the journal unreadable.
+        if self.over && !matches!(record.entry, Entry::Driving | Entry::Asked { .. }) {
             return Err(illegal("the run is over"));
         }
         match (&record.entry, record.epoch) {
@@ -119,10 +123,14 @@ impl State {
             (Entry::Acted { step, key, .. }, Some(S::Acting(announced))) if *key == announced => {
                 self.steps.insert(*step, S::Acted(key.clone()));
             }
-            (Entry::NotTaken { step, key, .. }, Some(S::Acting(announced)))
+            (Entry::NotTaken { step, key, error }, Some(S::Acting(announced)))
                 if *key == announced =>
             {
-                self.steps.insert(*step, S::Open);
+                // An act that may be tried again may also have happened: its fate stays unknown
+                // until it is observed or settled.
+                if !matches!(error, ActError::Retry { .. }) {
+                    self.steps.insert(*step, S::Open);
+                }
             }
             (Entry::Settled { step, .. }, Some(S::Acting(_) | S::Open)) => {
                 self.steps.insert(*step, S::Open);
@@ -149,6 +157,7 @@ impl State {
                     return Err(illegal("nobody asked to give up"));
                 }
                 self.over = true;
+                self.aborted = true;
             }
             (_, None) => return Err(illegal("the step was not started")),
             (_, Some(state)) => return Err(illegal(&format!("the step is {state:?}"))),

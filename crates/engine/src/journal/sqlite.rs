@@ -23,6 +23,14 @@ const FORMAT: u32 = 1;
 /// Another process holds the file for one append, a millisecond or a slow disk's flush.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The table and the format in one transaction: a crash in between leaves an empty file.
+const CREATE: &str = "BEGIN IMMEDIATE; \
+    CREATE TABLE IF NOT EXISTS record (\
+      seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, driving INTEGER NOT NULL, \
+      body TEXT NOT NULL, digest TEXT NOT NULL) STRICT; \
+    PRAGMA user_version = 1; \
+    COMMIT;";
+
 /// A journal file.
 pub struct SqliteJournal {
     connection: Mutex<Connection>,
@@ -43,16 +51,11 @@ impl SqliteJournal {
             });
         }
         connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 CREATE TABLE IF NOT EXISTS record (\
-                   seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, driving INTEGER NOT NULL, \
-                   body TEXT NOT NULL, digest TEXT NOT NULL) STRICT;",
-            )
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(store)?;
-        connection
-            .pragma_update(None, "user_version", FORMAT)
-            .map_err(store)?;
+        if found == 0 {
+            connection.execute_batch(CREATE).map_err(store)?;
+        }
         let journal = Self {
             connection: Mutex::new(connection),
         };
@@ -174,7 +177,7 @@ fn rows(connection: &Connection, after: u64) -> Result<Vec<Row>, ReadError> {
     let mut statement = connection
         .prepare_cached("SELECT seq, body, digest FROM record WHERE seq > ?1 ORDER BY seq")
         .map_err(store)?;
-    let rows = statement
+    let found = statement
         .query_map(params![signed(after)], |row| {
             Ok(Row {
                 seq: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -183,7 +186,25 @@ fn rows(connection: &Connection, after: u64) -> Result<Vec<Row>, ReadError> {
             })
         })
         .map_err(store)?;
-    rows.collect::<Result<_, _>>().map_err(store)
+    let mut rows: Vec<Row> = Vec::new();
+    for row in found {
+        let next = rows.last().map_or(after, |row| row.seq) + 1;
+        rows.push(row.map_err(|e| damaged(next, e))?);
+    }
+    Ok(rows)
+}
+
+/// A page that SQLite cannot make sense of is damage at the record that was to be read.
+fn damaged(seq: u64, error: rusqlite::Error) -> ReadError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SystemIoFailure) => {
+            store(error)
+        }
+        _ => ReadError::Damaged {
+            seq,
+            why: error.to_string(),
+        },
+    }
 }
 
 fn digest(previous: &str, body: &str) -> String {
