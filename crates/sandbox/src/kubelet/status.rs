@@ -132,8 +132,18 @@ fn waiting(reason: &str, message: &str) -> Value {
     }
 }
 
-/// The phase.
+/// The phase. It turns to `Succeeded` or `Failed` only when nothing of the pod runs any more.
 pub(super) fn phase(facts: &Facts<'_>) -> &'static str {
+    let phase = outlook(facts);
+    if facts.over || !matches!(phase, "Succeeded" | "Failed") {
+        return phase;
+    }
+    let ran = |l: &Line| l.role == Role::Main && !matches!(l.seen, Seen::Nothing);
+    if facts.lines.iter().any(ran) { "Running" } else { "Pending" }
+}
+
+/// The phase that the containers' states lead to.
+fn outlook(facts: &Facts<'_>) -> &'static str {
     let policy = facts
         .pod
         .spec
@@ -388,13 +398,17 @@ mod tests {
         );
         assert_eq!(of("Always", false, &[line(Main, running())]), "Running");
         assert_eq!(of("Always", false, &[line(Main, ended(0))]), "Running");
-        assert_eq!(of("Never", false, &[line(Main, ended(0))]), "Succeeded");
-        assert_eq!(of("Never", false, &[line(Main, ended(1))]), "Failed");
+        assert_eq!(of("Never", true, &[line(Main, ended(0))]), "Succeeded");
+        assert_eq!(of("Never", true, &[line(Main, ended(1))]), "Failed");
+        assert_eq!(
+            of("Never", false, &[line(Sidecar, running()), line(Main, ended(0))]),
+            "Running"
+        );
         assert_eq!(of("OnFailure", false, &[line(Main, ended(1))]), "Running");
         assert_eq!(
             of(
                 "Never",
-                false,
+                true,
                 &[line(Init, ended(1)), line(Main, Seen::Nothing)]
             ),
             "Failed"

@@ -20,6 +20,8 @@ use tokio::sync::{Mutex, broadcast, mpsc, watch};
 
 /// 30 s: mounting and executing takes tens of milliseconds; longer means the machine is stuck.
 const START: Duration = Duration::from_secs(30);
+/// 1 s: what a dead shim wrote is read at once; the pipe itself never ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// 256 pieces of output wait for a slow attached client before it misses some.
 const LIVE: usize = 256;
 
@@ -148,10 +150,18 @@ impl Container {
         };
 
         let (exited, exit) = watch::channel(None);
+        let mut executed = std::pin::pin!(executed(events));
         let pid = tokio::select! {
-            heard = executed(events) => heard?,
-            _ = shim.wait() => return Err(Error::Start("the container's shim ended early".to_owned())),
-            () = tokio::time::sleep(START) => return Err(Error::Timeout { what: "a container", seconds: START.as_secs() }),
+            biased;
+            heard = &mut executed => heard?,
+            // A program that ends at once is over before its start was heard of: what was reported is in the pipe.
+            _ = shim.wait() => match tokio::time::timeout(LAST_WORDS, executed).await {
+                Ok(heard) => heard?,
+                Err(_) => return Err(Error::Start("the container's shim ended early".to_owned())),
+            },
+            () = tokio::time::sleep(START) => {
+                return Err(Error::Timeout { what: "a container", seconds: START.as_secs() });
+            }
         };
         tokio::spawn(watch_end(shim, directory, exited));
         let stdin = Mutex::new(stdin);

@@ -9,7 +9,7 @@ use super::users;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgid, setgroups, sethostname, setsid, setuid};
 use serde::de::DeserializeOwned;
@@ -67,7 +67,9 @@ pub fn run_stage(role: &str, file: &Path) -> Option<Result<u8, StageError>> {
         JOIN => join,
         _ => return None,
     };
-    Some(run(file))
+    // Whoever started this may have blocked signals, and a mask is inherited: a container's program starts with none.
+    let unblocked = SigSet::empty().thread_set_mask().map_err(io::Error::from);
+    Some(unblocked.map_err(StageError::from).and_then(|()| run(file)))
 }
 
 fn describe<T: DeserializeOwned>(file: &Path) -> Result<T, StageError> {
