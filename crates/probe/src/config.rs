@@ -16,7 +16,8 @@ pub struct RunConfig {
     #[serde(default = "default_subject")]
     pub subject: String,
     /// Identity of the run, a UUID; drawn when absent. A start repeated with the same identity
-    /// is the same start.
+    /// is the same start; when the probe itself was started anew in between, the certificate says
+    /// so and is inconclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<uuid::Uuid>,
     /// Connection string of the clients: a URL or `key=value` words, one host or several, with

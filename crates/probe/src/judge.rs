@@ -56,6 +56,8 @@ pub struct Evidence<'a> {
     pub controls: Vec<Control>,
     /// Whether controls on real servers must be among them.
     pub controls_required: bool,
+    /// Probes that began this run before and ended without a certificate.
+    pub earlier_probes: u64,
     /// What was promised.
     pub limits: Limits,
 }
@@ -103,7 +105,13 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
     certificate.controls.extend(planted_controls());
 
     let broken = broken_promises(&certificate, &evidence.members);
-    let missing = missing_evidence(&certificate, &evidence.members, controls_missing);
+    let mut missing = missing_evidence(&certificate, &evidence.members, controls_missing);
+    if evidence.earlier_probes > 0 {
+        missing.push(format!(
+            "{} earlier probe(s) of this run ended without a certificate; their writes are not judged",
+            evidence.earlier_probes
+        ));
+    }
     certificate.verdict = if !broken.is_empty() {
         Verdict::Fail
     } else if !missing.is_empty() {

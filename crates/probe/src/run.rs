@@ -17,7 +17,7 @@ use crate::judge::{Evidence, judge};
 use crate::postgres::dsn::{Dsn, DsnError};
 use crate::postgres::examine::Examination;
 use crate::postgres::session::{Session, Trouble};
-use crate::postgres::{create_table, drop_schema, reader, writer};
+use crate::postgres::{create_table, drop_schema, enter_run, reader, writer};
 use crate::secret::Password;
 use crate::timeline::{self, GapSpan, Mark, Timeline};
 
@@ -93,6 +93,8 @@ impl Shared {
 /// A run in progress, or one that has stopped.
 pub struct Probe {
     shared: Arc<Shared>,
+    identity: Uuid,
+    earlier_probes: u64,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
     marks: Mutex<Vec<Mark>>,
     stopped_at: Mutex<Option<(Duration, Timestamp)>>,
@@ -200,9 +202,10 @@ impl Probe {
             })?,
             None => dsn.clone(),
         };
-        prepare(&dsn, &config).await?;
-
-        let run = config.run.unwrap_or_else(Uuid::now_v7);
+        // The keys carry a name that no other probe has used, also when the run is an old one.
+        let run = Uuid::now_v7();
+        let identity = config.run.unwrap_or(run);
+        let earlier_probes = prepare(&dsn, &config, identity, run).await?;
         let shared = Arc::new(Shared {
             run_id: run.to_string(),
             recorder: Mutex::new(Recorder::new(config.writers)),
@@ -227,6 +230,8 @@ impl Probe {
         );
         Ok(Self {
             shared,
+            identity,
+            earlier_probes,
             tasks: tokio::sync::Mutex::new(tasks),
             marks: Mutex::default(),
             stopped_at: Mutex::default(),
@@ -234,7 +239,13 @@ impl Probe {
         })
     }
 
-    /// Identity of the run.
+    /// Identity under which the run was asked for.
+    #[must_use]
+    pub const fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    /// Name of the run that its keys carry.
     #[must_use]
     pub fn run_id(&self) -> &str {
         &self.shared.run_id
@@ -355,6 +366,7 @@ impl Probe {
             members,
             controls: request.controls.clone(),
             controls_required: config.controls_required,
+            earlier_probes: self.earlier_probes,
             limits: config.limits.clone(),
         });
         let timeline = self.timeline_of(&recorder, stopped);
@@ -432,16 +444,22 @@ impl Probe {
     }
 }
 
-async fn prepare(dsn: &Dsn, config: &RunConfig) -> Result<(), StartError> {
+async fn prepare(
+    dsn: &Dsn,
+    config: &RunConfig,
+    identity: Uuid,
+    run: Uuid,
+) -> Result<u64, StartError> {
     let give_up = tokio::time::Instant::now() + START_DEADLINE;
     loop {
         let attempt = async {
             let session =
                 Session::open(dsn, config.connect_deadline(), config.statement_deadline()).await?;
-            create_table(&session).await
+            create_table(&session).await?;
+            enter_run(&session, &identity.to_string(), &run.to_string()).await
         };
         match attempt.await {
-            Ok(()) => return Ok(()),
+            Ok(earlier) => return Ok(earlier),
             Err(trouble) if trouble.is_hopeless() || tokio::time::Instant::now() >= give_up => {
                 return Err(StartError::Prepare {
                     detail: trouble.to_string(),

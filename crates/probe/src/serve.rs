@@ -179,18 +179,29 @@ async fn start(
             "neither the body nor the file names a run",
         );
     };
+    to_the_end(begin(desk, config)).await
+}
+
+/// Runs a call to its end also when the caller hangs up in the middle: a start that was entered
+/// in the database must not be forgotten, an examination not be cut off.
+async fn to_the_end<T: Send + 'static>(
+    call: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(call)
+        .await
+        .unwrap_or_else(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+async fn begin(desk: Arc<Desk>, config: RunConfig) -> Result<Json<crate::run::Status>, Refusal> {
     let mut current = desk.current.lock().await;
     if let Some(probe) = current.as_ref() {
-        if config
-            .run
-            .is_some_and(|run| run.to_string() == probe.run_id())
-        {
+        if config.run == Some(probe.identity()) {
             return Ok(Json(probe.status()));
         }
         if probe.status().state != "finished" {
             return refuse(
                 StatusCode::CONFLICT,
-                format!("the run {} is not finished", probe.run_id()),
+                format!("the run {} is not finished", probe.identity()),
             );
         }
     }
@@ -240,6 +251,13 @@ async fn finish(
     } else {
         parse_finish(&body)?
     };
+    to_the_end(end(desk, request)).await
+}
+
+async fn end(
+    desk: Arc<Desk>,
+    request: FinishRequest,
+) -> Result<Json<crate::certificate::Certificate>, Refusal> {
     let probe = current(&desk).await?;
     // Held over the examination: two finishes at once become one after the other.
     let mut finished = desk.finished.lock().await;

@@ -172,3 +172,36 @@ async fn a_misspelt_or_impossible_run_is_refused_with_the_reason() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(!answer.to_string().contains("hunter2"), "{answer}");
 }
+
+/// The pod is replaced in the middle of a run: the run goes on, and the certificate owns up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_outlives_its_probe_is_inconclusive_and_accuses_nobody() {
+    let binaries = find_binaries(None).unwrap_or_else(|error| panic!("{error}"));
+    let server = Server::create(&binaries).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let start = json!({ "config": {
+        "run": "0198d6f0-0000-7000-8000-000000000003",
+        "dsn": Server::dsn(&[&server]),
+        "limits": { "write_stall_ms": 60000 },
+    }});
+    for _ in 0..2 {
+        let caller = interface(home.path(), TOKEN);
+        caller.ok("POST", "/v1/start", start.clone()).await;
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while caller.ok("GET", "/v1/status", Value::Null).await["acked"].as_u64() < Some(50) {
+            assert!(tokio::time::Instant::now() < deadline);
+        }
+    }
+    let caller = interface(home.path(), TOKEN);
+    caller.ok("POST", "/v1/start", start).await;
+    let finish = json!({ "members": [server.member("a")] });
+    while caller.ok("GET", "/v1/status", Value::Null).await["acked"].as_u64() == Some(0) {}
+    let certificate = caller.ok("POST", "/v1/finish", finish).await;
+    assert_eq!(certificate["verdict"], "inconclusive");
+    assert_eq!(certificate["phantoms"], 0);
+    let reason = certificate["reasons"][0].as_str().unwrap();
+    assert!(
+        reason.starts_with("2 earlier probe(s) of this run"),
+        "{reason}"
+    );
+}

@@ -184,7 +184,7 @@ impl<'a> Curve<'a> {
         }
     }
 
-    /// Per column of about one pixel: filled up to the least, pale up to the most, the mean as a line.
+    /// Per column of two units: filled up to the least, pale up to the most, the mean as a line.
     fn area(&self, svg: &mut Svg, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64, end: f64) {
         let last = (self.timeline.stop_ms / self.bucket).floor().max(0.0);
         // The bucket in which the run stopped is only partly lived.
@@ -195,7 +195,7 @@ impl<'a> Curve<'a> {
         if lived.is_empty() {
             return;
         }
-        let columns = (end / self.bucket).clamp(1.0, WIDTH - LEFT - RIGHT);
+        let columns = (end / self.bucket).clamp(1.0, (WIDTH - LEFT - RIGHT) / 2.0);
         let width = ((end / self.bucket) / columns).ceil().max(1.0) as usize;
         let (mut upper, mut mean) = (String::new(), String::new());
         let mut floor = format!("M{} {}", n(x(0.0)), n(y(0.0)));

@@ -57,6 +57,7 @@ fn evidence(recorder: &Recorder, members: Vec<MemberEvidence>) -> Evidence<'_> {
         members,
         controls: Vec::new(),
         controls_required: false,
+        earlier_probes: 0,
         limits: Limits::default(),
     }
 }
@@ -187,6 +188,10 @@ fn missing_evidence_is_never_a_pass() {
         judged(&silent, vec![holding(&silent, "a", Role::Leader, &[])]),
         judge(Evidence {
             controls_required: true,
+            ..evidence(&recorder, vec![whole()])
+        }),
+        judge(Evidence {
+            earlier_probes: 1,
             ..evidence(&recorder, vec![whole()])
         }),
         judge(Evidence {

@@ -15,7 +15,7 @@ use session::{Session, Trouble};
 /// Schema of everything the probe creates.
 pub(crate) const SCHEMA: &str = "ferriswheel_probe";
 
-/// Creates the table of the writes.
+/// Creates the tables of the writes and of the runs.
 ///
 /// The index is not unique on purpose: a pooler or proxy that repeats a statement must leave two
 /// rows to be found, not an error that hides it. The advisory lock keeps two probes that start
@@ -30,13 +30,37 @@ const CREATE: &str = "
         written_at timestamptz NOT NULL DEFAULT clock_timestamp()
     );
     CREATE INDEX IF NOT EXISTS writes_by_key ON ferriswheel_probe.writes (run, writer, seq);
+    CREATE TABLE IF NOT EXISTS ferriswheel_probe.runs (
+        identity uuid NOT NULL,
+        run uuid NOT NULL,
+        started_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
 ";
+
+/// Enters a run, and says how many probes began the same one before. Those ended without a
+/// certificate, and what they knew of their writes ended with them.
+pub(crate) async fn enter_run(
+    session: &Session,
+    identity: &str,
+    run: &str,
+) -> Result<u64, Trouble> {
+    // Both are UUIDs in their canonical form, so there is nothing to escape.
+    let sql = format!(
+        "WITH entered AS (INSERT INTO ferriswheel_probe.runs (identity, run) \
+             SELECT '{identity}', '{run}' WHERE NOT EXISTS (\
+                 SELECT FROM ferriswheel_probe.runs WHERE run = '{run}')) \
+         SELECT count(*) FROM ferriswheel_probe.runs \
+         WHERE identity = '{identity}' AND run <> '{run}'"
+    );
+    let count = session.text(&sql).await?;
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
+}
 
 /// Looks first, because creating takes a lock and, on a server whose synchronous standby is
 /// away, a commit that waits for it.
 pub(crate) async fn create_table(session: &Session) -> Result<(), Trouble> {
     let exists = session
-        .text("SELECT to_regclass('ferriswheel_probe.writes_by_key')")
+        .text("SELECT to_regclass('ferriswheel_probe.runs')")
         .await?;
     if exists.is_none() {
         session.batch(CREATE).await?;
