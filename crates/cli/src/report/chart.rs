@@ -9,6 +9,7 @@ use ferriswheel_probe::certificate::Limits;
 use ferriswheel_probe::timeline::{GapSpan, Timeline, decode};
 
 use super::svg::{Anchor, Svg, n, round_step, text_width};
+use super::words::{clock, lasting, signed, signed_ms};
 
 const WIDTH: f64 = 1120.0;
 const LEFT: f64 = 46.0;
@@ -498,55 +499,4 @@ fn place_flags<'f>(flags: &[&'f Flag], x: &impl Fn(f64) -> f64) -> Vec<(&'f Flag
 
 fn flag_text(flag: &Flag, zero: f64) -> String {
     format!("{} {}", flag.name, signed_ms(flag.at_ms - zero))
-}
-
-fn signed_ms(ms: f64) -> String {
-    match signed(ms).as_str() {
-        "0" => "0".to_owned(),
-        text => format!("{text} ms"),
-    }
-}
-
-/// A whole number with its sign, the typographic minus.
-fn signed(value: f64) -> String {
-    let rounded = value.round();
-    if rounded == 0.0 {
-        "0".to_owned()
-    } else if rounded < 0.0 {
-        format!("\u{2212}{}", -rounded)
-    } else {
-        format!("+{rounded}")
-    }
-}
-
-/// Minutes and seconds since the start, with tenths where there are some.
-pub(super) fn clock(ms: f64) -> String {
-    let tenths = (ms / 100.0).round().max(0.0) as u64;
-    let (hours, minutes, seconds, tenth) = (
-        tenths / 36_000,
-        tenths / 600 % 60,
-        tenths / 10 % 60,
-        tenths % 10,
-    );
-    let mut text = if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
-    };
-    if tenth > 0 {
-        let _ = write!(text, ".{tenth}");
-    }
-    text
-}
-
-/// A duration for people.
-pub(super) fn lasting(ms: f64) -> String {
-    if ms < 1_000.0 {
-        format!("{ms:.0} ms")
-    } else if ms < 60_000.0 {
-        format!("{:.1} s", ms / 1_000.0)
-    } else {
-        let seconds = (ms / 1_000.0).round() as u64;
-        format!("{} min {:02} s", seconds / 60, seconds % 60)
-    }
 }

@@ -5,8 +5,10 @@
 //! text of the outside world is escaped by the template engine.
 
 mod chart;
+mod plan;
 mod svg;
 mod view;
+mod words;
 
 use ferriswheel_probe::certificate::Certificate;
 use ferriswheel_probe::timeline::Timeline;
