@@ -286,7 +286,15 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
     };
     let binaries = controls::find_binaries(args.postgres_bin.as_deref()).map_err(cannot)?;
     eprintln!("harming servers from {}", binaries.display());
-    let controls = controls::run_all(&binaries).await.map_err(cannot)?;
+    // Dropped by a signal, the servers end and their directories go.
+    let controls = tokio::select! {
+        controls = controls::run_all(&binaries) => controls.map_err(cannot)?,
+        () = stop_signal()? => return Err(Failure::one(
+            Exit::Unexpected,
+            "FW0002",
+            "the controls were interrupted",
+        )),
+    };
     if json {
         println!(
             "{}",
