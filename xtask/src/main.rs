@@ -1,2 +1,42 @@
-//! Generated things and checks of the tree.
-fn main() {}
+//! Generated things and checks of the tree: `cargo xtask TASK`.
+
+mod arrows;
+mod errors;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  check-arrows      which crate may depend on which
+  errors            write docs/errors/README.md from the pages beside it
+  errors --check    every code has its page, every page its code, the index is current";
+
+#[expect(clippy::print_stderr, reason = "a tool for people at a terminal")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["check-arrows"] => arrows::check(&root()),
+        ["errors"] => errors::write(&root()),
+        ["errors", "--check"] => errors::check(&root()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's directory.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or(here.clone(), PathBuf::from)
+}

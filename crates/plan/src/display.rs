@@ -24,7 +24,7 @@ pub fn text(plan: &Plan) -> String {
     }
     let _ = writeln!(
         out,
-        "\n{:>4}  about {} on Azure; undo: \u{21a9} by its inverse, \u{2192} forward only, \u{b7} nothing to undo",
+        "\n{:>4}  steps, about {} on Azure.  \u{21a9} has an inverse  \u{2192} forward only  \u{b7} nothing to undo",
         body.steps.len(),
         span(body.steps.iter().map(|step| step.expected_ms).sum())
     );
@@ -71,9 +71,8 @@ fn head(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "Plan {}  {}: {cluster} to {}  (world of {})",
+        "Plan {}: {cluster} to {}, as seen {}",
         plan.id,
-        body.name,
         body.target,
         body.observed_at.strftime("%Y-%m-%d %H:%M:%SZ")
     );
@@ -125,23 +124,27 @@ fn step_line(out: &mut String, step: &Step) {
         Undo::RollForwardOnly(_) | Undo::Manual(_) => '\u{2192}',
         Undo::Nothing => '\u{b7}',
     };
-    let mut right = String::new();
+    let mut flags = Vec::new();
     if step.gate.is_some() {
-        right.push_str(" asks");
+        flags.push("asks".to_owned());
     }
-    if matches!(
-        step.kind,
-        StepKind::MoveReplica { .. } | StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. }
-    ) {
-        right.push_str(" evicts");
+    if evicts(&step.kind) {
+        flags.push("evicts".to_owned());
     }
     if let Some(stall) = step.expected_stall_ms {
-        let _ = write!(right, " stall<={stall}ms");
+        flags.push(format!("stall<={stall}ms"));
     }
-    let _ = write!(right, " {:>5}", span(step.expected_ms));
+    let right = format!("{} {:>5}", flags.join(" "), span(step.expected_ms));
     let room = WIDTH - 8 - right.chars().count();
     let title = cut(&step.title, room);
-    let _ = writeln!(out, "{:>4} {mark} {title:<room$}{right}", step.id.0);
+    let _ = writeln!(out, "{:>4} {mark} {title:<room$} {right}", step.id.0);
+}
+
+fn evicts(kind: &StepKind) -> bool {
+    matches!(
+        kind,
+        StepKind::MoveReplica { .. } | StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. }
+    )
 }
 
 fn condition(guard: &Guard) -> String {

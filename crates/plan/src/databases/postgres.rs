@@ -155,9 +155,11 @@ pub fn retire(
                 database: database.clone(),
                 pod: seat.clone(),
             },
+            // Not one more for the seat: it is gone when the second half of the step, its claim
+            // and slot, comes to its turn. The act itself asks for the other members first.
             Guard::AllStreaming {
                 database: database.clone(),
-                members: replicas + 1,
+                members: replicas,
                 max_lag_bytes: WHOLE_LAG_BYTES,
             },
         ],

@@ -195,9 +195,8 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
 fn place_of(text: &str, key: &str) -> Option<Place> {
     text.lines().enumerate().find_map(|(index, line)| {
         let start = line.find(key)?;
-        let before = line[..start].trim_start().trim_start_matches("- ");
-        let after = &line[start + key.len()..];
-        (before.is_empty() && after.starts_with(':')).then_some(Place {
+        let alone = !line[..start].ends_with(|c: char| c.is_ascii_alphanumeric());
+        (alone && line[start + key.len()..].starts_with(':')).then_some(Place {
             line: index + 1,
             column: start + 1,
         })

@@ -179,7 +179,7 @@ impl<'a> Builder<'a> {
     fn start(&mut self, database: &DatabaseScope<'_>) {
         self.push(
             format!(
-                "start the probe of {}: it writes until the end",
+                "start the probe of {}, which writes until the end",
                 database.name
             ),
             StepKind::StartProbe {
@@ -302,8 +302,8 @@ impl<'a> Builder<'a> {
         }
         self.push(
             format!(
-                "grow {} to {count} in {} at {}, for {for_whom}",
-                place.name, place.zone, self.scope.target
+                "grow {} to {count} in {}, for {for_whom}",
+                place.name, place.zone
             ),
             StepKind::GrowPool {
                 pool: place.name.clone(),
@@ -436,10 +436,7 @@ impl<'a> Builder<'a> {
     fn retire(&mut self, node: &OldNode, place: &NewPool) {
         self.retired += 1;
         self.push(
-            format!(
-                "retire {}: empty it, prove it, delete it",
-                node.identity.name
-            ),
+            format!("retire {}", node.identity.name),
             StepKind::RetireNode {
                 node: node.identity.clone(),
                 pool: node.pool.clone(),

@@ -224,7 +224,7 @@ fn primary(
                 "at its next start nobody would be the primary",
             )
             .seen(format!("{}/standby.signal on a primary", facts.data_directory))
-            .fix("it is left over from an aborted hand-over: `ferriswheel rollback` removes it, or remove the file"),
+            .fix("it is left over from an interrupted hand-over: let that run end (`ferriswheel status`), or remove the file"),
         );
     }
     if !facts.logical_slots_at_risk.is_empty() {

@@ -1,0 +1,429 @@
+//! Plans of known worlds: order, peak, one screen each.
+
+mod support;
+
+use ferriswheel_plan::check::{self, Proof};
+use ferriswheel_plan::diff::diff;
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::policy::Strategy;
+use ferriswheel_plan::step::StepKind;
+use ferriswheel_plan::world::Snapshot;
+use ferriswheel_plan::{display, planner};
+use support::*;
+
+fn made(world: &Snapshot) -> Plan {
+    planner::plan(world, &spec()).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics))
+}
+
+#[test]
+fn the_practice_cluster_on_one_screen() {
+    let plan = made(&demo());
+    let text = display::text(&plan);
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    assert!(text.lines().count() <= 50, "{text}");
+    insta::assert_snapshot!("practice cluster", text);
+    insta::assert_snapshot!("practice cluster in detail", display::detail(&plan));
+}
+
+#[test]
+fn without_the_seat() {
+    let mut spec = spec();
+    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    wheel.extra_seat = false;
+    wheel.approve_hand_over = true;
+    let plan = planner::plan(&demo(), &spec).unwrap();
+    insta::assert_snapshot!("practice cluster without the seat", display::text(&plan));
+    assert_eq!(
+        check::check(&demo(), &plan).unwrap(),
+        Proof {
+            extra_nodes: 1,
+            extra_replicas: 0,
+            fewest_members: Some(2),
+            hand_overs: 1,
+            retired: 3,
+        }
+    );
+}
+
+#[test]
+fn the_same_world_gives_the_same_bytes() {
+    let (one, two) = (made(&demo()), made(&demo()));
+    assert_eq!(
+        serde_json::to_string(&one).unwrap(),
+        serde_json::to_string(&two).unwrap()
+    );
+    assert!(one.is_intact().unwrap());
+    let back: Plan = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
+    assert_eq!(back, one);
+    assert!(back.is_intact().unwrap());
+}
+
+#[test]
+fn an_edited_plan_is_noticed() {
+    let mut plan = made(&demo());
+    plan.body.steps.remove(0);
+    assert!(!plan.is_intact().unwrap());
+}
+
+#[test]
+fn time_and_lag_change_no_decision() {
+    let mut later = demo();
+    later.observed_at = at("2026-11-21T09:00:00Z");
+    member(&mut later, "pg-1").lag_bytes = Some(4_096);
+    member(&mut later, "pg-0").oldest_transaction_ms = Some(9);
+    let digest = |world: &Snapshot| planner::relevant_digest(world, &spec());
+    assert_eq!(digest(&demo()), digest(&later));
+    assert_eq!(diff(&made(&demo()), &made(&later)), []);
+}
+
+#[test]
+fn what_a_plan_rests_on_changes_the_digest() {
+    let digest = |world: &Snapshot| planner::relevant_digest(world, &spec());
+    let changes: [(&str, fn(&mut Snapshot)); 8] = [
+        ("pool version", |w| {
+            dbpool(w).kubernetes_version = version("1.35.5");
+        }),
+        ("node", |w| {
+            w.nodes.get_mut(&old_node(1)).unwrap().uid = "another".into();
+        }),
+        ("replicas", |w| set(w).replicas = 4),
+        ("revision", |w| set(w).update_revision = "pg-9".to_owned()),
+        ("disk", |w| {
+            w.claims.get_mut(&db("data-pg-1")).unwrap().uid = "another".into();
+        }),
+        ("pod", |w| pod_of(w, "pg-1").uid = "another".into()),
+        ("primary", |w| {
+            member(w, "pg-0").in_recovery = true;
+            member(w, "pg-1").in_recovery = false;
+        }),
+        ("pool mode", |w| entry(w).pool_mode = "session".to_owned()),
+    ];
+    for (what, change) in changes {
+        let mut world = demo();
+        change(&mut world);
+        assert_ne!(digest(&demo()), digest(&world), "{what}");
+    }
+}
+
+#[test]
+fn nothing_to_do_is_a_plan_without_steps() {
+    let mut world = demo();
+    dbpool(&mut world).kubernetes_version = version("1.36.3");
+    for node in world.nodes.values_mut() {
+        node.kubelet_version = version("1.36.3");
+    }
+    let plan = made(&world);
+    assert!(plan.body.steps.is_empty());
+    assert!(display::text(&plan).contains("Nothing to do"));
+}
+
+/// The primary is not the lowest ordinal and stands in another zone; the order follows the roles.
+#[test]
+fn the_order_follows_roles_not_ordinals() {
+    let mut world = demo();
+    let nodes: Vec<_> = (0..3).map(old_node).collect();
+    put_set(&mut world, "pg", "orders", &nodes, 2);
+    let plan = made(&world);
+    let moved: Vec<String> = plan
+        .body
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::MoveReplica { pod, .. } => Some(pod.name.clone()),
+            StepKind::HandOver { from, to, .. } => Some(format!("{}>{}", from.name, to.name)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(moved, ["pg-0", "pg-1", "pg-2>pg-0", "pg-2"]);
+}
+
+#[test]
+fn a_synchronous_replica_is_preferred() {
+    let mut world = demo();
+    member(&mut world, "pg-0").synchronous_standby_names =
+        "FIRST 1 (\"pg-2\",\"pg-1\",\"pg-0\")".to_owned();
+    member(&mut world, "pg-2").sync_state = Some("sync".to_owned());
+    let plan = made(&world);
+    assert!(
+        plan.body
+            .steps
+            .iter()
+            .any(|step| matches!(&step.kind, StepKind::HandOver { to, .. } if to.name == "pg-2"))
+    );
+    assert!(
+        plan.body.promises[0]
+            .durability
+            .contains("even if a member crashes")
+    );
+}
+
+/// A machine of the old pool without a member, and a new pool that an earlier run left behind.
+#[test]
+fn an_interrupted_run_is_taken_up() {
+    let mut world = demo();
+    world
+        .pools
+        .insert("dbpool36z2".into(), pool("1.36.3", false, &[2], 1));
+    let (name, fresh) = node(&world, "dbpool36z2", 2, 0);
+    world.nodes.insert(name.clone(), fresh);
+    pod_of(&mut world, "pg-1").node = Some(name);
+    world.nodes.get_mut(&old_node(1)).unwrap().unschedulable = true;
+    let plan = made(&world);
+    insta::assert_snapshot!("an interrupted run", display::text(&plan));
+    assert!(
+        !plan.body.steps.iter().any(
+            |step| matches!(&step.kind, StepKind::MoveReplica { pod, .. } if pod.name == "pg-1")
+        )
+    );
+}
+
+#[test]
+fn the_difference_of_two_plans_is_said() {
+    let mut spec = spec();
+    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    wheel.extra_seat = false;
+    let without = planner::plan(&demo(), &spec).unwrap();
+    let lines: Vec<String> = diff(&made(&demo()), &without)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        lines.contains(&"~ extra nodes: 2 -> 1".to_owned()),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&"- add the extra seat pg-3 on dbpool36z1".to_owned()),
+        "{lines:?}"
+    );
+}
+
+/// A plan that somebody wrote by hand, or a planner that errs, does not pass.
+#[test]
+fn the_checker_finds_each_broken_promise() {
+    let world = demo();
+    let good = made(&world);
+    let find = |plan: &Plan, kind: &str| -> usize {
+        plan.body
+            .steps
+            .iter()
+            .position(|step| step.kind.name() == kind)
+            .unwrap()
+    };
+    let renumber = |plan: &mut Plan| {
+        for (index, step) in plan.body.steps.iter_mut().enumerate() {
+            step.id.0 = u32::try_from(index + 1).unwrap();
+        }
+    };
+    type Spoil<'a> = (&'a str, &'a str, Box<dyn Fn(&mut Plan) + 'a>);
+    let spoils: Vec<Spoil<'_>> = vec![
+        (
+            "not a cordoned old node",
+            "cordon left out",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "cordon"));
+            }),
+        ),
+        (
+            "no machine of dbpool36z1 is free",
+            "a machine left out",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "growPool"));
+            }),
+        ),
+        (
+            "still carries",
+            "a node retired before its member moved",
+            Box::new(|plan| {
+                let (moves, retires) = (find(plan, "moveReplica"), find(plan, "retireNode"));
+                plan.body.steps.swap(moves, retires);
+            }),
+        ),
+        (
+            "is not on an upgraded node",
+            "hand-over first",
+            Box::new(|plan| {
+                let step = plan.body.steps.remove(find(plan, "handOver"));
+                let at = find(plan, "growPool");
+                plan.body.steps.insert(at, step);
+            }),
+        ),
+        (
+            "would move twice",
+            "two hand-overs",
+            Box::new(|plan| {
+                let at = find(plan, "handOver");
+                let step = plan.body.steps[at].clone();
+                plan.body.steps.insert(at, step);
+            }),
+        ),
+        (
+            "the seat, or the primary itself",
+            "the seat becomes the primary",
+            Box::new(|plan| {
+                let at = find(plan, "handOver");
+                if let StepKind::HandOver { to, .. } = &mut plan.body.steps[at].kind {
+                    *to = db("pg-3");
+                }
+            }),
+        ),
+        (
+            "old machines remain",
+            "a node forgotten",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "retireNode"));
+            }),
+        ),
+        (
+            "ends with 4 replicas",
+            "the seat stays",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "removeSeat"));
+            }),
+        ),
+        (
+            "did not move yet",
+            "the seat goes too early",
+            Box::new(|plan| {
+                let step = plan.body.steps.remove(find(plan, "removeSeat"));
+                let at = find(plan, "handOver");
+                plan.body.steps.insert(at, step);
+            }),
+        ),
+        (
+            "were never retired",
+            "a pool deleted with its machines",
+            Box::new(|plan| {
+                let step = plan.body.steps.remove(find(plan, "deletePool"));
+                let at = find(plan, "retireNode");
+                plan.body.steps.insert(at, step);
+            }),
+        ),
+        (
+            "is not an old pool",
+            "another pool deleted",
+            Box::new(|plan| {
+                let at = find(plan, "deletePool");
+                plan.body.steps[at].kind = StepKind::DeletePool {
+                    pool: "syspool".into(),
+                };
+            }),
+        ),
+        (
+            "is not an old node",
+            "another node retired",
+            Box::new(|plan| {
+                let at = find(plan, "retireNode");
+                if let StepKind::RetireNode { node, pool } = &mut plan.body.steps[at].kind {
+                    node.name = "aks-syspool-12345678-vmss000000".into();
+                    node.uid = "uid-aks-syspool-12345678-vmss000000".into();
+                    *pool = "syspool".into();
+                }
+            }),
+        ),
+        (
+            "is not that machine",
+            "another machine of that name",
+            Box::new(|plan| {
+                let at = find(plan, "retireNode");
+                if let StepKind::RetireNode { node, .. } = &mut plan.body.steps[at].kind {
+                    node.uid = "another".into();
+                }
+            }),
+        ),
+        (
+            "is stated as",
+            "a smaller peak",
+            Box::new(|plan| plan.body.peak.extra_nodes = 1),
+        ),
+        (
+            "3 are at the target",
+            "fewer machines",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "growPool"));
+            }),
+        ),
+        (
+            "no agent and no watchdog",
+            "no agents",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "startAgents"));
+            }),
+        ),
+        (
+            "has no certificate",
+            "no certificate",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "certify"));
+            }),
+        ),
+        (
+            "nobody measures yet",
+            "no probe",
+            Box::new(|plan| {
+                plan.body.steps.remove(find(plan, "startProbe"));
+            }),
+        ),
+        (
+            "no guard checks",
+            "a guard left out",
+            Box::new(|plan| {
+                let at = find(plan, "moveReplica");
+                plan.body.steps[at].guards.clear();
+            }),
+        ),
+        (
+            "is free where the disk",
+            "the wrong zone",
+            Box::new(|plan| {
+                let at = find(plan, "moveReplica");
+                if let StepKind::MoveReplica { onto_pool, .. } = &mut plan.body.steps[at].kind {
+                    *onto_pool = "dbpool36z1".into();
+                }
+            }),
+        ),
+        (
+            "AKS accepts no pool named",
+            "a bad name",
+            Box::new(|plan| {
+                let at = find(plan, "growPool");
+                if let StepKind::GrowPool { pool, .. } = &mut plan.body.steps[at].kind {
+                    *pool = "db-pool-at-1-36".into();
+                }
+            }),
+        ),
+    ];
+    for (expected, what, spoil) in spoils {
+        let mut plan = good.clone();
+        spoil(&mut plan);
+        renumber(&mut plan);
+        let violations = match check::check(&world, &plan) {
+            Ok(_) => panic!("{what}: nothing was found"),
+            Err(violations) => violations,
+        };
+        let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        if expected != "3 are at the target" {
+            assert!(
+                texts.iter().any(|text| text.contains(expected)),
+                "{what}: {texts:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_last_system_pool_stays() {
+    let mut world = demo();
+    let good = made(&world);
+    dbpool(&mut world).system = true;
+    world.pools.get_mut(&"syspool".into()).unwrap().system = false;
+    let violations = check::check(&world, &good).unwrap_err();
+    assert!(
+        violations
+            .iter()
+            .any(|violation| violation.what.contains("last System pool")),
+        "{violations:?}"
+    );
+}

@@ -1,0 +1,160 @@
+//! Specs that people write wrongly: what is said, and where.
+
+mod support;
+
+use ferriswheel_plan::diagnostic::{Diagnostic, Place};
+use ferriswheel_plan::policy::{Millis, Strategy, parse};
+use support::SPEC;
+
+fn problem(text: &str) -> Diagnostic {
+    let mut problems = parse("upgrade.yaml", text).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    problems.remove(0)
+}
+
+fn at(line: usize, column: usize) -> Option<Place> {
+    Some(Place { line, column })
+}
+
+#[test]
+fn defaults_are_those_of_a_careful_person() {
+    let spec = parse("upgrade.yaml", SPEC).unwrap();
+    let Strategy::FerrisWheel(wheel) = &spec.spec.strategy;
+    assert!(wheel.extra_seat);
+    assert!(!wheel.approve_hand_over);
+    let postgres = &spec.spec.databases[0].postgres;
+    assert_eq!(postgres.window, Millis(5_000));
+    assert_eq!(postgres.pause, Millis(2_000));
+    assert_eq!(postgres.port, 5432);
+    let without = SPEC.replace("  strategy:\n    ferrisWheel: {}\n", "");
+    assert_eq!(parse("upgrade.yaml", &without).unwrap(), spec);
+}
+
+#[test]
+fn the_example_is_a_good_spec() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/postgres/upgrade.yaml"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    parse("upgrade.yaml", &text).unwrap();
+}
+
+#[test]
+fn a_misspelt_field_is_named_with_its_place_and_the_nearest_name() {
+    let said = problem(&SPEC.replace("poolers: [db", "poller: [db"));
+    assert_eq!(said.code, "FW0102");
+    assert_eq!(said.message, "unknown field `poller`");
+    assert_eq!(said.fix, "did you mean `poolers`?");
+    assert_eq!(said.subject, "upgrade.yaml");
+    assert_eq!(said.place, at(18, 9));
+    assert_eq!(said.evidence, ["        poller: [db/pgbouncer]"]);
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let table = [
+        (
+            "ferrisWheel: {}",
+            "ferriswheel: {}",
+            "FW0102",
+            "did you mean `ferrisWheel`?",
+        ),
+        (
+            "ferrisWheel: {}",
+            "ferrisWheel: { extraSet: true }",
+            "FW0102",
+            "did you mean `extraSeat`?",
+        ),
+        (
+            "writeStall: 1s",
+            "colour: red",
+            "FW0102",
+            "known here: writeStall, ackedLoss, errors",
+        ),
+        ("writeStall: 1s", "writeStall: 1 hour", "FW0101", ""),
+        ("statefulSet: db/pg", "statefulSet: pg", "FW0101", ""),
+        (
+            "kubernetesVersion: \"1.36.3\"",
+            "kubernetesVersion: \"1.36\"",
+            "FW0101",
+            "",
+        ),
+        (
+            "kubernetesVersion: \"1.36.3\"",
+            "pools: []",
+            "FW0104",
+            "add `kubernetesVersion:` here",
+        ),
+        (
+            "kind: Upgrade",
+            "kind: Upgarde",
+            "FW0103",
+            "write `apiVersion: ferriswheel.dev/v1alpha1` and `kind: Upgrade`",
+        ),
+        (
+            "v1alpha1",
+            "v9",
+            "FW0103",
+            "write `apiVersion: ferriswheel.dev/v1alpha1` and `kind: Upgrade`",
+        ),
+        (
+            "database: app",
+            "database: app\n        pause: 5s",
+            "FW0104",
+            "keep `pause` below `window`",
+        ),
+        (
+            "name: aks-prod-1-36",
+            "name: \"\"",
+            "FW0104",
+            "give the run a name",
+        ),
+        (
+            "ferrisWheel: {}",
+            "ferrisWheel: { soakSeconds: 100000 }",
+            "FW0104",
+            "choose at most 3600",
+        ),
+        ("ackedLoss: 0", "ackedLoss: none", "FW0101", ""),
+    ];
+    for (good, bad, code, fix) in table {
+        let said = problem(&SPEC.replacen(good, bad, 1));
+        assert_eq!(said.code, code, "{bad}: {said:#?}");
+        assert!(said.place.is_some(), "{bad}: {said:#?}");
+        assert!(
+            !said.fix.is_empty() && !said.message.is_empty(),
+            "{bad}: {said:#?}"
+        );
+        if !fix.is_empty() {
+            assert_eq!(said.fix, fix, "{bad}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_value_is_shown_with_its_line() {
+    let said = problem(&SPEC.replace("statefulSet: db/pg", "statefulSet: pg"));
+    assert!(
+        said.message
+            .contains("`pg` is not of the form namespace/name"),
+        "{said:#?}"
+    );
+    assert_eq!(said.place.map(|place| place.line), Some(17));
+    assert_eq!(said.evidence, ["        statefulSet: pg"]);
+}
+
+#[test]
+fn two_databases_of_one_name_or_set_are_refused() {
+    let (_, database) = SPEC.split_once("  databases:\n").unwrap();
+    let problems = parse("upgrade.yaml", &format!("{SPEC}{database}")).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+}
+
+#[test]
+fn text_that_is_no_yaml_is_refused() {
+    for text in ["", "{", "a: [", "- 1", "\t", "a: b: c", "apiVersion: *x"] {
+        let problems = parse("upgrade.yaml", text).unwrap_err();
+        assert!(!problems.is_empty(), "{text}");
+    }
+}
