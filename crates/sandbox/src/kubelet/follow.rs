@@ -44,6 +44,8 @@ async fn follow<K>(
 pub(super) enum Change {
     Is(Box<Pod>),
     Gone(String),
+    /// All that there are were named.
+    Listed,
 }
 
 /// Follows the pods of a node; pods that went while nobody looked are found out.
@@ -63,6 +65,7 @@ pub(super) async fn pods(cluster: Arc<Cluster>, node: &str, mut handle: impl FnM
                 handle(Change::Gone(gone.clone()));
             }
             known = std::mem::take(&mut listed);
+            handle(Change::Listed);
         }
         Event::Apply(pod) => {
             known.insert(uid(&pod));

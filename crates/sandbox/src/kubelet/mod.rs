@@ -24,11 +24,14 @@ mod follow;
 mod launch;
 mod node;
 mod objects;
+mod preparing;
 mod probes;
 mod publish;
 mod quantity;
 mod recipe;
 mod registry;
+pub mod server;
+mod serving;
 mod slot;
 mod starting;
 mod status;
@@ -45,7 +48,9 @@ use follow::{Change, Services};
 use k8s_openapi::api::core::v1::Pod;
 use objects::Objects;
 use registry::Registry;
-use std::collections::BTreeMap;
+use server::Containers;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -70,6 +75,9 @@ pub enum Error {
     /// The machine's disk is not usable.
     #[error("ready the machine's disk")]
     Disk(#[source] std::io::Error),
+    /// The certificates of the agent's server are not usable.
+    #[error("serve logs, exec and port-forward")]
+    Server(#[source] server::Error),
 }
 
 /// What all pods of a node share.
@@ -125,8 +133,13 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
         cluster,
         config,
     });
+    let identity = shared.config.server.clone();
+    // On every address of the node's namespace, as a kubelet: loopback in it is the node's own.
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    let containers: Arc<dyn Containers> = Arc::clone(&shared) as Arc<dyn Containers>;
     tokio::select! {
-        () = work(shared) => {}
+        () = work(Arc::clone(&shared)) => {}
+        served = server::serve(address, &identity, containers) => served.map_err(Error::Server)?,
         () = shutdown => {}
     }
     Ok(())
@@ -144,6 +157,7 @@ async fn work(shared: Arc<Shared>) {
         node,
     ));
     let mut pods: BTreeMap<String, watch::Sender<Update>> = BTreeMap::new();
+    let mut booting = true;
     let name = shared.config.node_name.clone();
     follow::pods(Arc::clone(&shared.cluster), &name, |change| match change {
         Change::Is(pod) => {
@@ -160,13 +174,38 @@ async fn work(shared: Arc<Shared>) {
         }
         Change::Gone(uid) => {
             if let Some(known) = pods.remove(&uid) {
-                let last = match &*known.borrow() {
-                    Update::Pod(pod) | Update::Gone(pod) => Arc::clone(pod),
-                };
+                let last = Arc::clone(known.borrow().pod());
                 known.send_replace(Update::Gone(last));
             }
         }
+        Change::Listed if booting => {
+            booting = false;
+            let here = pods
+                .values()
+                .map(|known| Arc::clone(known.borrow().pod()))
+                .collect();
+            tokio::spawn(detach_unused(Arc::clone(&shared), here));
+        }
+        Change::Listed => {}
     })
     .await;
     heartbeat.abort();
+}
+
+/// Tries until it works: a disk that is left attached here can be used nowhere else.
+async fn detach_unused(shared: Arc<Shared>, pods: Vec<Arc<Pod>>) {
+    loop {
+        let done = async {
+            let mut wanted = BTreeSet::new();
+            for pod in &pods {
+                wanted.extend(volumes::disks_of(&shared.objects, pod).await?);
+            }
+            shared.attachments.detach_unused(&wanted).await
+        };
+        match done.await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "unused disks not detached yet"),
+        }
+        tokio::time::sleep(worker::RETRY).await;
+    }
 }

@@ -66,6 +66,15 @@ impl Publisher {
         });
     }
 
+    /// Writes the last status once more: somebody else has written another since.
+    pub(super) fn again(&self) {
+        self.wanted.send_if_modified(|(version, last)| {
+            let known = !last.is_null();
+            *version += u64::from(known);
+            known
+        });
+    }
+
     /// Waits until the newest status is written or the pod is gone, then removes the pod from the API.
     pub(super) async fn finish(mut self) {
         let newest = self.wanted.borrow().0;

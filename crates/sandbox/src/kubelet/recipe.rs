@@ -28,8 +28,11 @@ pub(super) struct Recipe {
 
 /// Looks an image up; the text of a failure is for the container's status.
 pub(super) fn find(image: &str, config: &NodeConfig) -> Result<Recipe, String> {
-    let catalogue =
-        Catalogue::new(binaries::cache(), binaries::build_dir(), &config.ferriswheel_binary);
+    let catalogue = Catalogue::new(
+        binaries::cache(),
+        binaries::build_dir(),
+        &config.ferriswheel_binary,
+    );
     let image = catalogue.pull(image).map_err(|e| e.to_string())?;
     let mount = |m: ImageMount| Mount {
         source: m.source,

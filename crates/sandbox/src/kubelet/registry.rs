@@ -1,8 +1,8 @@
 //! The pods that this node runs, for those who ask from outside: logs, exec, attach, port-forward.
 
 use crate::runtime::Container;
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,6 +19,7 @@ pub(super) struct Registry {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub uid: String,
+    pod: RwLock<Arc<Pod>>,
     containers: RwLock<BTreeMap<String, Instances>>,
     network: RwLock<Option<Network>>,
 }
@@ -27,7 +28,6 @@ pub(super) struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Network {
     pub pause: i32,
-    pub address: Ipv4Addr,
 }
 
 /// The runs of one container.
@@ -40,9 +40,10 @@ pub(super) struct Instances {
 }
 
 impl Registry {
-    pub(super) fn add(&self, namespace: &str, name: &str, uid: &str) -> Arc<Entry> {
+    pub(super) fn add(&self, namespace: &str, name: &str, pod: Arc<Pod>) -> Arc<Entry> {
         let entry = Arc::new(Entry {
-            uid: uid.to_owned(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            pod: RwLock::new(pod),
             containers: RwLock::default(),
             network: RwLock::default(),
         });
@@ -63,6 +64,12 @@ impl Registry {
         }
     }
 
+    /// Every pod, by namespace and name.
+    pub(super) fn pods(&self) -> Vec<Arc<Pod>> {
+        let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
+        pods.values().map(|e| e.pod()).collect()
+    }
+
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.pods
@@ -74,10 +81,22 @@ impl Registry {
 }
 
 impl Entry {
+    /// The pod as the API last had it.
+    pub(super) fn pod(&self) -> Arc<Pod> {
+        Arc::clone(&self.pod.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_pod(&self, pod: Arc<Pod>) {
+        *self.pod.write().unwrap_or_else(PoisonError::into_inner) = pod;
+    }
+
     /// Notes a new run. Gives back logs that are too old to be asked for.
     #[must_use]
     pub(super) fn started(&self, name: &str, container: Arc<Container>) -> Vec<PathBuf> {
-        let mut all = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .containers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let instances = all.entry(name.to_owned()).or_default();
         instances.logs.push(container.spec.log_path.clone());
         instances.current = Some(container);

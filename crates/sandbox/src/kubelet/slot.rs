@@ -69,9 +69,16 @@ impl Slot {
         self.restarts = before.restart_count;
         self.next_restarts = before.restart_count;
         let state = before.state.clone().unwrap_or_default();
-        let last = before.last_state.as_ref().and_then(|s| s.terminated.clone());
+        let last = before
+            .last_state
+            .as_ref()
+            .and_then(|s| s.terminated.clone());
         self.last = last.map(Box::new);
-        let Some(id) = before.container_id.clone().filter(|_| self.role != Role::Init) else {
+        let Some(id) = before
+            .container_id
+            .clone()
+            .filter(|_| self.role != Role::Init)
+        else {
             return;
         };
         let unknown = || ContainerStateTerminated {

@@ -85,32 +85,32 @@ impl Worker {
             self.wake_at(until);
             return;
         }
-        if let Some(ended) = slot.ended_at() {
-            if let Some((delay, until)) = slot.backoff.waiting(ended, now) {
-                let name = slot.name().to_owned();
-                let meta = &self.pod.metadata;
-                let text = |t: &Option<String>| t.clone().unwrap_or_default();
-                let message = format!(
-                    "back-off {} restarting failed container={name} pod={}_{}({})",
-                    duration(delay),
-                    text(&meta.name),
-                    text(&meta.namespace),
-                    text(&meta.uid)
-                );
-                let news = slot.waiting.as_ref().is_none_or(|(_, m)| *m != message);
-                slot.waiting = Some(("CrashLoopBackOff".to_owned(), message));
-                if news {
-                    let pod = text(&self.pod.metadata.name);
-                    let message =
-                        format!("Back-off restarting failed container {name} in pod {pod}");
-                    self.events()
-                        .pod(&self.pod, Some(&name), true, "BackOff", message);
-                }
-                self.wake_at(until);
-                return;
-            }
+        if let Some(ended) = slot.ended_at()
+            && let Some((delay, until)) = slot.backoff.waiting(ended, now)
+        {
+            self.hold_back(index, delay);
+            return self.wake_at(until);
         }
         self.start(index).await;
+    }
+
+    fn hold_back(&mut self, index: usize, delay: jiff::SignedDuration) {
+        let meta = &self.pod.metadata;
+        let text = |t: &Option<String>| t.clone().unwrap_or_default();
+        let (pod, namespace, uid) = (text(&meta.name), text(&meta.namespace), text(&meta.uid));
+        let slot = &mut self.slots[index];
+        let name = slot.name().to_owned();
+        let message = format!(
+            "back-off {} restarting failed container={name} pod={pod}_{namespace}({uid})",
+            duration(delay),
+        );
+        let known = slot.waiting.as_ref().is_some_and(|(_, m)| *m == message);
+        slot.waiting = Some(("CrashLoopBackOff".to_owned(), message));
+        if !known {
+            let message = format!("Back-off restarting failed container {name} in pod {pod}");
+            self.events()
+                .pod(&self.pod, Some(&name), true, "BackOff", message);
+        }
     }
 
     fn wake_at(&mut self, at: Timestamp) {

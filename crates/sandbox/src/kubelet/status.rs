@@ -139,7 +139,11 @@ pub(super) fn phase(facts: &Facts<'_>) -> &'static str {
         return phase;
     }
     let ran = |l: &Line| l.role == Role::Main && !matches!(l.seen, Seen::Nothing);
-    if facts.lines.iter().any(ran) { "Running" } else { "Pending" }
+    if facts.lines.iter().any(ran) {
+        "Running"
+    } else {
+        "Pending"
+    }
 }
 
 /// The phase that the containers' states lead to.
@@ -159,7 +163,8 @@ fn outlook(facts: &Facts<'_>) -> &'static str {
         .filter(|l| l.role == Role::Main)
         .collect();
     let pending_init = facts.lines.iter().any(|l| {
-        !l.initialized() && !(l.role == Role::Sidecar && matches!(l.seen, Seen::Ended(_)))
+        let restarting = l.role == Role::Sidecar && matches!(l.seen, Seen::Ended(_));
+        !(l.initialized() || restarting)
     });
     let failed_init = facts
         .lines
@@ -401,7 +406,11 @@ mod tests {
         assert_eq!(of("Never", true, &[line(Main, ended(0))]), "Succeeded");
         assert_eq!(of("Never", true, &[line(Main, ended(1))]), "Failed");
         assert_eq!(
-            of("Never", false, &[line(Sidecar, running()), line(Main, ended(0))]),
+            of(
+                "Never",
+                false,
+                &[line(Sidecar, running()), line(Main, ended(0))]
+            ),
             "Running"
         );
         assert_eq!(of("OnFailure", false, &[line(Main, ended(1))]), "Running");

@@ -6,16 +6,14 @@
 //! * A pod that is to end gets its grace period, then is removed from the API when nothing of it is left here.
 
 use super::events::Events;
-use super::launch;
 use super::probes::{Kind, Verdict};
 use super::publish::Publisher;
-use super::registry::{Entry, Network};
+use super::registry::Entry;
 use super::slot::Slot;
 use super::status::{self, Facts, Role, Seen};
-use super::volumes::{Context, Notice, Volumes};
+use super::volumes::Volumes;
 use super::{Shared, fields::Place};
 use crate::runtime::Pod as Sandbox;
-use crate::runtime::spec::{PodNetwork, PodSpec};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use std::net::Ipv4Addr;
@@ -32,8 +30,6 @@ pub(super) const RELIST: Duration = Duration::from_secs(1);
 /// 60 s and up to a half more, by pod: `syncFrequency` with its jitter. ConfigMaps and Secrets reach running pods
 /// then.
 const RESYNC: Duration = Duration::from_secs(60);
-/// 500 ms doubling to about 2 min: waits between attempts to mount volumes (`exponentialbackoff`).
-const MOUNT_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
 /// 10 s: a pod whose containers could not be started for a passing reason is tried again then (`backOffPeriod`).
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 
@@ -63,8 +59,8 @@ pub(super) struct Worker {
     start_time: Timestamp,
     relist_at: Option<Instant>,
     resync_at: Instant,
-    volumes_due: bool,
-    mount_failures: u32,
+    pub(super) volumes_due: bool,
+    pub(super) mount_failures: u32,
     wake: Option<Instant>,
 }
 
@@ -78,7 +74,7 @@ pub(super) enum Update {
 }
 
 impl Update {
-    fn pod(&self) -> &Arc<Pod> {
+    pub(super) fn pod(&self) -> &Arc<Pod> {
         match self {
             Self::Pod(pod) | Self::Gone(pod) => pod,
         }
@@ -89,7 +85,7 @@ impl Update {
 pub(super) async fn run(shared: Arc<Shared>, updates: watch::Receiver<Update>) {
     let pod = Arc::clone(updates.borrow().pod());
     let (namespace, name, uid) = identity(&pod);
-    let entry = shared.registry.add(&namespace, &name, &uid);
+    let entry = shared.registry.add(&namespace, &name, Arc::clone(&pod));
     let publisher = Publisher::start(Arc::clone(&shared.cluster), &pod);
     if pod
         .status
@@ -138,7 +134,10 @@ impl Worker {
             .chain(spec.containers.iter().map(|c| Slot::new(c, Role::Main)))
             .collect();
         let status = pod.status.clone().unwrap_or_default();
-        let before = status.container_statuses.iter().chain(&status.init_container_statuses);
+        let before = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses);
         for line in before.flatten() {
             if let Some(slot) = slots.iter_mut().find(|s| s.name() == line.name) {
                 slot.remember(line);
@@ -231,6 +230,9 @@ impl Worker {
                     }
                     self.take_update();
                     self.volumes_due = true;
+                    if self.is_contradicted() {
+                        publisher.again();
+                    }
                 }
                 Some(Signal::Ended) = self.signals.1.recv() => self.expect_relist(),
                 Some(verdict) = self.verdicts.1.recv() => self.judge(&verdict),
@@ -242,6 +244,22 @@ impl Worker {
     pub(super) fn take_update(&mut self) {
         let update = self.updates.borrow_and_update().clone();
         self.pod = Arc::clone(update.pod());
+        self.entry.set_pod(Arc::clone(&self.pod));
+    }
+
+    /// The API has another word on a condition of ours: the node-lifecycle controller takes `Ready` away from the pods
+    /// of a node that was silent, and it is for the node to give it back.
+    fn is_contradicted(&self) -> bool {
+        let there = self
+            .pod
+            .status
+            .iter()
+            .flat_map(|s| s.conditions.iter().flatten());
+        there.into_iter().any(|theirs| {
+            self.conditions
+                .iter()
+                .any(|ours| ours.type_ == theirs.type_ && ours.status != theirs.status)
+        })
     }
 
     fn is_ending(&self) -> bool {
@@ -381,128 +399,14 @@ impl Worker {
         self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
     }
 
-    async fn sync_volumes(&mut self) -> bool {
-        if !self.volumes_due {
-            return true;
-        }
-        let place = self.place();
-        let shared = Arc::clone(&self.shared);
-        let pod = Arc::clone(&self.pod);
-        let context = Context {
-            pod: &pod,
-            place: &place,
-            config: &shared.config,
-            objects: &shared.objects,
-            attachments: &shared.attachments,
-        };
-        let notice = |notice| match notice {
-            Notice::Elsewhere { volume } => {
-                let message = format!(
-                    "Multi-Attach error for volume {volume:?} Volume is already exclusively attached to one node and can't be attached to another"
-                );
-                shared
-                    .events
-                    .pod(&pod, None, true, "FailedAttachVolume", message);
-            }
-            Notice::Attached { volume } => {
-                let message = format!("AttachVolume.Attach succeeded for volume {volume:?} ");
-                shared
-                    .events
-                    .pod(&pod, None, false, "SuccessfulAttachVolume", message);
-            }
-        };
-        match self.volumes.sync(&context, notice).await {
-            Ok(()) => {
-                self.volumes_due = false;
-                self.mount_failures = 0;
-                true
-            }
-            Err(error) => {
-                shared
-                    .events
-                    .pod(&pod, None, true, error.reason(), error.to_string());
-                let wait = (MOUNT_RETRY.0 * 2_u32.saturating_pow(self.mount_failures.min(8)))
-                    .min(MOUNT_RETRY.1);
-                self.mount_failures += 1;
-                self.wake_in(wait);
-                // Running containers keep the files that they have.
-                self.sandbox.is_some()
-            }
-        }
-    }
-
-    async fn open_sandbox(&mut self) -> bool {
-        let config = Arc::clone(&self.shared.config);
-        let host_network = self.pod.spec.as_ref().and_then(|s| s.host_network) == Some(true);
-        let address = if host_network {
-            Some(config.node_ip)
-        } else {
-            self.shared.addresses.take()
-        };
-        let Some(address) = address else {
-            let message = "Failed to create pod sandbox: no free address in the node's pod range";
-            self.events()
-                .pod(&self.pod, None, true, "FailedCreatePodSandBox", message);
-            self.wake_in(RETRY);
-            return false;
-        };
-        let hostname = launch::hostname(&self.pod, &config);
-        let network = (!host_network).then(|| PodNetwork {
-            address,
-            gateway: self.shared.addresses.gateway(),
-        });
-        let spec = PodSpec {
-            id: self.pod.metadata.uid.clone().unwrap_or_default(),
-            hostname: hostname.clone(),
-            network,
-        };
-        let written =
-            launch::write_names(&self.directory(), &self.pod, &config, &hostname, address)
-                .map_err(|e| e.to_string());
-        let opened = match written {
-            Ok(()) => Sandbox::start(&self.shared.runtime, spec)
-                .await
-                .map_err(|e| e.to_string()),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(sandbox) => {
-                self.entry.set_network(Some(Network {
-                    pause: sandbox.pid(),
-                    address,
-                }));
-                self.sandbox = Some(sandbox);
-                self.pod_ip = Some(address);
-                true
-            }
-            Err(error) => {
-                if !host_network {
-                    self.shared.addresses.give_back(address);
-                }
-                let message = format!("Failed to create pod sandbox: {error}");
-                self.events()
-                    .pod(&self.pod, None, true, "FailedCreatePodSandBox", message);
-                self.wake_in(RETRY);
-                false
-            }
-        }
-    }
-
-    pub(super) async fn close_sandbox(&mut self) {
-        self.entry.set_network(None);
-        if let Some(sandbox) = self.sandbox.take() {
-            let own = sandbox.spec.network;
-            sandbox.stop(&self.shared.runtime).await;
-            if let Some(network) = own {
-                self.shared.addresses.give_back(network.address);
-            }
-        }
-    }
-
     /// Hands the status of now to the publisher and keeps its conditions' times.
     pub(super) fn publish(&mut self, publisher: &Publisher) {
         let init = self.slots.iter().any(|s| s.role != Role::Main);
-        let initial = if init { "PodInitializing" } else { "ContainerCreating" };
+        let initial = if init {
+            "PodInitializing"
+        } else {
+            "ContainerCreating"
+        };
         let lines: Vec<_> = self.slots.iter().map(|s| s.line(initial)).collect();
         let running = self.slots.iter().any(|s| !matches!(s.seen, Seen::Nothing));
         let facts = Facts {
@@ -526,21 +430,6 @@ impl Worker {
             self.conditions = conditions;
         }
         publisher.publish(status);
-    }
-
-    async fn clean_up(&mut self) {
-        let mut wait = MOUNT_RETRY.0;
-        while let Err(error) = self.volumes.release(&self.shared.attachments).await {
-            tracing::warn!(%error, "volumes not released yet");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY);
-        }
-        for slot in &self.slots {
-            if let Some(current) = &slot.current {
-                current.remove().await;
-            }
-        }
-        let _ = tokio::fs::remove_dir_all(self.directory()).await;
     }
 }
 

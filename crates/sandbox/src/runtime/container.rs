@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader}
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// 30 s: mounting and executing takes tens of milliseconds; longer means the machine is stuck.
 const START: Duration = Duration::from_secs(30);
@@ -24,6 +25,8 @@ const START: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// 256 pieces of output wait for a slow attached client before it misses some.
 const LIVE: usize = 256;
+/// 1 s: what is still in the pipes when a container ends is written in well under a millisecond.
+const LOGGED: Duration = Duration::from_secs(1);
 
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ impl Container {
 
         let (live, _) = broadcast::channel(LIVE);
         let (file, records) = mpsc::channel(64);
-        tokio::spawn(write(spec.log_path.clone(), records));
+        let logged = tokio::spawn(write(spec.log_path.clone(), records));
         let (stdin, terminal) = match streams {
             Streams::Terminal { master, path } => {
                 let reader = master
@@ -163,7 +166,7 @@ impl Container {
                 return Err(Error::Timeout { what: "a container", seconds: START.as_secs() });
             }
         };
-        tokio::spawn(watch_end(shim, directory, exited));
+        tokio::spawn(watch_end(shim, directory, logged, exited));
         let stdin = Mutex::new(stdin);
         let started_at = jiff::Timestamp::now();
         Ok(Self {
@@ -295,9 +298,18 @@ async fn executed(events: pipe::Receiver) -> Result<i32, Error> {
     Err(Error::NotRunning)
 }
 
-async fn watch_end(mut shim: Child, directory: PathBuf, exited: watch::Sender<Option<Exit>>) {
+async fn watch_end(
+    mut shim: Child,
+    directory: PathBuf,
+    logged: JoinHandle<()>,
+    exited: watch::Sender<Option<Exit>>,
+) {
     let status = shim.wait().await;
     let at = jiff::Timestamp::now();
+    // Who hears of the end may read the whole log: all that could write to it died with PID 1.
+    if tokio::time::timeout(LOGGED, logged).await.is_err() {
+        tracing::warn!("a container's log goes on after its end");
+    }
     let read = tokio::fs::read(directory.join("exit.json")).await.ok();
     let known = read.and_then(|t| serde_json::from_slice::<ExitFile>(&t).ok());
     // Without a report the shim itself was killed, and its death killed PID 1.

@@ -21,7 +21,7 @@ pub mod spec;
 mod stages;
 mod users;
 
-pub use container::{Attachment, Container, Exit, Output, Running, collect, exec};
+pub use container::{Attachment, Container, Exit, Output, Reader, Running, collect, exec};
 pub use log::LogChunk;
 pub use pod::{Pod, clear, ensure_bridge};
 pub use stages::{StageError, run_stage};

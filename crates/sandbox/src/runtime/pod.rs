@@ -120,7 +120,10 @@ impl Pod {
 /// The machine's disk is not usable.
 pub async fn clear(runtime: &Runtime) -> Result<(), Error> {
     let mut ended = 0_u32;
-    for entry in std::fs::read_dir("/proc").map_err(|e| Error::io("list processes", e))?.flatten() {
+    for entry in std::fs::read_dir("/proc")
+        .map_err(|e| Error::io("list processes", e))?
+        .flatten()
+    {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
             continue;
         };
@@ -129,7 +132,9 @@ pub async fn clear(runtime: &Runtime) -> Result<(), Error> {
         let root = runtime.root.as_os_str().as_encoded_bytes();
         let ours = match words.as_slice() {
             [_, _, role, file, ..] if *role == stages::SHIM.as_bytes() => file.starts_with(root),
-            [name, ..] => name.strip_prefix(stages::PAUSE.as_bytes()).is_some_and(|f| f.starts_with(root)),
+            [name, ..] => name
+                .strip_prefix(stages::PAUSE.as_bytes())
+                .is_some_and(|f| f.starts_with(root)),
             [] => false,
         };
         if ours {

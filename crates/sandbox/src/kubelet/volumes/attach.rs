@@ -7,7 +7,7 @@ use crate::kubelet::cluster::{CallError, Cluster, call};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -150,6 +150,37 @@ impl Attachments {
                 Err(error.into())
             }
         }
+    }
+
+    /// Detaches what a former boot of this machine left attached and no pod here wants any more.
+    pub(crate) async fn detach_unused(&self, wanted: &BTreeSet<String>) -> Result<(), CallError> {
+        let api: Api<VolumeAttachment> = Api::all(self.cluster.client());
+        let all = call(api.list(&ListParams::default())).await?;
+        for attachment in all.items.iter().filter(|a| a.spec.node_name == self.node) {
+            let volume = attachment
+                .spec
+                .source
+                .persistent_volume_name
+                .as_deref()
+                .unwrap_or_default();
+            let used = self
+                .users
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(volume);
+            let name = attachment.metadata.name.as_deref().unwrap_or_default();
+            if !used && !wanted.contains(volume) {
+                tracing::info!(
+                    volume,
+                    "detached: no pod here uses it since the machine booted"
+                );
+                match call(api.delete(name, &DeleteParams::default())).await {
+                    Err(error) if !error.is_not_found() => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The attach-detach controller's name: the same for the same disk, driver and node.

@@ -181,15 +181,7 @@ impl Volumes {
                 read_only: false,
             });
         }
-        let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(source), _) => Some((source.claim_name.clone(), source.read_only == Some(true))),
-            (None, Some(_)) => {
-                let pod = context.pod.metadata.name.as_deref().unwrap_or_default();
-                Some((format!("{pod}-{}", volume.name), false))
-            }
-            (None, None) => None,
-        };
-        match claim {
+        match claim_of(context.pod, volume) {
             Some((claim, read_only)) => self.disk(context, &claim, read_only, notice).await,
             None => Err(VolumeError::Setup(format!(
                 "volume {:?} is of a kind that this node does not know",
@@ -326,6 +318,32 @@ impl Volumes {
             .join(format!("kubernetes.io~{kind}"))
             .join(name)
     }
+}
+
+fn claim_of(pod: &Pod, volume: &Volume) -> Option<(String, bool)> {
+    match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(source), _) => Some((source.claim_name.clone(), source.read_only == Some(true))),
+        (None, Some(_)) => {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
+            Some((format!("{pod}-{}", volume.name), false))
+        }
+        (None, None) => None,
+    }
+}
+
+/// The PersistentVolumes that a pod's claims are bound to.
+pub(super) async fn disks_of(objects: &Objects, pod: &Pod) -> Result<Vec<String>, CallError> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut found = Vec::new();
+    for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
+        if let Some((claim, _)) = claim_of(pod, volume) {
+            let api: Api<PersistentVolumeClaim> =
+                Api::namespaced(objects.cluster.client(), namespace);
+            let bound = call(api.get_opt(&claim)).await?;
+            found.extend(bound.and_then(|c| c.spec).and_then(|s| s.volume_name));
+        }
+    }
+    Ok(found)
 }
 
 fn group(pod: &Pod) -> Option<u32> {
