@@ -449,3 +449,29 @@ pub async fn members(client: &kube::Client, set: &ObjectRef) -> Result<Vec<Membe
     members.sort_by_key(|(ordinal, _)| *ordinal);
     Ok(members.into_iter().map(|(_, member)| member).collect())
 }
+
+/// A count of the members of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Members whose pod is Ready and whose server answers.
+    pub members: u32,
+    /// The one primary with its timeline; `None` if there is none or more than one.
+    pub primary: Option<(String, u32)>,
+}
+
+impl World {
+    /// Counts the members of a database's set, by asking each server.
+    pub async fn census(&self, database: &DatabaseName) -> Result<Census, AskError> {
+        let states = self.states(database).await?;
+        let alive = states
+            .iter()
+            .filter(|state| state.member.ready && state.status.is_ok())
+            .count();
+        let primary =
+            crate::steps::primary(&states).map(|(pod, status)| (pod.name.clone(), status.timeline));
+        Ok(Census {
+            members: u32::try_from(alive).unwrap_or(u32::MAX),
+            primary,
+        })
+    }
+}

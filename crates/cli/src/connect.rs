@@ -27,31 +27,29 @@ pub enum Reach {
 #[derive(Clone, Debug, Args)]
 pub struct Connection {
     /// Use a practice sandbox instead of a real cluster (its name; see `ferriswheel sandbox up`)
-    #[arg(long, value_name = "NAME", global = true, env = "FERRISWHEEL_SANDBOX")]
+    #[arg(long, value_name = "NAME", env = "FERRISWHEEL_SANDBOX")]
     pub sandbox: Option<String>,
     /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, or the Pod's service account
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Resource manager of the cloud
     #[arg(
         long,
         value_name = "URL",
-        global = true,
         env = "FERRISWHEEL_ARM_ENDPOINT",
         default_value = "https://management.azure.com"
     )]
     pub arm_endpoint: String,
     /// Certificate authority of a private cloud's endpoints (PEM)
-    #[arg(long, value_name = "FILE", global = true, env = "FERRISWHEEL_ARM_CA")]
+    #[arg(long, value_name = "FILE", env = "FERRISWHEEL_ARM_CA")]
     pub arm_ca: Option<PathBuf>,
     /// How pods are reached
-    #[arg(long, value_enum, global = true, default_value = "auto")]
+    #[arg(long, value_enum, default_value = "auto")]
     pub reach: Reach,
     /// Image of this program for the agents and the probe
     #[arg(
         long,
         value_name = "IMAGE",
-        global = true,
         env = "FERRISWHEEL_IMAGE",
         default_value = concat!("ferriswheel:", env!("CARGO_PKG_VERSION"))
     )]
@@ -219,8 +217,12 @@ fn sandbox_state(name: &str) -> Result<SandboxState, Failure> {
     let missing = |what: String| {
         Failure::input(what).fix(format!("start it: ferriswheel sandbox up --name {name}"))
     };
-    let bytes = std::fs::read(&path)
-        .map_err(|e| missing(format!("sandbox {name} is not up ({}: {e})", path.display())))?;
+    let bytes = std::fs::read(&path).map_err(|e| {
+        missing(format!(
+            "sandbox {name} is not up ({}: {e})",
+            path.display()
+        ))
+    })?;
     serde_json::from_slice(&bytes)
         .map_err(|e| missing(format!("{} cannot be read: {e}", path.display())))
 }

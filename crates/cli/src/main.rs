@@ -8,9 +8,16 @@ mod commands;
 mod connect;
 mod exit;
 mod failure;
+mod observer;
+mod progress;
+mod report;
+mod runs;
+mod summary;
 
 use exit::Exit;
+// One type, because clap shares a global option with the subcommands that declare it too.
 use failure::Failure;
+use ferriswheel_sandbox::command::Format as Output;
 
 /// Carries Kubernetes clusters with databases through upgrades, and proves it
 #[derive(Debug, Parser)]
@@ -26,17 +33,27 @@ struct Cli {
     quiet: bool,
 }
 
-/// Form of what goes to stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
+    Plan(commands::plan::PlanArgs),
+    Apply(commands::apply::ApplyArgs),
+    /// Show where a run stands
+    Status(commands::life::RunArgs),
+    /// Follow a run until it stands still
+    Watch(commands::life::RunArgs),
+    Approve(commands::life::ApproveArgs),
+    /// Stop a run before its next act
+    Pause(commands::life::RunArgs),
+    Resume(commands::life::ResumeArgs),
+    /// Give a run up; the world stays as it is
+    Abort(commands::life::RunArgs),
+    /// Print every record of a run
+    Journal(commands::life::RunArgs),
+    Report(commands::report::ReportArgs),
+    Probe(commands::probe::ProbeArgs),
+    /// A practice AKS on this machine
+    Sandbox(ferriswheel_sandbox::command::SandboxArgs),
+    #[command(hide = true)]
     Agent(commands::agent::AgentArgs),
 }
 
@@ -46,9 +63,22 @@ fn main() -> ExitCode {
         .install_default()
         .is_err()
     {
-        return report(Failure::input("a TLS provider was installed twice"), Output::Text);
+        return report(
+            Failure::input("a TLS provider was installed twice"),
+            Output::Text,
+        );
+    }
+    // The sandbox's processes are this program started again; their roles have no options.
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, internal, role, file] = arguments.as_slice()
+        && internal == ferriswheel_sandbox::SUBCOMMAND
+    {
+        return ferriswheel_sandbox::run_internal(role, std::path::Path::new(file));
     }
     let cli = Cli::parse();
+    if let Command::Sandbox(args) = &cli.command {
+        return commands::sandbox::run(args);
+    }
     let output = cli.output;
     start_log(cli.quiet);
     let runtime = match tokio::runtime::Runtime::new() {
@@ -62,7 +92,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let (output, quiet) = (cli.output, cli.quiet);
     match cli.command {
+        Command::Plan(args) => commands::plan::run(args, output).await,
+        Command::Apply(args) => commands::apply::run(args, output, quiet).await,
+        Command::Status(args) => commands::life::status(&args, output),
+        Command::Watch(args) => commands::life::watch(&args, output).await,
+        Command::Approve(args) => commands::life::approve(&args),
+        Command::Pause(args) => commands::life::pause(&args),
+        Command::Resume(args) => commands::life::resume(&args, output, quiet).await,
+        Command::Abort(args) => commands::life::abort(&args),
+        Command::Journal(args) => commands::life::journal(&args, output),
+        Command::Report(args) => commands::report::run(&args),
+        Command::Probe(args) => commands::probe::run(args, output == Output::Json).await,
+        Command::Sandbox(_) => Ok(Exit::Unexpected),
         Command::Agent(args) => commands::agent::run(args).await,
     }
 }

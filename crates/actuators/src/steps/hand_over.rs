@@ -157,6 +157,16 @@ pub(super) async fn act(
             return Err(class(e));
         }
     };
+    // For the report; the journal carries the same moments as evidence.
+    let path = world
+        .outside
+        .artifacts
+        .join(format!("window-{database}.json"));
+    if let Ok(bytes) = serde_json::to_vec_pretty(&record)
+        && let Err(e) = std::fs::write(&path, bytes)
+    {
+        tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
+    }
     conclude(world, database, spec, from, to, record).await
 }
 

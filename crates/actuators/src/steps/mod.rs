@@ -20,6 +20,8 @@ use ferriswheel_plan::step::{Guard, Step, StepKind};
 use crate::kubernetes::RequestError;
 use crate::world::{AskError, World};
 
+pub(crate) use move_replica::primary;
+
 /// Pause before a look or an act that failed for a passing reason is repeated.
 const AGAIN: Duration = Duration::from_secs(1);
 

@@ -112,7 +112,7 @@ pub(super) fn whole(
 }
 
 /// The one primary with its status.
-pub(super) fn primary(states: &[MemberState]) -> Option<(&ObjectRef, &Status)> {
+pub(crate) fn primary(states: &[MemberState]) -> Option<(&ObjectRef, &Status)> {
     let mut primaries = states.iter().filter_map(|state| {
         let status = state.status.as_ref().ok()?;
         (!status.in_recovery).then_some((&state.member.pod, status))

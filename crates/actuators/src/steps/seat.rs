@@ -161,6 +161,11 @@ pub(super) async fn remove(
     }
     let leader = leader.clone();
     if wanted(&found) > replicas {
+        // Whoever stays must be whole without the seat.
+        let others = states.iter().filter(|state| state.member.pod != seat);
+        for state in others {
+            whole(&states, state).map_err(ActError::Wait)?;
+        }
         scale(world, set, &found, replicas)
             .await
             .map_err(class_request)?;

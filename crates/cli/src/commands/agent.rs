@@ -15,9 +15,11 @@ use crate::failure::Failure;
 
 /// Runs a hand-over window from inside the cluster (started by `apply`, as a Pod)
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ferriswheel agent --listen=0.0.0.0:8090 \\\n    \
+#[command(
+    after_help = "Example:\n  ferriswheel agent --listen=0.0.0.0:8090 \\\n    \
     --token-file=/etc/ferriswheel/run/token --superuser=/etc/ferriswheel/superuser \\\n    \
-    --pooler-admin=/etc/ferriswheel/pooler-admin --state-dir=/var/lib/ferriswheel")]
+    --pooler-admin=/etc/ferriswheel/pooler-admin --state-dir=/var/lib/ferriswheel"
+)]
 pub struct AgentArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS")]

@@ -1,3 +1,9 @@
 //! One file per verb.
 
 pub mod agent;
+pub mod apply;
+pub mod life;
+pub mod plan;
+pub mod probe;
+pub mod report;
+pub mod sandbox;

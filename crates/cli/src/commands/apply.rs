@@ -1,0 +1,220 @@
+//! `ferriswheel apply`: execute a plan, or go on with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use ferriswheel_actuators::collect::collect;
+use ferriswheel_actuators::databases::postgres::session::chain;
+use ferriswheel_actuators::world::World;
+use ferriswheel_engine::clock::SystemClock;
+use ferriswheel_engine::driver::{DriveError, Driver, Outcome};
+use ferriswheel_engine::journal::{AppendError, Journal};
+use ferriswheel_engine::record::{Entry, Stop};
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::planner;
+use ferriswheel_plan::world::Snapshot;
+use jiff::Timestamp;
+
+use crate::Output;
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::observer::Observer;
+use crate::progress::Progress;
+use crate::runs::{Run, RunsDir, read_plan};
+use crate::summary::Summary;
+
+use super::plan::write_json;
+
+/// Execute a plan, or go on with one that was interrupted; refuses a stale plan
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel apply plan.json
+Killed or interrupted, the same command goes on where the run stands.")]
+pub struct ApplyArgs {
+    /// The plan file
+    plan: PathBuf,
+    /// Pass every gate without asking
+    #[arg(long, short = 'y')]
+    yes: bool,
+    #[command(flatten)]
+    runs: RunsDir,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Carries out `apply`.
+pub async fn run(args: ApplyArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
+    let plan = read_plan(&args.plan)?;
+    let run = args.runs.create(&plan)?;
+    drive(&plan, &run, &args.connection, output, quiet, args.yes).await
+}
+
+/// Drives a run until it ends or stands still.
+pub async fn drive(
+    plan: &Plan,
+    run: &Run,
+    connection: &Connection,
+    output: Output,
+    quiet: bool,
+    yes: bool,
+) -> Result<Exit, Failure> {
+    let spec = &plan.body.policy;
+    let outside = connection
+        .outside(&spec.spec.cluster, run.directory.clone())
+        .await?;
+    let journal = run.journal()?;
+    let fresh = journal
+        .after(0)
+        .map_err(|e| Failure::unexpected(&e))?
+        .iter()
+        .all(|record| matches!(record.entry, Entry::Driving | Entry::Asked { .. }));
+    if fresh {
+        let now = collect(&outside, spec, Timestamp::now())
+            .await
+            .map_err(|e| {
+                Failure::one(
+                    Exit::Unexpected,
+                    "FW0003",
+                    "the world could not be observed",
+                )
+                .evidence(chain(&e))
+                .fix("check that the cluster and its resource manager are reachable")
+            })?;
+        refuse_stale(plan, &now)?;
+        write_json(&run.before_file(), &now)?;
+    }
+    if yes {
+        approve_all(plan, &journal)?;
+    }
+    let world = Arc::new(World::new(outside.clone(), plan.clone()));
+    let observers: Vec<_> = spec
+        .spec
+        .databases
+        .iter()
+        .map(|database| {
+            let observer = Observer::start(Arc::clone(&world), database.name.clone());
+            (database.name.clone(), observer)
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    let progress = Progress::new(plan, output, quiet);
+    let outcome = Driver {
+        plan,
+        actuator: world.as_ref(),
+        journal: &journal,
+        clock: &SystemClock,
+        listener: &progress,
+    }
+    .run()
+    .await;
+    let seen = observers
+        .into_iter()
+        .map(|(name, observer)| (name, observer.stop()))
+        .collect();
+    Summary::update(run, seen, began.elapsed())?;
+    match outcome {
+        Ok(Outcome::Finished) => {
+            let after = collect(&outside, spec, Timestamp::now()).await.ok();
+            Summary::conclude(run, plan, after.as_ref())?;
+            Ok(verdict(run, plan))
+        }
+        Ok(Outcome::Aborted) => Ok(Exit::Stuck),
+        Ok(Outcome::Stopped { step, how }) => Err(stopped(plan, &step.title, how)),
+        Err(error) => Err(broke(&error)),
+    }
+}
+
+/// The plan rests on a part of the world; a changed one means a new plan.
+fn refuse_stale(plan: &Plan, now: &Snapshot) -> Result<(), Failure> {
+    let digest = planner::relevant_digest(now, &plan.body.policy);
+    if digest == plan.body.world_digest {
+        return Ok(());
+    }
+    Err(Failure::one(
+        Exit::Diverged,
+        "FW0190",
+        "the world has changed since the plan was made",
+    )
+    .evidence(format!(
+        "planned {}, now {}",
+        plan.body.observed_at, now.observed_at
+    ))
+    .evidence(format!(
+        "digest {} then, {digest} now",
+        plan.body.world_digest
+    ))
+    .fix("plan again: ferriswheel plan SPEC --out FILE"))
+}
+
+fn approve_all(plan: &Plan, journal: &dyn Journal) -> Result<(), Failure> {
+    for gate in plan.body.steps.iter().filter_map(|step| step.gate.as_ref()) {
+        super::life::ask(
+            plan,
+            journal,
+            ferriswheel_engine::record::Request::Approve {
+                gate: gate.name.clone(),
+                by: "--yes".to_owned(),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// A finished run whose certificate failed is not a success.
+fn verdict(run: &Run, plan: &Plan) -> Exit {
+    let failed = plan.body.policy.spec.databases.iter().any(|database| {
+        let (path, _) =
+            ferriswheel_actuators::steps::probe::artifact_paths(&run.directory, &database.name);
+        std::fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+            .and_then(|json| json.get("verdict")?.as_str().map(str::to_owned))
+            .as_deref()
+            != Some("pass")
+    });
+    if failed { Exit::Refused } else { Exit::Done }
+}
+
+fn stopped(plan: &Plan, step: &str, how: Stop) -> Failure {
+    let failure = |exit, code: &str, message: String| {
+        Failure::one(exit, code, message).evidence(format!("step: {step}"))
+    };
+    match how {
+        Stop::Gate { name } => failure(
+            Exit::WaitingForApproval,
+            "FW0410",
+            format!("gate `{name}` waits for a person"),
+        )
+        .fix(format!(
+            "ferriswheel approve {name} --run {id}, then ferriswheel apply again",
+            id = plan.id
+        )),
+        Stop::Paused => failure(Exit::Paused, "FW0411", "the run is paused".to_owned())
+            .fix(format!("ferriswheel resume --run {}", plan.id)),
+        Stop::Diverged { expected, found } => failure(
+            Exit::Diverged,
+            "FW0190",
+            "the world is not the one of the plan".to_owned(),
+        )
+        .evidence(format!("expected {expected}"))
+        .evidence(format!("found {found}"))
+        .fix("plan again: ferriswheel plan SPEC --out FILE"),
+        Stop::Failed { code, cause } => failure(Exit::StepFailed, &code, cause)
+            .fix("clear the cause, then run the same command again: it goes on at this step"),
+        Stop::NeedsPerson { code, cause } => failure(Exit::StepFailed, &code, cause)
+            .fix("read the reason; when it is cleared, the same command goes on at this step"),
+    }
+}
+
+fn broke(error: &DriveError) -> Failure {
+    match error {
+        DriveError::Append(AppendError::Conflict { .. }) => {
+            Failure::one(Exit::LostLease, "FW0412", error.to_string())
+                .evidence(chain(error))
+                .fix("another process drives this run: ferriswheel watch")
+        }
+        _ => Failure::one(Exit::Unexpected, "FW0404", error.to_string()).evidence(chain(error)),
+    }
+}

@@ -1,0 +1,191 @@
+//! `ferriswheel report`: the HTML page of a run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ferriswheel_actuators::databases::postgres::record::Record as Window;
+use ferriswheel_actuators::steps::probe::artifact_paths;
+use ferriswheel_engine::record::{Entry, Record};
+use ferriswheel_engine::state::State;
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::step::{Step, StepKind, Undo};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Fact, Input, Moment, PlanView, StepStatus, StepView, render};
+use crate::runs::{Run, RunsDir};
+use crate::summary::Summary;
+
+/// Write the HTML report of a run: certificate, timeline, plan and what happened to each step
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ferriswheel report --out report.html")]
+pub struct ReportArgs {
+    /// The plan's id, or the beginning of it [default: the latest run]
+    #[arg(long = "run", value_name = "ID")]
+    id: Option<String>,
+    /// File to write [default: report.html in the run's directory]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    runs: RunsDir,
+}
+
+/// Carries out `report`.
+#[expect(clippy::print_stdout, reason = "stdout is data")]
+pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let run = args.runs.find(args.id.as_deref())?;
+    let page = render(&input(&run)?).map_err(|e| Failure::unexpected(&e))?;
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| run.directory.join("report.html"));
+    std::fs::write(&path, page).map_err(|e| {
+        Failure::input(format!("{} cannot be written: {e}", path.display()))
+            .fix("choose another file with --out")
+    })?;
+    println!("{}", path.display());
+    Ok(Exit::Done)
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn input(run: &Run) -> Result<Input, Failure> {
+    let plan = run.plan()?;
+    let (records, state) = run.records()?;
+    let database = plan.body.policy.spec.databases.first();
+    let paths = database.map(|d| artifact_paths(&run.directory, &d.name));
+    let window: Option<Window> =
+        database.and_then(|d| load(&run.directory.join(format!("window-{}.json", d.name))));
+    let summary: Option<Summary> = load(&run.directory.join("summary.json"));
+    Ok(Input {
+        title: plan.body.name.clone(),
+        generated: Some(Timestamp::now()),
+        certificate: paths.as_ref().and_then(|(path, _)| load(path)),
+        timeline: paths.as_ref().and_then(|(_, path)| load(path)),
+        plan: Some(PlanView {
+            id: plan.id.to_string(),
+            strategy: "ferrisWheel".to_owned(),
+            state: standing(&state).to_owned(),
+            facts: facts(&plan, summary.as_ref()),
+            steps: steps(&plan, &records, &state, window.as_ref()),
+        }),
+    })
+}
+
+fn standing(state: &State) -> &'static str {
+    match (state.over, state.abort_asked, &state.stopped) {
+        (true, true, _) => "given up",
+        (true, false, _) => "done",
+        (false, _, Some(_)) => "stopped",
+        (false, _, None) => "running",
+    }
+}
+
+fn facts(plan: &Plan, summary: Option<&Summary>) -> Vec<Fact> {
+    let fact = |name: &str, value: String| Fact {
+        name: name.to_owned(),
+        value,
+    };
+    let mut facts = vec![
+        fact("Cluster", plan.body.cluster.clone()),
+        fact("Target", plan.body.target.to_string()),
+        fact(
+            "Peak",
+            format!(
+                "{} extra nodes, {} extra replicas",
+                plan.body.peak.extra_nodes, plan.body.peak.extra_replicas
+            ),
+        ),
+    ];
+    if let Some(summary) = summary {
+        facts.push(fact("Primary moves", summary.primary_moves.to_string()));
+        let number = |n: Option<u32>| n.map_or_else(|| "not known".to_owned(), |n| n.to_string());
+        facts.push(fact("Fewest members seen", number(summary.min_members)));
+        facts.push(fact("Nodes upgraded", number(summary.nodes_upgraded)));
+    }
+    for promise in &plan.body.promises {
+        facts.push(fact("Durability", promise.durability.clone()));
+        facts.push(fact("Clients", promise.clients.clone()));
+    }
+    facts
+}
+
+fn steps(plan: &Plan, records: &[Record], state: &State, window: Option<&Window>) -> Vec<StepView> {
+    let mut by_step: BTreeMap<u32, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        if let Some(id) = record.entry.step() {
+            by_step.entry(id.0).or_default().push(record);
+        }
+    }
+    plan.body
+        .steps
+        .iter()
+        .map(|step| {
+            let records = by_step.remove(&step.id.0).unwrap_or_default();
+            step_view(step, &records, state, window)
+        })
+        .collect()
+}
+
+fn step_view(step: &Step, records: &[&Record], state: &State, window: Option<&Window>) -> StepView {
+    let mut view = StepView {
+        number: step.id.0,
+        title: step.title.clone(),
+        started: records.first().map(|record| record.at),
+        expected_ms: Some(step.expected_ms),
+        expected_stall_ms: step.expected_stall_ms,
+        undo: match &step.undo {
+            Undo::Inverse(text)
+            | Undo::Restore(text)
+            | Undo::RollForwardOnly(text)
+            | Undo::Manual(text) => Some(text.clone()),
+            Undo::Nothing => None,
+        },
+        ..StepView::default()
+    };
+    for record in records {
+        match &record.entry {
+            Entry::Found { evidence, .. } => {
+                view.status = StepStatus::Skipped;
+                view.finished = Some(record.at);
+                view.evidence.clone_from(&evidence.0);
+            }
+            Entry::Verified { evidence, .. } => {
+                view.status = StepStatus::Done;
+                view.finished = Some(record.at);
+                view.reason = None;
+                view.evidence.clone_from(&evidence.0);
+            }
+            Entry::Waiting { on, .. } => {
+                view.status = StepStatus::Waiting;
+                view.reason = Some(on.to_string());
+            }
+            Entry::Stopped { how, .. } => {
+                view.status = StepStatus::Failed;
+                view.reason = Some(crate::progress::stop_text(how));
+            }
+            _ => view.status = StepStatus::Running,
+        }
+    }
+    if state.over && matches!(view.status, StepStatus::Waiting | StepStatus::Running) {
+        view.status = StepStatus::Failed;
+    }
+    if matches!(step.kind, StepKind::HandOver { .. })
+        && let Some(window) = window
+    {
+        view.moments = window
+            .entries
+            .iter()
+            .map(|entry| Moment {
+                name: entry.moment.name().to_owned(),
+                at: entry.wall,
+            })
+            .collect();
+    }
+    view
+}

@@ -1,0 +1,127 @@
+//! What a run came to, in one small document beside the certificate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ferriswheel_actuators::steps::probe::artifact_paths;
+use ferriswheel_plan::ids::DatabaseName;
+use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::world::Snapshot;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::commands::plan::write_json;
+use crate::failure::Failure;
+use crate::observer::Seen;
+use crate::runs::Run;
+
+/// `summary.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// `ferriswheel.summary.v1`.
+    pub schema: String,
+    /// Machines at the target whose Node UID and boot id did not exist before the run.
+    pub nodes_upgraded: Option<u32>,
+    /// Machines of the upgraded pools that existed before the run and still do.
+    pub nodes_left_behind: Option<u32>,
+    /// How often a primary was seen to move, over all databases.
+    pub primary_moves: u32,
+    /// Fewest members seen in any set.
+    pub min_members: Option<u32>,
+    /// Certificate of the first database.
+    pub certificate: Option<Value>,
+    /// Certificates by database.
+    pub certificates: BTreeMap<String, Value>,
+    /// What was seen from the side, by database.
+    pub seen: BTreeMap<String, Seen>,
+    /// Time that `apply` ran, in seconds, over all its lives.
+    pub run_s: f64,
+}
+
+impl Summary {
+    fn load(run: &Run) -> Self {
+        std::fs::read(run.directory.join("summary.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    fn store(&self, run: &Run) -> Result<(), Failure> {
+        write_json(&run.directory.join("summary.json"), self)
+    }
+
+    /// Adds what one life of `apply` saw.
+    pub fn update(
+        run: &Run,
+        seen: Vec<(DatabaseName, Seen)>,
+        took: Duration,
+    ) -> Result<(), Failure> {
+        let mut summary = Self::load(run);
+        summary.schema = "ferriswheel.summary.v1".to_owned();
+        summary.run_s += took.as_secs_f64();
+        for (name, new) in seen {
+            let known = summary.seen.entry(name.to_string()).or_default();
+            known.looks += new.looks;
+            known.fewest_members = match (known.fewest_members, new.fewest_members) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            for primary in new.primaries {
+                if known.primaries.last() != Some(&primary) {
+                    known.primaries.push(primary);
+                }
+            }
+            known.timelines.extend(new.timelines);
+        }
+        summary.primary_moves = summary
+            .seen
+            .values()
+            .map(|seen| u32::try_from(seen.moves()).unwrap_or(u32::MAX))
+            .sum();
+        summary.min_members = summary
+            .seen
+            .values()
+            .filter_map(|seen| seen.fewest_members)
+            .min();
+        summary.store(run)
+    }
+
+    /// Adds what only a finished run can say.
+    pub fn conclude(run: &Run, plan: &Plan, after: Option<&Snapshot>) -> Result<(), Failure> {
+        let mut summary = Self::load(run);
+        let before: Option<Snapshot> = std::fs::read(run.before_file())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let (Some(before), Some(after)) = (before, after) {
+            let old_uids: BTreeSet<_> = before.nodes.values().map(|node| &node.uid).collect();
+            let old_boots: BTreeSet<_> = before.nodes.values().map(|node| &node.boot_id).collect();
+            let new = after
+                .nodes
+                .values()
+                .filter(|node| {
+                    node.kubelet_version == plan.body.target
+                        && !old_uids.contains(&node.uid)
+                        && !old_boots.contains(&node.boot_id)
+                })
+                .count();
+            let behind = after
+                .nodes
+                .values()
+                .filter(|node| node.kubelet_version != plan.body.target)
+                .count();
+            summary.nodes_upgraded = u32::try_from(new).ok();
+            summary.nodes_left_behind = u32::try_from(behind).ok();
+        }
+        for database in &plan.body.policy.spec.databases {
+            let (path, _) = artifact_paths(&run.directory, &database.name);
+            if let Some(json) = std::fs::read(path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+            {
+                summary.certificate.get_or_insert_with(|| json.clone());
+                summary.certificates.insert(database.name.to_string(), json);
+            }
+        }
+        summary.store(run)
+    }
+}
