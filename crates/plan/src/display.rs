@@ -24,7 +24,7 @@ pub fn text(plan: &Plan) -> String {
     }
     let _ = writeln!(
         out,
-        "\n{:>4}  steps, about {} on Azure.  \u{21a9} has an inverse  \u{2192} forward only  \u{b7} nothing to undo",
+        "\n{:>4} steps, about {} on Azure  (undo: \u{21a9} inverse, \u{2192} forward only, \u{b7} none)",
         body.steps.len(),
         span(body.steps.iter().map(|step| step.expected_ms).sum())
     );
@@ -192,15 +192,15 @@ fn plural(n: u32, word: &str) -> String {
     }
 }
 
-/// `90s` up to two minutes, then minutes, then hours.
+/// Seconds up to two minutes, then minutes, then hours, rounded to the nearest.
 fn span(ms: u64) -> String {
     let seconds = ms.div_ceil(1_000);
     if seconds < 120 {
         format!("{seconds}s")
     } else if seconds < 7_200 {
-        format!("{}min", seconds.div_ceil(60))
+        format!("{}min", (seconds + 30) / 60)
     } else {
-        format!("{}h", seconds.div_ceil(3_600))
+        format!("{}h", (seconds + 1_800) / 3_600)
     }
 }
 

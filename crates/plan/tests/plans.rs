@@ -427,3 +427,24 @@ fn the_last_system_pool_stays() {
         "{violations:?}"
     );
 }
+
+/// Snapshots of format 1 stay readable, with fields that this version does not know.
+#[test]
+fn a_stored_world_is_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worlds/practice-v1.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let world: Snapshot = serde_json::from_str(&text).unwrap();
+    assert_eq!(world, demo());
+    let newer = text.replacen('{', "{\"somethingNew\": true,", 1);
+    assert_eq!(serde_json::from_str::<Snapshot>(&newer).unwrap(), demo());
+}
+
+/// A plan of format 1 stays readable and intact: runs are continued by newer programs.
+#[test]
+fn a_stored_plan_is_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worlds/plan-v1.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let plan: Plan = serde_json::from_str(&text).unwrap();
+    assert!(plan.is_intact().unwrap());
+    assert!(check::check(&demo(), &plan).is_ok());
+}

@@ -1,5 +1,7 @@
 //! Worlds by chance: every plan holds its promises, and the same world gives the same plan.
 
+#![expect(clippy::unwrap_used, reason = "a test's own world is well formed")]
+
 mod support;
 
 use ferriswheel_plan::check;
@@ -105,12 +107,12 @@ fn build(shape: &Shape) -> (Snapshot, Upgrade) {
         second.postgres.stateful_set = db("other");
         spec.spec.databases.push(second);
     }
-    if shape.taken {
-        if let Some(name) = plain_name(&world, &spec, shape.members[0]) {
-            world
-                .pools
-                .insert(name.as_str().into(), pool("1.34.1", false, &[1, 2, 3], 0));
-        }
+    if shape.taken
+        && let Some(name) = plain_name(&world, &spec, shape.members[0])
+    {
+        world
+            .pools
+            .insert(name.as_str().into(), pool("1.34.1", false, &[1, 2, 3], 0));
     }
     earlier_run(&mut world, &spec, shape);
     (world, spec)

@@ -173,6 +173,9 @@ impl<'a> Replay<'a> {
         | StepKind::RemoveSeat { database, .. } = &step.kind
         {
             let members = self.now.sets.get(database).map_or(0, |set| set.replicas);
+            // The seat goes in the middle of its step, which must be able to go on without it.
+            let leaves = matches!(step.kind, StepKind::RemoveSeat { .. });
+            let members = members.saturating_sub(u32::from(leaves));
             let has = step.guards.iter().any(|guard| {
                 matches!(guard, Guard::AllStreaming { database: d, members: m, .. }
                          if d == database && *m == members)

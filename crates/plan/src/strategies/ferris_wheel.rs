@@ -79,6 +79,8 @@ struct Builder<'a> {
     steps: Vec<Step>,
     /// Machines and members of each new pool, as the steps so far leave them.
     pools: BTreeMap<PoolName, Fill>,
+    /// Members that an earlier run has brought over, by new pool.
+    arrived: BTreeMap<PoolName, u32>,
     retired: u32,
     grown: u32,
     shrunk: u32,
@@ -120,7 +122,12 @@ impl<'a> Builder<'a> {
                 fill.taken += 1;
             }
         }
+        let arrived = pools
+            .iter()
+            .map(|(name, fill)| (name.clone(), fill.taken))
+            .collect();
         Self {
+            arrived,
             world,
             scope,
             layout,
@@ -500,6 +507,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Old nodes that carry no member: a machine for each, so that other pods find their room.
+    ///
+    /// Except for a node that an earlier run has emptied: the machine to which its member went
+    /// stands there already.
     fn swap_the_rest(&mut self) {
         let rest: Vec<_> = self
             .scope
@@ -514,10 +524,16 @@ impl<'a> Builder<'a> {
                 .as_ref()
                 .and_then(|zone| self.layout.place(&node.pool, zone))
                 .cloned();
-            if let Some(place) = place {
-                self.room(&place, &format!("the pods of {}", node.identity.name));
-                self.retire(&node, &place);
+            let Some(place) = place else {
+                continue;
+            };
+            let successors = self.arrived.entry(place.name.clone()).or_default();
+            if *successors > 0 && is_empty(self.world, &node) {
+                *successors -= 1;
+            } else {
+                self.room(&place, "the pods of an old node");
             }
+            self.retire(&node, &place);
         }
     }
 
@@ -572,6 +588,18 @@ impl<'a> Builder<'a> {
             steps: self.steps,
         }
     }
+}
+
+/// No pod is left that an eviction would send elsewhere.
+fn is_empty(world: &Snapshot, node: &OldNode) -> bool {
+    !world.pods.values().any(|pod| {
+        let stays = pod
+            .owner
+            .as_ref()
+            .is_some_and(|owner| matches!(owner.kind.as_str(), "DaemonSet" | "Node"));
+        let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed");
+        pod.node.as_ref() == Some(&node.identity.name) && !stays && !over
+    })
 }
 
 fn hands_over(database: &DatabaseScope<'_>) -> bool {
