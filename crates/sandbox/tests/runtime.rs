@@ -2,6 +2,12 @@
 //!
 //! Without the usual harness: the test is also the binary that runs again as pause process, shim and PID 1. It runs
 //! in namespaces of its own, as PID 1 of a process tree, so that nothing outlives it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test without the usual harness"
+)]
 
 use ferriswheel_sandbox::runtime::spec::{
     ContainerSpec, Mount, PodNetwork, PodSpec, Process, User,
