@@ -59,7 +59,7 @@ pub enum AskError {
     Kubernetes(#[from] RequestError),
     /// Azure.
     #[error(transparent)]
-    Arm(#[from] ArmError),
+    Arm(Box<ArmError>),
     /// A database.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -81,6 +81,12 @@ pub enum AskError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<ArmError> for AskError {
+    fn from(error: ArmError) -> Self {
+        Self::Arm(Box::new(error))
+    }
 }
 
 impl AskError {

@@ -1,5 +1,11 @@
 //! The hand-over window on real servers, and each of its branches.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails says where"
+)]
+
 mod support;
 
 use std::sync::Arc;

@@ -75,20 +75,22 @@ pub async fn recover(
                 Some(true) if promote(cast.candidate.as_ref(), limit).await.is_ok() => {
                     return go_forward(order, cast, opened, failed, log).await;
                 }
-                Some(false) if may_undo(order, opened, known) => {
-                    if promote_in_place(cast, limit, log).await {
-                        return go_back(order, cast, failed, true, log).await;
-                    }
+                Some(false)
+                    if may_undo(order, opened, known)
+                        && promote_in_place(cast, limit, log).await =>
+                {
+                    return go_back(order, cast, failed, true, log).await;
                 }
                 _ => {}
             },
-            (Err(_), Ok(_)) if known.promotion_sent == Some(false) => {
-                // The candidate is gone and was never asked to become a primary: when it comes
-                // back it is a standby, whatever happens here.
-                if promote(cast.old.as_ref(), limit).await.is_ok() {
-                    log.note(Moment::OldPromoted);
-                    return go_back(order, cast, failed, true, log).await;
-                }
+            // The candidate is gone and was never asked to become a primary: when it comes back it
+            // is a standby, whatever happens here.
+            (Err(_), Ok(_))
+                if known.promotion_sent == Some(false)
+                    && promote(cast.old.as_ref(), limit).await.is_ok() =>
+            {
+                log.note(Moment::OldPromoted);
+                return go_back(order, cast, failed, true, log).await;
             }
             _ => {}
         }

@@ -17,13 +17,16 @@ const STATEMENT: Duration = Duration::from_secs(5);
 /// secret with another host.
 pub type ConnInfoTemplate = Arc<Mutex<Option<ConnInfo>>>;
 
+/// Names with what postgresql.auto.conf says of each.
+type AutoSettings = Vec<(String, Option<String>)>;
+
 /// A server behind a session.
 pub struct WireServer {
     session: Session,
     template: ConnInfoTemplate,
     data_directory: Mutex<Option<String>>,
     /// `primary_conninfo` and `primary_slot_name` in postgresql.auto.conf before arming.
-    before_arming: Mutex<Option<Vec<(String, Option<String>)>>>,
+    before_arming: Mutex<Option<AutoSettings>>,
 }
 
 impl WireServer {
