@@ -331,7 +331,8 @@ async fn a_step_beyond_its_deadline_stops_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_classed_by_what_may_happen_next() {
-    let cases: [(ActError, fn(&Stop) -> bool); 3] = [
+    type Expected = fn(&Stop) -> bool;
+    let cases: [(ActError, Expected); 3] = [
         (
             ActError::Replan {
                 expected: "a".to_owned(),

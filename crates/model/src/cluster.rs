@@ -102,6 +102,7 @@ pub struct Cluster {
     pub(crate) claims: BTreeMap<String, Claim>,
     pub(crate) disks: BTreeMap<String, Disk>,
     violations: Vec<String>,
+    changes: u64,
 }
 
 impl Cluster {
@@ -122,12 +123,18 @@ impl Cluster {
             claims: BTreeMap::new(),
             disks: BTreeMap::new(),
             violations: Vec::new(),
+            changes: 0,
         }
     }
 
     /// Time.
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    /// Grows whenever something changed, so that others need not look at everything again.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// When the next thing happens by itself.
@@ -341,6 +348,7 @@ impl Cluster {
 
     /// Lets the controllers act until nothing changes, then looks at the result.
     pub(crate) fn settle(&mut self) {
+        self.changes += 1;
         while self.controllers() || self.schedule() || self.attach_disks() {}
         let found = invariants::check(self);
         for violation in found {

@@ -22,4 +22,4 @@ mod pools;
 
 pub use cluster::{Cluster, Timing};
 pub use eviction::Eviction;
-pub use pools::PoolError;
+pub use pools::{POOL_LABEL, PoolError};

@@ -3,6 +3,9 @@
 use crate::cluster::{Cluster, Event};
 use crate::objects::{Labels, Node, Pool};
 
+/// Label by which a node names its pool.
+pub const POOL_LABEL: &str = "agentpool";
+
 /// A request that the resource manager refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
@@ -155,12 +158,14 @@ impl Cluster {
         let Some(pool) = self.pools.get_mut(name) else {
             return;
         };
+        let mut labels = pool.labels.clone();
+        labels.insert(POOL_LABEL.to_owned(), name.to_owned());
         let new = Node {
             uid,
             pool: name.to_owned(),
             zone: zone.to_owned(),
             version: pool.version.clone(),
-            labels: pool.labels.clone(),
+            labels,
             ready: true,
             unschedulable: false,
             leaving: false,
