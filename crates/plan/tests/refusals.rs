@@ -442,3 +442,25 @@ fn a_synchronous_set_is_crash_safe() {
     });
     assert_eq!(findings.refusals, []);
 }
+
+/// The example's own scripts: ordinal 0 makes the database on empty disks, but everybody asks who
+/// the primary is.
+#[test]
+fn the_example_is_not_suspected() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/postgres/cluster/10-config.yaml"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let maps: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let texts: Vec<String> = maps
+        .iter()
+        .filter_map(|map| map.get("data")?.as_object())
+        .flat_map(|data| data.values())
+        .filter_map(|value| value.as_str().map(str::to_owned))
+        .collect();
+    assert!(texts.iter().any(|text| text.contains("ordinal == 0")));
+    let mut world = demo();
+    set(&mut world).entrypoint_text.extend(texts);
+    assert_eq!(planner::findings(&world, &spec()), Findings::default());
+}

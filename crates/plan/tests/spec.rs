@@ -1,5 +1,7 @@
 //! Specs that people write wrongly: what is said, and where.
 
+#![expect(clippy::unwrap_used, reason = "a test of mistakes wants the mistake")]
+
 mod support;
 
 use ferriswheel_plan::diagnostic::{Diagnostic, Place};
