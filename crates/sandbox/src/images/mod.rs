@@ -106,7 +106,11 @@ impl Requirement {
     }
 
     fn script(path: impl AsRef<Path>, package: &str, script: &str) -> Self {
-        Self { path: path.as_ref().to_owned(), package: package.to_owned(), install: format!("scripts/{script}") }
+        Self {
+            path: path.as_ref().to_owned(),
+            package: package.to_owned(),
+            install: format!("scripts/{script}"),
+        }
     }
 }
 
@@ -145,7 +149,12 @@ impl fmt::Display for Missing {
         write!(f, "pull image {:?}:", self.image)?;
         let mut commands: Vec<&str> = Vec::new();
         for requirement in &self.requirements {
-            write!(f, " {} of {} is missing;", requirement.path.display(), requirement.package)?;
+            write!(
+                f,
+                " {} of {} is missing;",
+                requirement.path.display(),
+                requirement.package
+            )?;
             if !commands.contains(&requirement.install.as_str()) {
                 commands.push(&requirement.install);
             }

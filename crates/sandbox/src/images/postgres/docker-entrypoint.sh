@@ -8,6 +8,8 @@
 set -Eeuo pipefail
 
 sockets=/var/run/postgresql
+# Clients that were not built by Debian look in /tmp.
+socket_directories=$sockets,/tmp
 scripts=/docker-entrypoint-initdb.d
 
 log() { printf '%s [entrypoint]: %s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.%3N UTC')" "$*" >&2; }
@@ -74,7 +76,7 @@ initialise() {
     eval 'initdb --username="$POSTGRES_USER" --pwfile=<(printf "%s\n" "$POSTGRES_PASSWORD") "${wal[@]}" '"$POSTGRES_INITDB_ARGS"' "$@"'
     {
         printf "\n# A container's server is reached over the network, and its clients look for its socket here.\n"
-        printf "listen_addresses = '*'\nunix_socket_directories = '%s'\n" "$sockets"
+        printf "listen_addresses = '*'\nunix_socket_directories = '%s'\n" "$socket_directories"
     } >>"$PGDATA/postgresql.conf"
     printf '\nhost all all all %s\n' "$POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
 }
@@ -125,7 +127,7 @@ run_scripts() {
 # On the socket only, so that nobody takes the half-made database for a ready one.
 temporary_server() {
     if [[ ${1:-} == postgres ]]; then shift; fi
-    set -- "$@" -c listen_addresses='' -c unix_socket_directories="$sockets" -p "${PGPORT:-5432}"
+    set -- "$@" -c listen_addresses='' -c unix_socket_directories="$socket_directories" -p "${PGPORT:-5432}"
     NOTIFY_SOCKET='' pg_ctl --pgdata "$PGDATA" --options "$(printf '%q ' "$@")" --wait start
 }
 
