@@ -124,9 +124,7 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
         events: Events::start(Arc::clone(&cluster), config.node_name.clone()),
         registry: Arc::new(Registry::default()),
         addresses,
-        objects: Objects {
-            cluster: Arc::clone(&cluster),
-        },
+        objects: Objects::new(Arc::clone(&cluster)),
         services: Services::start(Arc::clone(&cluster)),
         attachments: Attachments::new(Arc::clone(&cluster), config.node_name.clone()),
         began: Instant::now(),
