@@ -6,7 +6,7 @@ use std::time::Duration;
 use ferriswheel_actuators::steps::probe::artifact_paths;
 use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::world::Snapshot;
+use ferriswheel_plan::world::{Database, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,6 +46,10 @@ impl Summary {
             .unwrap_or_default()
     }
 
+    fn before(run: &Run) -> Option<Snapshot> {
+        serde_json::from_slice(&std::fs::read(run.before_file()).ok()?).ok()
+    }
+
     fn store(&self, run: &Run) -> Result<(), Failure> {
         write_json(&run.directory.join("summary.json"), self)
     }
@@ -59,8 +63,16 @@ impl Summary {
         let mut summary = Self::load(run);
         summary.schema = "ferriswheel.summary.v1".to_owned();
         summary.run_s += took.as_secs_f64();
+        let before = Self::before(run);
         for (name, new) in seen {
             let known = summary.seen.entry(name.to_string()).or_default();
+            // What happened while no process of the run was alive shows as a change of the first
+            // primary seen afterwards.
+            if known.primaries.is_empty()
+                && let Some(first) = before.as_ref().and_then(|world| primary(world, &name))
+            {
+                known.primaries.push(first);
+            }
             known.looks += new.looks;
             known.fewest_members = match (known.fewest_members, new.fewest_members) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -89,10 +101,7 @@ impl Summary {
     /// Adds what only a finished run can say.
     pub fn conclude(run: &Run, plan: &Plan, after: Option<&Snapshot>) -> Result<(), Failure> {
         let mut summary = Self::load(run);
-        let before: Option<Snapshot> = std::fs::read(run.before_file())
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        if let (Some(before), Some(after)) = (before, after) {
+        if let (Some(before), Some(after)) = (Self::before(run), after) {
             let old_uids: BTreeSet<_> = before.nodes.values().map(|node| &node.uid).collect();
             let old_boots: BTreeSet<_> = before.nodes.values().map(|node| &node.boot_id).collect();
             let new = after
@@ -124,4 +133,13 @@ impl Summary {
         }
         summary.store(run)
     }
+}
+
+fn primary(world: &Snapshot, database: &DatabaseName) -> Option<String> {
+    let Database::Postgres(observed) = world.databases.get(database)?;
+    observed
+        .members
+        .iter()
+        .find(|(_, member)| member.facts.as_ref().is_some_and(|f| !f.in_recovery))
+        .map(|(name, _)| name.clone())
 }
