@@ -14,17 +14,21 @@
 //! Kubernetes objects. The node agent translates them into the types of [`spec`].
 
 mod container;
+mod exec;
 mod log;
 mod pod;
 mod root;
 pub mod spec;
 mod stages;
+mod stdio;
 mod users;
 
-pub use container::{Attachment, Container, Exit, Output, Reader, Running, collect, exec};
+pub use container::{Attachment, Container, Exit};
+pub use exec::{Output, Running, collect, exec};
 pub use log::LogChunk;
 pub use pod::{Pod, clear, ensure_bridge};
 pub use stages::{StageError, run_stage};
+pub use stdio::{Reader, Writer};
 
 use std::path::PathBuf;
 
