@@ -82,7 +82,12 @@ pub fn find() -> Result<Binaries, Missing> {
     looked.push(build_dir());
     let found: Vec<Option<PathBuf>> = PROGRAMS
         .iter()
-        .map(|program| looked.iter().map(|dir| dir.join(program)).find(|p| executable(p)))
+        .map(|program| {
+            looked
+                .iter()
+                .map(|dir| dir.join(program))
+                .find(|p| executable(p))
+        })
         .collect();
     let [
         Some(etcd),

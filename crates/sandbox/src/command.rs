@@ -45,10 +45,14 @@ pub enum Format {
 #[derive(Clone, Debug, Subcommand)]
 pub enum SandboxCommand {
     /// Start a practice AKS in the background and write a kubeconfig.
-    #[command(after_help = "Example:\n  ferriswheel sandbox up\n  ferriswheel sandbox up --name small --pool name=syspool,mode=System,count=1,zones=1")]
+    #[command(
+        after_help = "Example:\n  ferriswheel sandbox up\n  ferriswheel sandbox up --name small --pool name=syspool,mode=System,count=1,zones=1"
+    )]
     Up(UpArgs),
     /// End a sandbox and remove every trace of it, also after it was killed.
-    #[command(after_help = "Example:\n  ferriswheel sandbox down\n  ferriswheel sandbox down --all")]
+    #[command(
+        after_help = "Example:\n  ferriswheel sandbox down\n  ferriswheel sandbox down --all"
+    )]
     Down {
         /// Which.
         #[command(flatten)]
@@ -78,7 +82,9 @@ pub enum SandboxCommand {
         arguments: Vec<String>,
     },
     /// Do harm on purpose.
-    #[command(after_help = "Example:\n  ferriswheel sandbox fault freeze aks-dbpool-12345678-vmss000000 --for 200ms")]
+    #[command(
+        after_help = "Example:\n  ferriswheel sandbox fault freeze aks-dbpool-12345678-vmss000000 --for 200ms"
+    )]
     Fault {
         /// Which.
         #[command(flatten)]
@@ -176,7 +182,9 @@ pub enum FaultCommand {
         refuse: bool,
     },
     /// Arm a fault of Azure Resource Manager, in JSON.
-    #[command(after_help = "Example:\n  ferriswheel sandbox fault arm '{\"fault\":\"throttle\",\"times\":3,\"retryAfterSeconds\":2}'")]
+    #[command(
+        after_help = "Example:\n  ferriswheel sandbox fault arm '{\"fault\":\"throttle\",\"times\":3,\"retryAfterSeconds\":2}'"
+    )]
     Arm {
         /// The fault.
         fault: String,
@@ -245,7 +253,11 @@ pub fn run(args: &SandboxArgs, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     match &args.command {
         SandboxCommand::Up(up) => run_up(up, out, err)?,
         SandboxCommand::Down { name, all } => {
-            let names = if *all { all_names() } else { vec![name.name.clone()] };
+            let names = if *all {
+                all_names()
+            } else {
+                vec![name.name.clone()]
+            };
             for name in names {
                 let ended = match host::down(&name)? {
                     Ended::Running => "ended",
@@ -328,14 +340,19 @@ fn print_sandbox(sandbox: &SandboxFile, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn print_status(status: &SandboxStatus, out: &mut dyn Write) -> io::Result<()> {
-    let SandboxStatus { sandbox, status, .. } = status;
+    let SandboxStatus {
+        sandbox, status, ..
+    } = status;
     writeln!(
         out,
         "sandbox '{}', up {} s, PID 1 is process {}",
         sandbox.name, status.up_s, sandbox.pid
     )?;
     print_sandbox(sandbox, out)?;
-    writeln!(out, "\nmachine                                  zone  version  address       power   node")?;
+    writeln!(
+        out,
+        "\nmachine                                  zone  version  address       power   node"
+    )?;
     for machine in &status.machines {
         let node = match status.nodes.as_ref().map(|nodes| nodes.get(&machine.name)) {
             None => "?",
@@ -388,7 +405,11 @@ fn fault_request(fault: &FaultCommand) -> Result<Request, Error> {
         FaultCommand::SlowAttach { delay } => Request::AttachDelay { ms: millis(delay) },
         FaultCommand::ApiOutage { period, refuse } => Request::ApiOutage {
             ms: millis(period),
-            how: if *refuse { Outage::Refuse } else { Outage::Hang },
+            how: if *refuse {
+                Outage::Refuse
+            } else {
+                Outage::Hang
+            },
         },
         FaultCommand::Arm { fault } => Request::Arm {
             fault: serde_json::from_str(fault).map_err(Error::Fault)?,

@@ -93,7 +93,9 @@ impl FromStr for Pool {
                     pool.system = match value {
                         "System" => true,
                         "User" => false,
-                        _ => return Err(fail(format!("mode '{value}' is neither System nor User"))),
+                        _ => {
+                            return Err(fail(format!("mode '{value}' is neither System nor User")));
+                        }
                     }
                 }
                 "count" => {

@@ -43,12 +43,7 @@ const POLL: Duration = Duration::from_millis(2);
 ///
 /// # Errors
 /// It cannot be started, fails, or outlives the deadline (then it is killed).
-pub fn run(
-    program: &str,
-    args: &[&str],
-    input: &str,
-    deadline: Duration,
-) -> Result<String, Error> {
+pub fn run(program: &str, args: &[&str], input: &str, deadline: Duration) -> Result<String, Error> {
     let start = |source| Error::Start {
         program: program.to_owned(),
         source,

@@ -156,10 +156,8 @@ impl StateDir {
 /// The directory that holds the directories of all sandboxes.
 #[must_use]
 pub fn sandboxes() -> PathBuf {
-    let base = std::env::var_os("FERRISWHEEL_STATE").map_or_else(
-        || home().join(".local/state/ferriswheel"),
-        PathBuf::from,
-    );
+    let base = std::env::var_os("FERRISWHEEL_STATE")
+        .map_or_else(|| home().join(".local/state/ferriswheel"), PathBuf::from);
     std::path::absolute(&base).unwrap_or(base).join("sandboxes")
 }
 

@@ -109,11 +109,7 @@ impl Components {
     }
 }
 
-fn set(
-    table: &Mutex<BTreeMap<&'static str, Running>>,
-    name: &'static str,
-    running: Running,
-) {
+fn set(table: &Mutex<BTreeMap<&'static str, Running>>, name: &'static str, running: Running) {
     table
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

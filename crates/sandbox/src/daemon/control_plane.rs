@@ -13,9 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use super::components::Components;
 use crate::binaries::Binaries;
 use crate::certificates::{self, Authority, Pair};
-use crate::network::{
-    API_SERVER, DOMAIN, GATEWAY, KUBERNETES_SERVICE, POD_CIDR, SERVICE_CIDR,
-};
+use crate::network::{API_SERVER, DOMAIN, GATEWAY, KUBERNETES_SERVICE, POD_CIDR, SERVICE_CIDR};
 use crate::state::{StateDir, write};
 
 /// The controllers that a cluster of this kind needs. Without nodeipam, route and cloud controllers (a machine brings
@@ -73,7 +71,11 @@ impl Keys {
     pub(crate) fn make(state: &StateDir) -> Result<Self, Error> {
         let pki = state.pki();
         let authority = Authority::new("ferriswheel-sandbox-ca")?;
-        write(&pki.join("ca.crt"), authority.certificate().as_bytes(), false)?;
+        write(
+            &pki.join("ca.crt"),
+            authority.certificate().as_bytes(),
+            false,
+        )?;
         let names = [
             "kubernetes",
             "kubernetes.default",
@@ -85,7 +87,9 @@ impl Keys {
         let keys = Self { authority, pki };
         keys.store(
             "apiserver",
-            &keys.authority.server("kube-apiserver", &names, &addresses)?,
+            &keys
+                .authority
+                .server("kube-apiserver", &names, &addresses)?,
         )?;
         keys.store(
             "apiserver-kubelet-client",
@@ -152,8 +156,16 @@ impl Keys {
     }
 
     fn store(&self, name: &str, pair: &Pair) -> io::Result<()> {
-        write(&self.pki.join(format!("{name}.crt")), pair.cert.as_bytes(), false)?;
-        write(&self.pki.join(format!("{name}.key")), pair.key.as_bytes(), true)
+        write(
+            &self.pki.join(format!("{name}.crt")),
+            pair.cert.as_bytes(),
+            false,
+        )?;
+        write(
+            &self.pki.join(format!("{name}.key")),
+            pair.key.as_bytes(),
+            true,
+        )
     }
 }
 
@@ -197,7 +209,10 @@ pub(crate) fn start(
             ("tls-private-key-file", &file("apiserver.key")),
             ("client-ca-file", &file("ca.crt")),
             ("kubelet-certificate-authority", &file("ca.crt")),
-            ("kubelet-client-certificate", &file("apiserver-kubelet-client.crt")),
+            (
+                "kubelet-client-certificate",
+                &file("apiserver-kubelet-client.crt"),
+            ),
             ("kubelet-client-key", &file("apiserver-kubelet-client.key")),
             ("kubelet-preferred-address-types", "InternalIP"),
             ("service-account-issuer", "https://kubernetes.default.svc"),

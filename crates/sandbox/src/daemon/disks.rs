@@ -167,7 +167,11 @@ impl Disks {
             return Ok(());
         }
         let name = format!("pvc-{uid}");
-        if stores.volumes.find(|volume| volume.name_any() == name).is_some() {
+        if stores
+            .volumes
+            .find(|volume| volume.name_any() == name)
+            .is_some()
+        {
             return Ok(());
         }
         let Some(class) = Api::<StorageClass>::all(self.client.clone())
@@ -181,7 +185,12 @@ impl Disks {
         let node = match annotations.get(SELECTED_NODE) {
             Some(node) => nodes.get_opt(node).await?,
             None if waits => return Ok(()),
-            None => nodes.list(&kube::api::ListParams::default()).await?.items.into_iter().next(),
+            None => nodes
+                .list(&kube::api::ListParams::default())
+                .await?
+                .items
+                .into_iter()
+                .next(),
         };
         let Some(node) = node else { return Ok(()) };
         let zone = node.labels().get(ZONE).cloned().unwrap_or_default();
@@ -232,7 +241,11 @@ impl Disks {
         }
     }
 
-    async fn delete_released(&self, volume: &PersistentVolume, stores: &Stores) -> Result<(), Error> {
+    async fn delete_released(
+        &self,
+        volume: &PersistentVolume,
+        stores: &Stores,
+    ) -> Result<(), Error> {
         let name = volume.name_any();
         let Some(spec) = &volume.spec else {
             return Ok(());
@@ -272,7 +285,11 @@ impl Disks {
         let api: Api<VolumeAttachment> = Api::all(self.client.clone());
         let machines = self.yard.names().await;
         let now = Instant::now();
-        let ours = || attachments.iter().filter(|a| a.spec.attacher == DISK_DRIVER);
+        let ours = || {
+            attachments
+                .iter()
+                .filter(|a| a.spec.attacher == DISK_DRIVER)
+        };
         seen.retain(|name, _| ours().any(|a| a.name_any() == *name));
         let mut again: Option<Instant> = None;
         for attachment in ours() {
@@ -281,16 +298,27 @@ impl Disks {
             if attachment.metadata.deletion_timestamp.is_some() {
                 if attachment.finalizers().iter().any(|f| f == FINALIZER) {
                     let patch = json!({"metadata": {"finalizers": null}});
-                    ignore_gone(api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+                    ignore_gone(
+                        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                            .await,
+                    )?;
                 }
                 continue;
             }
             if gone {
-                tracing::info!(name, node = attachment.spec.node_name, "machine gone; disk detached");
+                tracing::info!(
+                    name,
+                    node = attachment.spec.node_name,
+                    "machine gone; disk detached"
+                );
                 ignore_gone(api.delete(&name, &DeleteParams::default()).await)?;
                 continue;
             }
-            if attachment.status.as_ref().is_some_and(|status| status.attached) {
+            if attachment
+                .status
+                .as_ref()
+                .is_some_and(|status| status.attached)
+            {
                 continue;
             }
             let disk = &attachment.spec.source.persistent_volume_name;
@@ -298,8 +326,13 @@ impl Disks {
                 other.spec.source.persistent_volume_name == *disk
                     && other.name_any() != name
                     && (other.status.as_ref().is_some_and(|status| status.attached)
-                        || (other.metadata.creation_timestamp.as_ref().map(|t| t.0), other.name_any())
-                            < (attachment.metadata.creation_timestamp.as_ref().map(|t| t.0), name.clone()))
+                        || (
+                            other.metadata.creation_timestamp.as_ref().map(|t| t.0),
+                            other.name_any(),
+                        ) < (
+                            attachment.metadata.creation_timestamp.as_ref().map(|t| t.0),
+                            name.clone(),
+                        ))
             });
             if older {
                 // The delay starts when the disk is free.
@@ -312,7 +345,10 @@ impl Disks {
                 continue;
             }
             let finalizer = json!({"metadata": {"finalizers": [FINALIZER]}});
-            ignore_gone(api.patch(&name, &PatchParams::default(), &Patch::Merge(&finalizer)).await)?;
+            ignore_gone(
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(&finalizer))
+                    .await,
+            )?;
             let status = json!({"status": {"attached": true}});
             ignore_gone(
                 api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status))

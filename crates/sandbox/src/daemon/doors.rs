@@ -71,9 +71,13 @@ pub(crate) async fn pass_to_api_server(listener: TcpListener) {
 }
 
 /// Serves a router over TLS.
-pub(crate) fn serve_tls(listener: TcpListener, identity: &Pair, router: Router) -> Result<(), Error> {
-    let certificates = CertificateDer::pem_slice_iter(identity.cert.as_bytes())
-        .collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn serve_tls(
+    listener: TcpListener,
+    identity: &Pair,
+    router: Router,
+) -> Result<(), Error> {
+    let certificates =
+        CertificateDer::pem_slice_iter(identity.cert.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let mut config = rustls::ServerConfig::builder()
         .with_no_client_auth()

@@ -416,10 +416,10 @@ impl Yard {
         let name = &spec.node_name;
         let directory = self.state.nodes().join(name);
         let address = IpAddr::V4(seat.address());
-        let server = self
-            .keys
-            .authority
-            .server(&format!("system:node:{name}"), &[name], &[address])?;
+        let server =
+            self.keys
+                .authority
+                .server(&format!("system:node:{name}"), &[name], &[address])?;
         let kubeconfig = directory.join("kubeconfig");
         let identity = ServerIdentity {
             cert: directory.join("server.crt"),
@@ -582,7 +582,9 @@ fn freeze_tree(root: u32) {
     for _ in 0..FREEZE_PASSES {
         let running: Vec<u32> = descendants(root)
             .into_iter()
-            .filter(|pid| read_stat(*pid).is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z')))
+            .filter(|pid| {
+                read_stat(*pid).is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z'))
+            })
             .collect();
         if running.is_empty() {
             return;

@@ -34,8 +34,8 @@ pub use control::Status;
 pub(crate) use control::{Outage, Request, Response, socket_path};
 pub use disks::ATTACH_DELAY;
 pub use machines::{MachineStatus, Power};
-pub(crate) use progress::{Line, Ready};
 use progress::Progress;
+pub(crate) use progress::{Line, Ready};
 
 /// Written by `sandbox up`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,11 +115,7 @@ struct Kept {
     _components: Arc<components::Components>,
 }
 
-async fn start(
-    config: DaemonConfig,
-    state: &StateDir,
-    progress: &Progress,
-) -> Result<Kept, Error> {
+async fn start(config: DaemonConfig, state: &StateDir, progress: &Progress) -> Result<Kept, Error> {
     let began = Instant::now();
     let (api_door, arm_door) = doors::inherited()?;
     let api_port = api_door.local_addr()?.port();
@@ -208,7 +204,11 @@ fn seed(config: &DaemonConfig) -> Seed {
         .iter()
         .map(|pool| {
             let zones: Vec<&str> = pool.zones.iter().map(String::as_str).collect();
-            let mode = if pool.system { Mode::System } else { Mode::User };
+            let mode = if pool.system {
+                Mode::System
+            } else {
+                Mode::User
+            };
             let mut seed = PoolSeed::new(&pool.name, mode, pool.count, &zones, &pool.version);
             seed.labels.clone_from(&pool.labels);
             seed.taints = pool
@@ -239,7 +239,10 @@ fn open_azure(
     let identity = authority.server(
         "practice-azure",
         &["localhost"],
-        &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(network::GATEWAY)],
+        &[
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V4(network::GATEWAY),
+        ],
     )?;
     let ca_file = state.azure().join("ca.crt");
     write(&ca_file, authority.certificate().as_bytes(), false)?;

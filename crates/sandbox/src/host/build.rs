@@ -46,7 +46,7 @@ pub enum BuildError {
 pub fn build(force: bool, tell: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
     let target = build_dir();
     let missing = |program: &&str| force || !target.join(program).is_file();
-    if !PROGRAMS.iter().any(|program| missing(&program)) {
+    if !PROGRAMS.iter().any(missing) {
         tell("all programs are there");
         return Ok(target);
     }
@@ -90,7 +90,14 @@ fn build_in(
             .current_dir(module)
             .env("CGO_ENABLED", "0")
             .env_remove("GOFLAGS")
-            .args(["build", "-mod=mod", "-trimpath", "-ldflags", &link_flags(), "-o"])
+            .args([
+                "build",
+                "-mod=mod",
+                "-trimpath",
+                "-ldflags",
+                &link_flags(),
+                "-o",
+            ])
             .arg(&out)
             .args(packages)
             .status()
@@ -134,7 +141,10 @@ fn link_flags() -> String {
     let major = numbers.next().unwrap_or_default();
     let minor = numbers.next().unwrap_or_default();
     let mut flags = "-s -w".to_owned();
-    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
         for (name, value) in [
             ("gitVersion", format!("v{KUBERNETES_VERSION}").as_str()),
             ("gitMajor", major),

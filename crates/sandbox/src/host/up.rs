@@ -50,7 +50,9 @@ pub enum UpError {
     #[error("lock sandbox '{0}': another command is starting or ending it")]
     Busy(String),
     /// It runs, but never became ready.
-    #[error("use sandbox '{0}': it runs but did not finish its start; run `ferriswheel sandbox down --name {0}` first")]
+    #[error(
+        "use sandbox '{0}': it runs but did not finish its start; run `ferriswheel sandbox down --name {0}` first"
+    )]
     Unfinished(String),
     /// A dead sandbox could not be cleaned up.
     #[error("clear what a dead sandbox left")]
@@ -261,9 +263,8 @@ fn open_outer(state: &StateDir, binary: &Path) -> Result<OuterReport, UpError> {
             path: binary.to_owned(),
             source,
         })?;
-    outer_report(state).ok_or_else(|| {
-        UpError::Stage(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    })
+    outer_report(state)
+        .ok_or_else(|| UpError::Stage(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// Reads the progress until the sandbox is ready.

@@ -34,10 +34,7 @@ pub fn run_internal(role: &str, file: &Path) -> ExitCode {
         other => match crate::runtime::run_stage(other, file) {
             Some(Ok(code)) => ExitCode::from(code),
             Some(Err(error)) => finish(role, Err(error.into())),
-            None => finish(
-                role,
-                Err(format!("unknown internal role '{other}'").into()),
-            ),
+            None => finish(role, Err(format!("unknown internal role '{other}'").into())),
         },
     }
 }

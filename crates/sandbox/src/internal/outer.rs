@@ -49,7 +49,10 @@ pub(super) fn run(file: &Path) -> RoleResult<()> {
     let arm = TcpListener::bind(("127.0.0.1", 0))?;
     let api_port = api.local_addr()?.port();
     let arm_port = arm.local_addr()?.port();
-    let log = File::options().create(true).append(true).open(&config.log)?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&config.log)?;
     unshare(
         CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNET

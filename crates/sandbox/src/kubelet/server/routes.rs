@@ -121,7 +121,7 @@ async fn exec(
         Err(response) => {
             return node
                 .log(&name, false)
-                .map_or_else(Refusal::into_response, |_| response);
+                .map_or_else(Refusal::into_response, |_| *response);
         }
     };
     match node.exec(&name, program).await {
@@ -146,7 +146,7 @@ async fn attach(
         Err(response) => {
             return node
                 .log(&name, false)
-                .map_or_else(Refusal::into_response, |_| response);
+                .map_or_else(Refusal::into_response, |_| *response);
         }
     };
     match node.attach(&name, wanted(&query)).await {
@@ -166,7 +166,7 @@ async fn port_forward(
     }
     let upgrade = match streams(upgrade, &[spdy::PROTOCOL, forward::PROTOCOL]) {
         Ok(upgrade) => upgrade,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let dial: Dial = Arc::new(move |port| {
         let (node, namespace, pod) = (Arc::clone(&node), namespace.clone(), pod.clone());
@@ -208,8 +208,11 @@ fn carry(upgrade: WebSocketUpgrade, session: Session) -> Response {
 }
 
 /// Chooses the first of our protocols that the client offers.
-fn streams(upgrade: Upgrade, protocols: &[&'static str]) -> Result<WebSocketUpgrade, Response> {
-    let refused = |why: String| (StatusCode::BAD_REQUEST, why).into_response();
+fn streams(
+    upgrade: Upgrade,
+    protocols: &[&'static str],
+) -> Result<WebSocketUpgrade, Box<Response>> {
+    let refused = |why: String| Box::new((StatusCode::BAD_REQUEST, why).into_response());
     let upgrade =
         upgrade.map_err(|_| refused("this node serves streams over WebSockets only".to_owned()))?;
     let upgrade = upgrade.protocols(protocols.iter().copied());
