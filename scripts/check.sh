@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
 cargo xtask check-arrows
+cargo xtask errors --check
 cargo xtask errors
 git diff --exit-code -- docs
 deny_root="${FERRISWHEEL_CACHE:-$HOME/.cache/ferriswheel}/cargo-deny"

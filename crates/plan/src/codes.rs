@@ -88,6 +88,7 @@ codes! {
     SYNC_NAMES = "FW0185", "the new primary would wait for nobody";
     GRACE = "FW0186", "the grace period is short for a database";
     POOLER_MOVES = "FW0187", "a pooler runs on a node that will be retired";
+    SEAT_OF_ANOTHER_RUN = "FW0188", "the set still has the seat of another run";
     UNSOUND = "FW0199", "the plan failed its own check";
 }
 

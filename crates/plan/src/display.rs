@@ -132,7 +132,7 @@ fn step_line(out: &mut String, step: &Step) {
         flags.push("evicts".to_owned());
     }
     if let Some(stall) = step.expected_stall_ms {
-        flags.push(format!("stall<={stall}ms"));
+        flags.push(format!("stall~{stall}ms"));
     }
     let right = format!("{} {:>5}", flags.join(" "), span(step.expected_ms));
     let room = WIDTH - 8 - right.chars().count();

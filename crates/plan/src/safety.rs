@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{NodeName, ObjectRef, Zone};
 use crate::layout::{Layout, usable};
 use crate::scope::{DatabaseScope, Member, Scope, join};
-use crate::world::{Budget, Node, Pod, Snapshot};
+use crate::world::{Budget, Node, Pod, RUN_LABEL, Snapshot};
 
 /// A container that ran this long starts again without delay.
 ///
@@ -116,6 +116,7 @@ fn set(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope<'_>, seat: 
             }
         }
     }
+    findings.absorb(seat_of_another_run(world, database));
     if !set.one_per_node {
         findings.warn(
             Diagnostic::new(
@@ -155,6 +156,38 @@ fn set(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope<'_>, seat: 
             .seen("no disruption budget selects every member")
             .fix("add a PodDisruptionBudget with maxUnavailable: 1"),
         );
+    }
+    findings
+}
+
+/// An aborted run leaves its seat; counted as a member, it would stay for ever.
+fn seat_of_another_run(world: &Snapshot, database: &DatabaseScope<'_>) -> Findings {
+    let mut findings = Findings::default();
+    for member in database.members.values() {
+        for template in &database.set.claim_templates {
+            let claim = member
+                .name
+                .sibling(format!("{template}-{}", member.name.name));
+            let run = world
+                .claims
+                .get(&claim)
+                .and_then(|found| found.labels.get(RUN_LABEL));
+            if let Some(run) = run {
+                let (namespace, set) = (&claim.namespace, &database.set_name.name);
+                findings.refuse(
+                    Diagnostic::new(
+                        codes::SEAT_OF_ANOTHER_RUN,
+                        &member.name,
+                        "it was added for the length of a run that did not end",
+                    )
+                    .seen(format!("claim {claim} is marked {RUN_LABEL}={run}"))
+                    .fix(format!(
+                        "finish that run (`ferriswheel apply` with plan {run}), or, if it is not the primary: `kubectl -n {namespace} scale statefulset {set} --replicas={}`, then delete claim {} and its slot",
+                        member.ordinal, claim.name
+                    )),
+                );
+            }
+        }
     }
     findings
 }

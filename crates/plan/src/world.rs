@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid, Zone};
 use crate::version::KubernetesVersion;
 
+/// Label by which a run marks what it made, with the plan's id as its value.
+pub const RUN_LABEL: &str = "ferriswheel.dev/run";
+
 /// Everything that the planner and the checks may look at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -227,6 +230,9 @@ pub struct Claim {
     pub storage_class: Option<String>,
     /// What happens to the disk when the claim goes.
     pub reclaim_policy: Option<String>,
+    /// Labels; a run marks the claim of its extra seat with [`RUN_LABEL`].
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A database as observed through its own protocol.

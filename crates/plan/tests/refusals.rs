@@ -308,6 +308,10 @@ const REFUSALS: &[(&str, Change)] = &[
     (codes::POOLER_MOVES, |w, _| {
         pod_of(w, "pgbouncer-6f7-0").node = Some(old_node(0))
     }),
+    (codes::SEAT_OF_ANOTHER_RUN, |w, _| {
+        let claim = w.claims.get_mut(&db("data-pg-2")).unwrap();
+        claim.labels = map(&[("ferriswheel.dev/run", "0123456789abcdef")]);
+    }),
 ];
 
 /// What is said beside a plan.

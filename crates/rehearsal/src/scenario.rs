@@ -253,6 +253,7 @@ pub fn snapshot(world: &Inner) -> seen::Snapshot {
                     zone: zone.map(|disk| Zone::new(disk.zone.clone())),
                     storage_class: Some("managed-csi".to_owned()),
                     reclaim_policy: Some("Delete".to_owned()),
+                    labels: claim.labels.clone(),
                 };
                 (reference(name), claim)
             })

@@ -316,6 +316,7 @@ pub fn claim(
         zone: volume.and_then(zone_of),
         storage_class: spec.storage_class_name.clone(),
         reclaim_policy: volume.and_then(|v| v.persistent_volume_reclaim_policy.clone()),
+        labels: claim.labels().clone(),
     }
 }
 

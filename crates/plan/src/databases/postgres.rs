@@ -190,12 +190,12 @@ pub fn promise(database: &DatabaseScope<'_>) -> Promise {
 fn clients(spec: &PostgresSpec) -> String {
     if spec.poolers.is_empty() {
         format!(
-            "Clients connect directly: their connections are cut once, with errors for about {} ms (longest measured).",
+            "Clients connect directly: their connections are cut once, with errors for about {} ms (longest measured on a quiet machine).",
             estimates::DIRECT_STALL_MS
         )
     } else {
         format!(
-            "The poolers hold the clients: no error, a pause of at most {} ms (longest measured), {} at the very most.",
+            "The poolers hold the clients: no error, a pause of about {} ms (longest measured on a quiet machine), {} at the very most.",
             estimates::POOLED_STALL_MS,
             spec.window
         )

@@ -234,6 +234,7 @@ pub fn put_set(
                 zone: world.nodes[on].zone.clone(),
                 storage_class: Some("managed-csi".to_owned()),
                 reclaim_policy: Some("Delete".to_owned()),
+                labels: BTreeMap::new(),
             },
         );
         members.insert(
