@@ -1,11 +1,7 @@
 //! The whole wheel, as a user turns it: a sandbox, the example cluster, a plan, a run that is
 //! killed on the way and goes on, the certificate.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that fails says where"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
