@@ -15,14 +15,10 @@ test: prepare ## install what is missing and pass every test
 	./scripts/check.sh
 	cargo test --workspace
 
-bench-postgres: prepare-demo ## hand-overs of every method in one run; writes docs/benchmarks.md
-	cargo build --package ferriswheel-cli
-	./bench/postgres/run.sh
-
 prepare-demo:
 	./scripts/prepare.sh demo
 
 prepare:
 	./scripts/prepare.sh test
 
-.PHONY: help demo test bench-postgres prepare-demo prepare
+.PHONY: help demo test prepare-demo prepare
