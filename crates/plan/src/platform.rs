@@ -3,8 +3,7 @@
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::PoolName;
-use crate::layout::usable;
-use crate::scope::{Scope, join};
+use crate::scope::{Scope, hosts_anybody, join};
 use crate::version::KubernetesVersion;
 use crate::world::{Pool, Snapshot};
 
@@ -26,7 +25,7 @@ pub fn gate(world: &Snapshot, scope: &Scope<'_>) -> Findings {
             Diagnostic::new(
                 codes::NO_STEADY_POOL,
                 &world.cluster.id,
-                "no pool that stays has two Ready, schedulable nodes for the probe and the agents",
+                "no pool that stays has two Ready, schedulable, untainted nodes for the probe and the agents",
             )
             .seen(format!("pools that are upgraded: {}", join(&scope.pools)))
             .seen(format!(
@@ -34,7 +33,7 @@ pub fn gate(world: &Snapshot, scope: &Scope<'_>) -> Findings {
                 world
                     .nodes
                     .values()
-                    .filter(|node| usable(node)
+                    .filter(|node| hosts_anybody(node)
                         && node.pool.as_ref().is_none_or(|p| !scope.pools.contains(p)))
                     .count()
             ))

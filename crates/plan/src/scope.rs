@@ -11,7 +11,7 @@ use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
 use crate::policy::{DatabaseSpec, Upgrade};
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
-use crate::world::{Database, Owner, Pod, Postgres, Snapshot, StatefulSet};
+use crate::world::{Database, Node, Owner, Pod, Postgres, Snapshot, StatefulSet};
 
 /// The part of the world that the plan is about.
 #[derive(Debug)]
@@ -261,8 +261,8 @@ fn disk_zone(world: &Snapshot, set: &StatefulSet, member: &ObjectRef) -> Option<
     })
 }
 
-/// Pools that are not upgraded and have two Ready, schedulable nodes: one for the agent, one for
-/// the watchdog that must outlive it.
+/// Pools that are not upgraded and have two nodes for pods without tolerations: one for the agent,
+/// one for the watchdog that must outlive it.
 fn steady_pools(world: &Snapshot, upgraded: &BTreeSet<PoolName>) -> Vec<PoolName> {
     world
         .pools
@@ -272,14 +272,22 @@ fn steady_pools(world: &Snapshot, upgraded: &BTreeSet<PoolName>) -> Vec<PoolName
             world
                 .nodes
                 .values()
-                .filter(|node| {
-                    node.pool.as_ref() == Some(*name) && node.ready && !node.unschedulable
-                })
+                .filter(|node| node.pool.as_ref() == Some(*name) && hosts_anybody(node))
                 .count()
                 >= 2
         })
         .cloned()
         .collect()
+}
+
+/// Ready, schedulable, and without a taint that the run's own pods do not tolerate: they tolerate
+/// the mark of AKS's System pools and nothing else.
+pub(crate) fn hosts_anybody(node: &Node) -> bool {
+    node.ready
+        && !node.unschedulable
+        && node.taints.iter().all(|taint| {
+            taint.ends_with(":PreferNoSchedule") || taint.starts_with("CriticalAddonsOnly=")
+        })
 }
 
 /// Names for a sentence; a dash for none.

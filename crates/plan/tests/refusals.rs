@@ -90,6 +90,11 @@ const REFUSALS: &[(&str, Change)] = &[
             .unwrap()
             .unschedulable = true;
     }),
+    (codes::NO_STEADY_POOL, |w, _| {
+        for node in w.nodes.values_mut() {
+            node.taints = vec!["gpu=yes:NoSchedule".to_owned()];
+        }
+    }),
     (codes::COUNT_MISMATCH, |w, _| dbpool(w).count = 4),
     (codes::MIXED_VERSIONS, |w, _| {
         w.nodes

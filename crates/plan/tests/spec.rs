@@ -160,3 +160,25 @@ fn text_that_is_no_yaml_is_refused() {
         assert!(!problems.is_empty(), "{text}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Any cut, and any text in the place of any part, is read or explained.
+    #[test]
+    fn no_text_breaks_the_reader(
+        from in 0..SPEC.len(),
+        length in 0..80_usize,
+        text in "[ -~\n\t\u{e9}]{0,40}",
+    ) {
+        let to = (from + length).min(SPEC.len());
+        let spoiled = format!("{}{text}{}", &SPEC[..from], &SPEC[to..]);
+        if let Err(problems) = parse("upgrade.yaml", &spoiled) {
+            proptest::prop_assert!(!problems.is_empty());
+            proptest::prop_assert!(problems.iter().all(|said| !said.fix.is_empty()));
+        }
+    }
+}

@@ -29,6 +29,9 @@ pub struct PlanArgs {
     /// Write what was observed to this file
     #[arg(long, value_name = "FILE")]
     snapshot_out: Option<PathBuf>,
+    /// Show each step's guards, gate, undo, soak and deadline too
+    #[arg(long)]
+    detail: bool,
     /// Exit with 10 when the plan has steps
     #[arg(long)]
     detailed_exitcode: bool,
@@ -50,7 +53,8 @@ pub async fn run(args: PlanArgs, output: Output) -> Result<Exit, Failure> {
         write_json(path, &plan)?;
     }
     match output {
-        Output::Text => println!("{}", display::text(&plan)),
+        Output::Text if args.detail => print!("{}", display::detail(&plan)),
+        Output::Text => print!("{}", display::text(&plan)),
         Output::Json => println!(
             "{}",
             serde_json::to_string(&plan).map_err(|e| Failure::unexpected(&e))?
