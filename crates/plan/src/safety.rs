@@ -3,16 +3,19 @@
 //!
 //! Judges Kubernetes objects only; what the servers say is judged in `databases`.
 
+mod budgets;
+mod placement;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
-use crate::ids::{NodeName, ObjectRef, Zone};
-use crate::layout::{Layout, usable};
+use crate::ids::{NodeName, ObjectRef};
+use crate::layout::Layout;
 use crate::scope::{DatabaseScope, Member, Scope, join};
-use crate::world::{Budget, Node, Pod, RUN_LABEL, Snapshot};
+use crate::world::{RUN_LABEL, Snapshot};
 
 /// A container that ran this long starts again without delay.
 ///
@@ -46,13 +49,18 @@ pub fn gate(world: &Snapshot, scope: &Scope<'_>, layout: &Layout, seat: bool) ->
             continue;
         }
         findings.absorb(set(world, scope, database, seat));
-        findings.absorb(placement(world, scope, layout, database));
+        findings.absorb(placement::gate(world, scope, layout, database));
         for member in database.members.values() {
             findings.absorb(member_now(world, database, member));
         }
         for member in database.moving() {
             findings.absorb(disk(world, scope, database, member));
-            findings.absorb(budgets(world, &member.name, member.pod, i32::from(seat)));
+            findings.absorb(budgets::gate(
+                world,
+                &member.name,
+                member.pod,
+                i32::from(seat),
+            ));
         }
     }
     findings.absorb(sharing(scope));
@@ -142,10 +150,11 @@ fn set(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope<'_>, seat: 
             .fix("give members 120 s"),
         );
     }
-    let protected = database
-        .members
-        .values()
-        .all(|member| selecting(world, &member.name, member.pod).next().is_some());
+    let protected = database.members.values().all(|member| {
+        budgets::selecting(world, &member.name, member.pod)
+            .next()
+            .is_some()
+    });
     if !protected {
         findings.warn(
             Diagnostic::new(
@@ -190,116 +199,6 @@ fn seat_of_another_run(world: &Snapshot, database: &DatabaseScope<'_>) -> Findin
         }
     }
     findings
-}
-
-/// Where the scheduler would put a member that leaves its node.
-fn placement(
-    world: &Snapshot,
-    scope: &Scope<'_>,
-    layout: &Layout,
-    database: &DatabaseScope<'_>,
-) -> Findings {
-    let mut findings = Findings::default();
-    let set = database.set;
-    let pools: BTreeSet<_> = database
-        .moving()
-        .filter_map(|member| scope.nodes.get(member.old_node.as_ref()?))
-        .map(|node| &node.pool)
-        .collect();
-    for pool_name in pools {
-        let Some(pool) = world.pools.get(pool_name) else {
-            continue;
-        };
-        for (key, values) in &set.node_requirements {
-            let own = PLATFORM_PREFIXES.iter().any(|p| key.starts_with(p)) || key == "agentpool";
-            let given = pool
-                .node_labels
-                .get(key)
-                .is_some_and(|value| values.contains(value));
-            if !own && !given {
-                findings.refuse(
-                    Diagnostic::new(
-                        codes::LABEL_BY_HAND,
-                        pool_name,
-                        format!("machines made from this pool would not have `{key}`, which {} requires", database.set_name),
-                    )
-                    .seen(format!("nodeLabels of the pool: {}", join(pool.node_labels.iter().map(|(k, v)| format!("{k}={v}")))))
-                    .fix(format!("give the label to the pool: `az aks nodepool update --labels {key}={} ...`", values.join("|"))),
-                );
-            }
-        }
-    }
-    let zones: BTreeSet<&Zone> = database
-        .moving()
-        .filter_map(|member| member.disk_zone.as_ref())
-        .collect();
-    for (name, node) in &world.nodes {
-        let elsewhere = node
-            .pool
-            .as_ref()
-            .is_none_or(|pool| !scope.pools.contains(pool) && !layout.contains(pool));
-        let near = node.zone.as_ref().is_some_and(|zone| zones.contains(zone));
-        let occupied = database
-            .members
-            .values()
-            .any(|member| member.pod.node.as_ref() == Some(name));
-        if elsewhere
-            && near
-            && usable(node)
-            && accepts(node, database)
-            && !(occupied && set.one_per_node)
-        {
-            findings.refuse(
-                Diagnostic::new(
-                    codes::OTHER_POOL_ATTRACTS,
-                    name,
-                    format!("a member of {} could land on this node instead of a new one", database.set_name),
-                )
-                .seen(format!(
-                    "pool {}, schedulable, its labels and taints suit the template",
-                    node.pool.as_ref().map_or("none", |pool| pool.as_str())
-                ))
-                .fix(format!("cordon it for the run (`kubectl cordon {name}`), or taint the database's pool and let the template require its label")),
-            );
-        }
-    }
-    findings
-}
-
-fn accepts(node: &Node, database: &DatabaseScope<'_>) -> bool {
-    let labels = database.set.node_requirements.iter().all(|(key, values)| {
-        node.labels
-            .get(key)
-            .is_some_and(|value| values.contains(value))
-    });
-    let taints = node.taints.iter().all(|taint| {
-        taint.ends_with(":PreferNoSchedule")
-            || database
-                .set
-                .tolerations
-                .iter()
-                .any(|toleration| tolerates(toleration, taint))
-    });
-    labels && taints
-}
-
-/// `key=value:Effect` of a taint against `key=value:Effect`, `key:Effect` or `*` of a toleration;
-/// an empty effect tolerates every effect.
-fn tolerates(toleration: &str, taint: &str) -> bool {
-    if toleration == "*" {
-        return true;
-    }
-    let (Some((what, effect)), Some((subject, taint_effect))) =
-        (toleration.rsplit_once(':'), taint.rsplit_once(':'))
-    else {
-        return false;
-    };
-    let same = if what.contains('=') {
-        what == subject || (what.ends_with('=') && what.trim_end_matches('=') == subject)
-    } else {
-        subject.split('=').next() == Some(what)
-    };
-    same && (effect.is_empty() || effect == taint_effect)
 }
 
 fn member_now(world: &Snapshot, database: &DatabaseScope<'_>, member: &Member<'_>) -> Findings {
@@ -410,76 +309,6 @@ fn disk(
     findings
 }
 
-/// Budgets that select a pod.
-fn selecting<'a>(
-    world: &'a Snapshot,
-    name: &'a ObjectRef,
-    pod: &'a Pod,
-) -> impl Iterator<Item = (&'a ObjectRef, &'a Budget)> {
-    world.budgets.iter().filter(move |(budget, spec)| {
-        budget.namespace == name.namespace
-            && !spec.selector.is_empty()
-            && spec
-                .selector
-                .iter()
-                .all(|(key, value)| pod.labels.get(key) == Some(value))
-    })
-}
-
-/// Budgets of a pod, judged for a moment when `extra` more pods are there and all are healthy.
-fn budgets(world: &Snapshot, name: &ObjectRef, pod: &Pod, extra: i32) -> Findings {
-    let mut findings = Findings::default();
-    let over: Vec<_> = selecting(world, name, pod).collect();
-    if over.len() > 1 {
-        findings.refuse(
-            Diagnostic::new(codes::TWO_BUDGETS, name, "every eviction of this pod fails")
-                .seen(format!("selected by {}", join(over.iter().map(|(n, _)| n))))
-                .fix("let exactly one budget select it"),
-        );
-    }
-    for (budget_name, budget) in over {
-        let expected = budget.expected_pods.max(1) + extra;
-        if expected - wanted(budget, expected) < 1 {
-            findings.refuse(
-                Diagnostic::new(
-                    codes::BUDGET_NEVER,
-                    budget_name,
-                    format!("it never allows the eviction of {name}"),
-                )
-                .seen(format!(
-                    "{}, {expected} pods when all are there",
-                    match (&budget.max_unavailable, &budget.min_available) {
-                        (Some(most), _) => format!("maxUnavailable {most}"),
-                        (None, Some(least)) => format!("minAvailable {least}"),
-                        (None, None) => format!("{} pods wanted", budget.desired_healthy),
-                    }
-                ))
-                .fix("set maxUnavailable: 1"),
-            );
-        }
-    }
-    findings
-}
-
-/// Pods that must stay healthy out of `expected`.
-///
-/// # Source
-/// Kubernetes rounds percentages of both kinds up.
-fn wanted(budget: &Budget, expected: i32) -> i32 {
-    let scaled = |text: &str| match text.strip_suffix('%') {
-        Some(percent) => percent
-            .parse::<i32>()
-            .ok()
-            .map(|percent| (expected * percent + 99) / 100),
-        None => text.parse().ok(),
-    };
-    match (&budget.max_unavailable, &budget.min_available) {
-        (Some(most), _) => scaled(most).map_or(expected, |most| expected - most),
-        (None, Some(least)) => scaled(least).unwrap_or(expected),
-        (None, None) => budget.desired_healthy,
-    }
-}
-
 fn sharing(scope: &Scope<'_>) -> Findings {
     let mut findings = Findings::default();
     for node in scope.nodes.keys() {
@@ -546,7 +375,7 @@ fn bystanders(world: &Snapshot, scope: &Scope<'_>) -> Findings {
         if pod.local_data {
             local.entry(node).or_default().push(name);
         }
-        findings.absorb(budgets(world, name, pod, 0));
+        findings.absorb(budgets::gate(world, name, pod, 0));
     }
     for (node, pods) in local {
         findings.warn(
@@ -560,56 +389,4 @@ fn bystanders(world: &Snapshot, scope: &Scope<'_>) -> Findings {
         );
     }
     findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tolerations_match_like_the_scheduler() {
-        for (toleration, taint, expected) in [
-            ("*", "a=b:NoSchedule", true),
-            ("a=b:NoSchedule", "a=b:NoSchedule", true),
-            ("a=c:NoSchedule", "a=b:NoSchedule", false),
-            ("a:NoSchedule", "a=b:NoSchedule", true),
-            ("a:", "a=b:NoExecute", true),
-            ("a=b:", "a=b:NoExecute", true),
-            ("a=b:NoSchedule", "a=b:NoExecute", false),
-            ("ab:", "a=b:NoExecute", false),
-        ] {
-            assert_eq!(
-                tolerates(toleration, taint),
-                expected,
-                "{toleration} {taint}"
-            );
-        }
-    }
-
-    #[test]
-    fn budgets_count_like_the_disruption_controller() {
-        let budget = |max: Option<&str>, min: Option<&str>| Budget {
-            selector: BTreeMap::new(),
-            disruptions_allowed: 0,
-            current_healthy: 3,
-            desired_healthy: 2,
-            expected_pods: 3,
-            max_unavailable: max.map(str::to_owned),
-            min_available: min.map(str::to_owned),
-        };
-        for (max, min, expected, wants) in [
-            (Some("1"), None, 3, 2),
-            (Some("0"), None, 4, 4),
-            (Some("30%"), None, 3, 2),
-            (None, Some("100%"), 4, 4),
-            (None, Some("3"), 4, 3),
-            (None, Some("50%"), 3, 2),
-        ] {
-            assert_eq!(
-                wanted(&budget(max, min), expected),
-                wants,
-                "{max:?} {min:?}"
-            );
-        }
-    }
 }
