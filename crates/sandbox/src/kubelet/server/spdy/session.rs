@@ -193,7 +193,8 @@ mod tests {
     impl Client {
         fn connect(dial: Dial) -> Self {
             let (to, inbound) = mpsc::channel(4);
-            let (outbound, from) = mpsc::channel(4);
+            // Room for the replies to all that a test opens before it reads.
+            let (outbound, from) = mpsc::channel(64);
             tokio::spawn(carry(dial, inbound, outbound));
             Self {
                 peer: Peer::new(),
