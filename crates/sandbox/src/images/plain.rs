@@ -55,7 +55,6 @@ pub(super) fn base(name: &str) -> Image {
 pub(super) fn shell(name: &str) -> Image {
     Image {
         cmd: vec!["sh".to_owned()],
-        // The bash image's name shares the catalogue's line with the others; its program is the one it is named after.
         ..base(name)
     }
 }
