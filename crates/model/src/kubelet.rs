@@ -173,6 +173,15 @@ impl Cluster {
         }
     }
 
+    /// As [`Self::kill_container`], for a container that was restarted shortly before: the
+    /// kubelet's back-off delays its next start.
+    pub fn kill_container_again(&mut self, pod: &str) {
+        if let Some(found) = self.pods.get_mut(pod) {
+            found.restarts = found.restarts.max(1);
+        }
+        self.kill_container(pod);
+    }
+
     pub(crate) fn remove_pod(&mut self, name: &str) {
         let detach = self.timing.detach;
         let Some(pod) = self.pods.remove(name) else {

@@ -34,7 +34,7 @@ pub(crate) struct Agent {
     alive: Alive,
 }
 
-/// When an agent's process ends: at the n-th moment of its record, counted from 1.
+/// When the first agent's process ends: at the n-th moment of its record, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DieAt {
     /// Agent or watchdog.
@@ -86,6 +86,7 @@ impl Log for AgentLog {
         }
         self.log.note(moment);
         if self.die_at == Some(self.log.record().entries.len()) {
+            self.world.with(|inner| inner.agent_died = true);
             self.alive.store(false, Ordering::SeqCst);
         }
     }
@@ -132,6 +133,7 @@ pub struct AgentFaults {
 
 fn start(world: &World, task: &str, uid: &str, key: &str, faults: &AgentFaults) -> Agent {
     let alive: Alive = Arc::new(AtomicBool::new(true));
+    let died = world.with(|inner| inner.agent_died);
     Agent {
         uid: uid.to_owned(),
         alive: Arc::clone(&alive),
@@ -142,7 +144,7 @@ fn start(world: &World, task: &str, uid: &str, key: &str, faults: &AgentFaults) 
             alive,
             die_at: faults
                 .die_at
-                .filter(|die| die.task == task)
+                .filter(|die| die.task == task && !died)
                 .map(|die| die.moment),
             world: world.clone(),
             hook: faults.hook.clone().filter(|_| task == "agent"),

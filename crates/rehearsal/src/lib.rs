@@ -6,7 +6,7 @@
 //! tokio's paused clock a run of minutes takes milliseconds.
 
 pub mod actuator;
-mod agents;
+pub mod agents;
 mod hand_over;
 pub mod invariants;
 pub mod postgres;

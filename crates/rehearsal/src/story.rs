@@ -1,14 +1,17 @@
 //! One screen about a run: what each step was, what it took, what shows it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use ferriswheel_engine::driver::Outcome;
 use ferriswheel_engine::status::{StepPhase, status};
+use ferriswheel_plan::step::StepId;
 
 use crate::runner::Rehearsal;
 
-/// The story of a rehearsal so far.
-pub fn story(rehearsal: &Rehearsal, outcome: &Outcome) -> String {
+/// The story of a rehearsal since it was told last: `told` remembers the steps that are over.
+pub fn story(rehearsal: &Rehearsal, outcome: &Outcome, told: &mut BTreeSet<StepId>) -> String {
+    let mut left = 0;
     let mut text = String::new();
     let records = rehearsal.records();
     // Writing into a String cannot fail.
@@ -18,6 +21,16 @@ pub fn story(rehearsal: &Rehearsal, outcome: &Outcome) -> String {
         }
         Ok(view) => {
             for step in view.steps {
+                if step.phase == StepPhase::Pending {
+                    left += 1;
+                    continue;
+                }
+                if told.contains(&step.id) {
+                    continue;
+                }
+                if step.finished.is_some() {
+                    told.insert(step.id);
+                }
                 let word = match step.phase {
                     StepPhase::Pending => "-",
                     StepPhase::Observing => "waits",
@@ -37,6 +50,9 @@ pub fn story(rehearsal: &Rehearsal, outcome: &Outcome) -> String {
                 }
             }
         }
+    }
+    if left > 0 {
+        let _ = writeln!(text, "{left} steps are left");
     }
     let _ = match outcome {
         Outcome::Finished => writeln!(text, "finished"),

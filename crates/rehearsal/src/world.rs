@@ -22,6 +22,9 @@ pub const POOLERS: &str = "db/pgbouncer";
 /// A step of time while something moves fast.
 const FINE: Duration = Duration::from_millis(1);
 
+/// A step of time while nobody writes and no server changes.
+const COARSE: Duration = Duration::from_millis(100);
+
 /// The world, shared by drivers, agents and faults. It outlives all of them.
 #[derive(Clone)]
 pub struct World {
@@ -61,6 +64,8 @@ pub struct Inner {
     pub pooler_file: String,
     /// Agent and watchdog by task.
     pub(crate) agents: BTreeMap<String, Agent>,
+    /// The fault that ends an agent's process has happened.
+    pub(crate) agent_died: bool,
     /// The judge writes.
     pub probing: bool,
     /// The judge's verdict.
@@ -81,6 +86,7 @@ impl Inner {
             postgres,
             pooler_file: primary.to_owned(),
             agents: BTreeMap::new(),
+            agent_died: false,
             probing: false,
             certificate: None,
             watch: Watch::default(),
@@ -106,8 +112,10 @@ impl Inner {
             let fine = self.postgres.is_busy() || self.postgres.clients.held();
             let mut next = if fine {
                 self.now + FINE
-            } else {
+            } else if self.probing {
                 self.postgres.clients.due().max(self.now + FINE)
+            } else {
+                self.now + COARSE
             };
             if let Some(event) = self.cluster.next_event() {
                 next = next.min(event.max(self.now));

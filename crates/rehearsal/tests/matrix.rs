@@ -179,3 +179,38 @@ fn a_stolen_run_is_finished_by_the_thief_alone() {
         assert_moved_once(&rehearsal, &context).await;
     });
 }
+
+#[test]
+fn a_driver_killed_at_any_time_of_the_hand_over_is_continued() {
+    let (from, to) = virtual_time(async {
+        let rehearsal = Rehearsal::new(Choices::default()).unwrap();
+        rehearsal.drive(Fault::None).await.unwrap();
+        let records = rehearsal.records();
+        let of_hand_over = |name: &str| {
+            let step = rehearsal
+                .plan
+                .body
+                .steps
+                .iter()
+                .find(|step| step.kind.name() == "handOver")
+                .unwrap();
+            let found = records
+                .iter()
+                .find(|r| r.entry.name() == name && r.entry.step() == Some(step.id));
+            let since = found.unwrap().at.duration_since(records[0].at);
+            u64::try_from(since.as_millis()).unwrap()
+        };
+        (of_hand_over("acting"), of_hand_over("acted"))
+    });
+    // The window itself lasts some 30 ms in the middle of this time.
+    each((from..to).step_by(13).collect(), |ms| async move {
+        let context = format!("killed after {ms} ms");
+        let rehearsal = Rehearsal::new(Choices::default()).unwrap();
+        let killed =
+            tokio::time::timeout(Duration::from_millis(ms), rehearsal.drive(Fault::None)).await;
+        assert!(killed.is_err(), "{context}: {killed:?}");
+        tokio::time::sleep(Duration::from_millis(ms % 7 * 100)).await;
+        carry_on(&rehearsal, &context).await;
+        assert_moved_once(&rehearsal, &context).await;
+    });
+}
