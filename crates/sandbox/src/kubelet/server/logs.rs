@@ -325,13 +325,12 @@ mod tests {
         };
         let options = Options {
             follow: true,
-            tail: Some(0),
+            tail: Some(1),
             ..Options::default()
         };
         let (to, mut from) = mpsc::channel(64);
         tokio::spawn(send(log, options, to));
-        // The first look is over when the tail was found: nothing of the old lines comes.
-        tokio::time::sleep(LOOK * 4).await;
+        assert_eq!(from.recv().await.unwrap(), "\n");
         file.write_all(b"2026-01-02T03:04:09Z stdout F four\n")
             .unwrap();
         assert_eq!(from.recv().await.unwrap(), "four\n");

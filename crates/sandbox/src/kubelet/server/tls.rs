@@ -119,3 +119,112 @@ fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, 
         .collect::<Result<_, _>>()
         .map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ContainerName, Log, Program, Refusal, Session, Wanted};
+    use super::*;
+    use crate::certificates::{Authority, Pair};
+    use async_trait::async_trait;
+    use k8s_openapi::api::core::v1::Pod;
+    use std::path::Path;
+    use tokio::net::TcpStream;
+
+    /// A node without pods.
+    struct Empty;
+
+    #[async_trait]
+    impl Containers for Empty {
+        fn pods(&self) -> Vec<Arc<Pod>> {
+            Vec::new()
+        }
+
+        fn log(&self, of: &ContainerName, _: bool) -> Result<Log, Refusal> {
+            Err(Refusal::NoPod(of.pod.clone()))
+        }
+
+        async fn exec(&self, of: &ContainerName, _: Program) -> Result<Session, Refusal> {
+            Err(Refusal::NoPod(of.pod.clone()))
+        }
+
+        async fn attach(&self, of: &ContainerName, _: Wanted) -> Result<Session, Refusal> {
+            Err(Refusal::NoPod(of.pod.clone()))
+        }
+
+        fn reachable(&self, _: &str, pod: &str) -> Result<(), Refusal> {
+            Err(Refusal::NoPod(pod.to_owned()))
+        }
+
+        async fn dial(&self, _: &str, pod: &str, _: u16) -> Result<TcpStream, Refusal> {
+            Err(Refusal::NoPod(pod.to_owned()))
+        }
+    }
+
+    fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn client(authority: &Authority, own: Option<Pair>) -> reqwest::Client {
+        let root = reqwest::Certificate::from_pem(authority.certificate().as_bytes()).unwrap();
+        let mut builder = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+        if let Some(own) = own {
+            let pem = format!("{}{}", own.cert, own.key);
+            builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        builder.build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_clusters_own_are_answered() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let (cluster, other) = (
+            Authority::new("cluster").unwrap(),
+            Authority::new("other").unwrap(),
+        );
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let free = TcpListener::bind(address)
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let server = cluster.server("node", &["node"], &[free.ip()]).unwrap();
+        let identity = ServerIdentity {
+            cert: write(directory.path(), "cert", &server.cert),
+            key: write(directory.path(), "key", &server.key),
+            client_ca: write(directory.path(), "ca", &cluster.certificate()),
+        };
+        tokio::spawn(async move { serve(free, &identity, Arc::new(Empty)).await });
+
+        let ask = async |client: &reqwest::Client, path: &str| {
+            client.get(format!("https://{free}{path}")).send().await
+        };
+        let friend = client(&cluster, Some(cluster.client("apiserver", None).unwrap()));
+        let healthy = loop {
+            // It may not listen yet.
+            match ask(&friend, "/healthz").await {
+                Ok(answer) => break answer,
+                Err(error) if error.is_connect() => tokio::task::yield_now().await,
+                Err(error) => panic!("{error:?}"),
+            }
+        };
+        assert_eq!(healthy.text().await.unwrap(), "ok");
+        let list: serde_json::Value = ask(&friend, "/pods").await.unwrap().json().await.unwrap();
+        assert_eq!(list["kind"], "PodList");
+        for path in [
+            "/containerLogs/db/pg-0/postgres",
+            "/exec/db/pg-0/postgres?command=ls",
+            "/portForward/db/pg-0",
+        ] {
+            let answer = ask(&friend, path).await.unwrap();
+            assert_eq!(answer.status(), 404, "{path}");
+            assert_eq!(answer.text().await.unwrap(), "pod \"pg-0\" not found");
+        }
+        let impostor = other.client("apiserver", None).unwrap();
+        for stranger in [None, Some(impostor)] {
+            assert!(ask(&client(&cluster, stranger), "/healthz").await.is_err());
+        }
+    }
+}
