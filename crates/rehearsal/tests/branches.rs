@@ -298,8 +298,7 @@ async fn agent_dies(moment: usize) {
         assert!(life < 6, "{context}: it never finished");
         match rehearsal.drive(Fault::None).await.unwrap() {
             Outcome::Finished => break,
-            Outcome::Stopped { how, .. } => {
-                println!("{context}: {how:?}");
+            Outcome::Stopped { .. } => {
                 tokio::time::sleep(Duration::from_secs(601)).await;
             }
             Outcome::Aborted => panic!("{context}"),
