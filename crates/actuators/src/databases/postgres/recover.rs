@@ -27,7 +27,14 @@ pub struct Knowledge {
     pub old_started: Option<String>,
     /// Whether a promotion of the candidate was sent; `None`: not known.
     pub promotion_sent: Option<bool>,
+    /// Whether the old primary was told to stop; `None`: not known.
+    pub stop_sent: Option<bool>,
 }
+
+/// An old primary that may have been told to stop is in charge only after it has answered as one
+/// for this long: it answers for a few milliseconds more while it stops. A fast shutdown ends
+/// every session at once, so one that lasts is not stopping.
+const STILL_IN_CHARGE: Duration = Duration::from_millis(250);
 
 /// One look at both servers must not take longer: the loop is what waits.
 const LOOK: Duration = Duration::from_millis(250);
@@ -52,6 +59,7 @@ pub async fn recover(
     log.note(Moment::RecoveryBegan { by: by.to_owned() });
     let limit = opened + order.window_budget();
     let mut seen = String::from("nothing yet");
+    let mut answers_since: Option<Instant> = None;
     while Instant::now() < limit {
         let (candidate, old) =
             tokio::join!(cast.candidate.reconnect(LOOK), cast.old.reconnect(LOOK),);
@@ -60,6 +68,15 @@ pub async fn recover(
             describe(&candidate),
             describe(&old)
         );
+        let answers = match &old {
+            Ok(status) if !status.in_recovery => {
+                answers_since.get_or_insert_with(Instant::now).elapsed()
+            }
+            _ => {
+                answers_since = None;
+                Duration::ZERO
+            }
+        };
         match (&candidate, &old) {
             (Ok(c), _) if !c.in_recovery => {
                 return go_forward(order, cast, opened, failed, log).await;
@@ -69,7 +86,10 @@ pub async fn recover(
                     .old_started
                     .as_ref()
                     .is_some_and(|started| *started != o.started);
-                return go_back(order, cast, failed, in_place, log).await;
+                let stopping = known.stop_sent != Some(false) && !in_place;
+                if !stopping || answers >= STILL_IN_CHARGE {
+                    return go_back(order, cast, failed, in_place, log).await;
+                }
             }
             (Ok(_), Ok(o)) => match proof(cast, o).await {
                 Some(true) if promote(cast.candidate.as_ref(), limit).await.is_ok() => {

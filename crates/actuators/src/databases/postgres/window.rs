@@ -319,6 +319,7 @@ pub async fn open_window(
     let mut known = Knowledge {
         old_started: Some(prepared.old_started.clone()),
         promotion_sent: Some(false),
+        stop_sent: Some(false),
     };
     let failed = match forward(order, cast, opened, &mut known, log).await {
         Ok(()) => {
@@ -381,6 +382,7 @@ async fn forward(
         ));
     }
     let flush = before.flush.unwrap_or_default();
+    known.stop_sent = Some(true);
     log.note(Moment::StopSent { flush });
     match cast.old.stop_fast().await {
         // The session ends with the server; that is the expected reply.
