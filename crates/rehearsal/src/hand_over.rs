@@ -233,7 +233,9 @@ pub(crate) async fn settle(
             finish(outside, to).await?;
             return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
         }
-        Some(leader) if leader == from.name && !held => {
+        Some(leader)
+            if leader == from.name && !held && !world.with(|inner| is_armed(inner, from)) =>
+        {
             aim(outside, from).await;
             return Ok(Evidence::one(format!(
                 "{from} is the primary, clients go on"
@@ -293,6 +295,14 @@ fn left_temporary(world: &Inner) -> bool {
         let record = agent.log.record();
         !agent.is_alive() && record.at("resumed").is_some() && record.at("restored").is_none()
     })
+}
+
+/// The primary's next start would be a standby's: left so, any restart would end in an outage.
+fn is_armed(world: &Inner, pod: &ObjectRef) -> bool {
+    world
+        .postgres
+        .disk_of(&pod.name)
+        .is_some_and(|disk| disk.standby_signal)
 }
 
 fn order(

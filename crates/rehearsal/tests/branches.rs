@@ -10,7 +10,7 @@ use std::time::Duration;
 use ferriswheel_actuators::databases::postgres::record::Moment;
 use ferriswheel_engine::driver::Outcome;
 use ferriswheel_engine::faults::Fault;
-use ferriswheel_engine::record::Stop;
+use ferriswheel_engine::record::{Request, Stop};
 use ferriswheel_rehearsal::agents::{AgentFaults, DieAt};
 use ferriswheel_rehearsal::runner::Rehearsal;
 use ferriswheel_rehearsal::scenario::Choices;
@@ -306,4 +306,34 @@ async fn agent_dies(moment: usize) {
     }
     assert_eq!(rehearsal.flaws().await, Vec::<String>::new(), "{context}");
     assert_eq!(rehearsal.client_errors(), Vec::<String>::new(), "{context}");
+}
+
+/// An agent that dies before the window has armed the old primary; a run that is given up then
+/// must not leave it so.
+#[tokio::test(start_paused = true)]
+async fn a_run_given_up_after_a_lost_agent_leaves_no_armed_primary() {
+    let mut rehearsal = Rehearsal::new(Choices::default()).unwrap();
+    rehearsal.faults.die_at = Some(DieAt {
+        task: "agent",
+        moment: 4,
+    });
+    let armed = || {
+        rehearsal
+            .world
+            .with(|inner| inner.postgres.disk_of("pg-0").unwrap().standby_signal)
+    };
+    let give_up = async {
+        while !armed() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        rehearsal.ask(Request::Abort).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(rehearsal.drive(Fault::None), give_up);
+    assert_eq!(outcome.unwrap(), Outcome::Aborted);
+    assert!(
+        !armed(),
+        "the next start of the primary would be a standby's"
+    );
+    assert_eq!(rehearsal.promotions(), Vec::<String>::new());
+    assert_eq!(rehearsal.client_errors(), Vec::<String>::new());
 }
