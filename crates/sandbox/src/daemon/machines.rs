@@ -6,28 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_azure_emulator::{Machine, MachineError, MachineSpec, Machines};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Notify, oneshot, watch};
+use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
-use super::control_plane::{self, Keys};
-use crate::binaries::Binaries;
-use crate::internal::{InitConfig, ProgramConfig, SUBCOMMAND};
-use crate::kubelet::config::{Capacity, NodeConfig, ServerIdentity, Taint};
+use super::boot::{Maker, Running};
+use super::control_plane;
 use crate::liveness::{descendants, read_stat};
-use crate::network::{self, API_SERVER, DNS_SERVICE, DOMAIN, MAX_MACHINES, POD_CIDR, Seat};
-use crate::state::{StateDir, write, write_json};
+use crate::network::{self, MAX_MACHINES, Seat};
 
 /// SIGKILL to a PID 1 ends a namespace of some dozens of processes in milliseconds, longer only while one of them
 /// waits for a disk.
@@ -122,11 +114,6 @@ struct Tree {
     partitioned: bool,
 }
 
-struct Running {
-    pid: u32,
-    ended: watch::Receiver<bool>,
-}
-
 impl Tree {
     /// A machine that ended by itself is off, whatever was last asked of it.
     fn power(&self) -> Power {
@@ -145,10 +132,7 @@ impl Tree {
 
 /// Starts and ends machines.
 pub(crate) struct Yard {
-    state: StateDir,
-    binary: PathBuf,
-    binaries: Binaries,
-    keys: Arc<Keys>,
+    maker: Maker,
     kubernetes_version: String,
     trees: Mutex<Trees>,
     /// Told whenever a machine is gone for good: its disks are free then.
@@ -182,18 +166,9 @@ impl Trees {
 }
 
 impl Yard {
-    pub(crate) fn new(
-        state: StateDir,
-        binary: PathBuf,
-        binaries: Binaries,
-        keys: Arc<Keys>,
-        kubernetes_version: String,
-    ) -> Self {
+    pub(crate) fn new(maker: Maker, kubernetes_version: String) -> Self {
         Self {
-            state,
-            binary,
-            binaries,
-            keys,
+            maker,
             kubernetes_version,
             trees: Mutex::default(),
             gone: Notify::new(),
@@ -249,7 +224,7 @@ impl Yard {
             trees.by_name.insert(name.clone(), tree);
             (seat, machine_id)
         };
-        let started = self.power_on(&spec, seat, &machine_id).await;
+        let started = self.maker.power_on(&spec, seat, &machine_id).await;
         let mut trees = self.trees.lock().await;
         match started {
             Ok(running) => {
@@ -275,7 +250,7 @@ impl Yard {
         };
         end(name, tree).await?;
         let seat = tree.seat;
-        let directory = self.state.nodes().join(name);
+        let directory = self.maker.state.nodes().join(name);
         let cleaned = tokio::task::spawn_blocking(move || {
             network::unplug(seat);
             match std::fs::remove_dir_all(&directory) {
@@ -290,7 +265,8 @@ impl Yard {
         }
         trees.by_name.remove(name);
         drop(trees);
-        self.gone.notify_waiters();
+        // A permit, not a wake-up: the disk controller may be in the middle of a pass.
+        self.gone.notify_one();
         Ok(())
     }
 
@@ -315,7 +291,7 @@ impl Yard {
         }
         let (spec, seat, machine_id) = (tree.spec.clone(), tree.seat, tree.machine_id.clone());
         network::unplug(seat);
-        tree.running = Some(self.power_on(&spec, seat, &machine_id).await?);
+        tree.running = Some(self.maker.power_on(&spec, seat, &machine_id).await?);
         tree.frozen = false;
         tree.partitioned = false;
         Ok(())
@@ -369,197 +345,6 @@ impl Yard {
         tree.partitioned = down;
         Ok(())
     }
-
-    async fn power_on(
-        &self,
-        spec: &MachineSpec,
-        seat: Seat,
-        machine_id: &str,
-    ) -> Result<Running, Error> {
-        let init = self.write_files(spec, seat, machine_id)?;
-        let (told, tell) = oneshot::channel();
-        let (ended, watch_end) = watch::channel(false);
-        let binary = self.binary.clone();
-        let log = self.state.logs().join(format!("{}.log", spec.node_name));
-        let name = spec.node_name.clone();
-        // A thread of its own: namespaces belong to threads, and this one is never used for anything else.
-        std::thread::Builder::new()
-            .name("machine".to_owned())
-            .spawn(move || match enter_and_start(&binary, &init, &log, seat) {
-                Ok(mut child) => {
-                    let _ = told.send(Ok(child.id()));
-                    let status = child.wait();
-                    tracing::info!(name, ?status, "machine ended");
-                    ended.send_replace(true);
-                }
-                Err(error) => {
-                    let _ = told.send(Err(error));
-                }
-            })?;
-        let pid = tell
-            .await
-            .map_err(|_| Error::Thread(spec.node_name.clone()))??;
-        network::plug_in(seat)?;
-        Ok(Running {
-            pid,
-            ended: watch_end,
-        })
-    }
-
-    /// Writes what the machine boots from; gives the configuration of its PID 1.
-    fn write_files(
-        &self,
-        spec: &MachineSpec,
-        seat: Seat,
-        machine_id: &str,
-    ) -> Result<PathBuf, Error> {
-        let name = &spec.node_name;
-        let directory = self.state.nodes().join(name);
-        let address = IpAddr::V4(seat.address());
-        let server =
-            self.keys
-                .authority
-                .server(&format!("system:node:{name}"), &[name], &[address])?;
-        let kubeconfig = directory.join("kubeconfig");
-        let identity = ServerIdentity {
-            cert: directory.join("server.crt"),
-            key: directory.join("server.key"),
-            client_ca: self.keys.ca_file(),
-        };
-        write(&identity.cert, server.cert.as_bytes(), false)?;
-        write(&identity.key, server.key.as_bytes(), true)?;
-        let user = format!("system:node:{name}");
-        let text = self
-            .keys
-            .kubeconfig(API_SERVER, &user, Some("system:nodes"))?;
-        write(&kubeconfig, text.as_bytes(), true)?;
-        let root_dir = directory.join("disk");
-        std::fs::create_dir_all(&root_dir)?;
-        let mut labels = spec.labels.clone();
-        for (key, value) in [
-            ("kubernetes.io/hostname", name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", "amd64"),
-        ] {
-            labels.insert(key.to_owned(), value.to_owned());
-        }
-        let config = NodeConfig {
-            node_name: name.clone(),
-            pool: spec.pool.clone(),
-            mode: spec.mode.label().to_owned(),
-            zone: spec
-                .zone
-                .as_ref()
-                .map(|zone| format!("{}-{zone}", spec.region)),
-            region: spec.region.clone(),
-            instance_type: spec.vm_size.clone(),
-            provider_id: spec.provider_id.clone(),
-            kubelet_version: format!("v{}", spec.kubernetes_version),
-            node_image_version: spec.node_image_version.clone(),
-            labels,
-            taints: spec
-                .taints
-                .iter()
-                .map(|taint| Taint {
-                    key: taint.key.clone(),
-                    value: taint.value.clone(),
-                    effect: taint.effect.clone(),
-                })
-                .collect(),
-            node_ip: seat.address(),
-            pod_cidr: seat.pod_cidr(),
-            cluster_dns: DNS_SERVICE,
-            cluster_domain: DOMAIN.to_owned(),
-            kubeconfig,
-            root_dir,
-            disks_dir: self.state.disks(),
-            capacity: Capacity {
-                cpu: spec.cpus,
-                memory_bytes: spec.memory_mib * 1024 * 1024,
-                pods: spec.max_pods,
-            },
-            server: identity,
-            ferriswheel_binary: self.binary.clone(),
-            boot_id: Uuid::new_v4().to_string(),
-            machine_id: machine_id.to_owned(),
-        };
-        let config_file = directory.join("node.json");
-        write_json(&config_file, &config)?;
-        let init = InitConfig {
-            hostname: name.clone(),
-            programs: vec![
-                ProgramConfig {
-                    argv: vec![
-                        self.binary.display().to_string(),
-                        SUBCOMMAND.to_owned(),
-                        "node-agent".to_owned(),
-                        config_file.display().to_string(),
-                    ],
-                    log: Some(self.state.logs().join(format!("{name}-agent.log"))),
-                    restart: true,
-                },
-                ProgramConfig {
-                    argv: self.proxy_argv(name),
-                    log: Some(self.state.logs().join(format!("{name}-kube-proxy.log"))),
-                    restart: true,
-                },
-            ],
-        };
-        let file = directory.join("init.json");
-        write_json(&file, &init)?;
-        Ok(file)
-    }
-
-    /// kube-proxy as it runs in a network namespace: the conntrack settings are the host's and not writable there.
-    fn proxy_argv(&self, node: &str) -> Vec<String> {
-        let kubeconfig = self.keys.kubeconfig_file("proxy");
-        let mut argv = vec![self.binaries.proxy.display().to_string()];
-        argv.extend(
-            [
-                "--proxy-mode=nftables",
-                "--conntrack-max-per-core=0",
-                "--conntrack-min=0",
-                "--conntrack-tcp-timeout-established=0",
-                "--conntrack-tcp-timeout-close-wait=0",
-                "--metrics-bind-address=127.0.0.1:10249",
-                "--healthz-bind-address=127.0.0.1:10256",
-            ]
-            .map(str::to_owned),
-        );
-        argv.push(format!("--cluster-cidr={POD_CIDR}"));
-        argv.push(format!("--hostname-override={node}"));
-        argv.push(format!("--kubeconfig={}", kubeconfig.display()));
-        argv
-    }
-}
-
-/// Opens a machine's namespaces on this thread and starts its PID 1.
-fn enter_and_start(
-    binary: &std::path::Path,
-    init: &std::path::Path,
-    log: &std::path::Path,
-    seat: Seat,
-) -> Result<std::process::Child, Error> {
-    // The network first: what sets it up is still a process of the outer namespaces, and not the new PID 1.
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    network::set_up_node(seat, std::process::id())?;
-    unshare(
-        CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS,
-    )?;
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(log)?;
-    Ok(Command::new(binary)
-        .args([SUBCOMMAND, "init"])
-        .arg(init)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(log.try_clone()?))
-        .stderr(Stdio::from(log))
-        .spawn()?)
 }
 
 /// Kills a machine's PID 1 and waits until the kernel has ended the rest.
@@ -596,7 +381,7 @@ fn freeze_tree(root: u32) {
 }
 
 /// A process that ended meanwhile needs no signal.
-fn send(pid: u32, signal: Signal) {
+pub(super) fn send(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
         let _ = kill(Pid::from_raw(pid), signal);
     }

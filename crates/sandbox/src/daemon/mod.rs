@@ -2,6 +2,7 @@
 //! and the control socket.
 
 mod addons;
+mod boot;
 mod components;
 mod control;
 mod control_plane;
@@ -137,10 +138,12 @@ async fn start(config: DaemonConfig, state: &StateDir, progress: &Progress) -> R
     let client = control_plane::client(&keys.kubeconfig_file("admin")).await?;
 
     let yard = Arc::new(machines::Yard::new(
-        state.clone(),
-        config.binary.clone(),
-        config.binaries.clone(),
-        Arc::clone(&keys),
+        boot::Maker {
+            state: state.clone(),
+            binary: config.binary.clone(),
+            binaries: config.binaries.clone(),
+            keys: Arc::clone(&keys),
+        },
         KUBERNETES_VERSION.to_owned(),
     ));
     let seed = seed(&config);

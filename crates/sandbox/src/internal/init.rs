@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -77,8 +78,10 @@ pub(super) fn run(file: &Path) -> RoleResult<u8> {
     }
 }
 
-/// Own `/proc` and `/sys`, and no mount event to or from the host.
+/// A mount namespace of its own with its own `/proc` and `/sys`, and no mount event to or from the host. It is opened
+/// here and not by the parent, which would otherwise see this `/proc` and no longer find its own children in it.
 fn prepare_mounts() -> RoleResult<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(

@@ -56,7 +56,6 @@ pub(super) fn run(file: &Path) -> RoleResult<()> {
     unshare(
         CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS,
     )?;
