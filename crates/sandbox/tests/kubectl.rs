@@ -244,6 +244,7 @@ async fn kubectl_works_as_people_know_it() {
     sandbox.ready("shell").await;
     sandbox.ready("echo").await;
     programs_run(&sandbox).await;
+    what_a_client_started_goes_with_it(&sandbox).await;
     terminals_have_a_size(&sandbox).await;
     attached_clients_talk(&sandbox).await;
     files_are_copied(&sandbox).await;
@@ -357,6 +358,27 @@ async fn programs_run(sandbox: &Sandbox) {
         !ended.status.success() && !ended.stderr.is_empty(),
         "{ended:?}"
     );
+}
+
+async fn what_a_client_started_goes_with_it(sandbox: &Sandbox) {
+    let script =
+        "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done 2>/dev/null; true";
+    let runs = async || {
+        let all = sandbox
+            .ok(&["exec", "shell", "--", "sh", "-c", script])
+            .await;
+        all.lines().any(|l| l.trim_end() == "sleep 4242")
+    };
+    let work = async {
+        let mut client = sandbox
+            .kubectl(&["exec", "shell", "--", "sleep", "4242"])
+            .spawn()
+            .unwrap();
+        while !runs().await {}
+        client.kill().await.unwrap();
+        while runs().await {}
+    };
+    tokio::time::timeout(DEADLINE, work).await.unwrap();
 }
 
 async fn terminals_have_a_size(sandbox: &Sandbox) {
