@@ -303,3 +303,34 @@ fn what_is_missing_is_named_with_the_command_to_run() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// The first stage must find the PID 1 that it started however fast that one mounts its own `/proc`. One start in
+/// twenty-five missed it once, so a hundred starts are enough to see it again.
+#[test]
+fn the_first_stage_finds_its_child() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name);
+    let binary = env!("CARGO_BIN_EXE_ferriswheel-sandbox");
+    let program = serde_json::json!({"argv": ["/bin/sleep", "0.1"], "log": null, "restart": false});
+    let init = serde_json::json!({"hostname": "first-stage", "programs": [program]});
+    let outer = serde_json::json!({
+        "binary": binary, "init": path("init.json"), "report": path("report.json"),
+        "log": path("log"), "name": "first-stage",
+    });
+    std::fs::write(path("init.json"), init.to_string()).unwrap();
+    std::fs::write(path("outer.json"), outer.to_string()).unwrap();
+    for start in 0..100 {
+        let output = Command::new(binary)
+            .args(["sandbox-internal", "outer"])
+            .arg(path("outer.json"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "start {start}: {said}");
+    }
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(path("report.json")).unwrap()).unwrap();
+    let last: ferriswheel_sandbox::ProcessId =
+        serde_json::from_value(report["init"].clone()).unwrap();
+    assert!(last.wait_gone(DEADLINE));
+}
