@@ -282,20 +282,7 @@ impl Drive<'_> {
             Observed::Done(evidence) => self.done(step, evidence).await,
             Observed::Ready | Observed::NotReady(_) if announced => self.settle(step).await,
             Observed::Ready => self.ready(step).await,
-            Observed::NotReady(on) => {
-                if matches!(standing, Some(StepState::Open)) && self.may_settle() {
-                    // An earlier act ended without a clear result: whole again first.
-                    let key = self.last_key(step);
-                    return match self.driver.actuator.settle(step, &key).await {
-                        Ok(evidence) => {
-                            tracing::info!(step = %step.id, ?evidence, "settled");
-                            self.wait(step, on, LOOK).await
-                        }
-                        Err(error) => self.refused(step, error, None).await,
-                    };
-                }
-                self.wait(step, on, LOOK).await
-            }
+            Observed::NotReady(on) => self.not_now(step, on).await,
             Observed::InFlight(on) => self.wait(step, on, LOOK).await,
             Observed::Diverged { expected, found } => {
                 Ok(Next::Stop(Stop::Diverged { expected, found }))
@@ -320,6 +307,19 @@ impl Drive<'_> {
         } else {
             None
         }
+    }
+
+    /// Something hinders the act. If an earlier act ended without a clear result, that may be
+    /// what it left: whole again first.
+    async fn not_now(&mut self, step: &Step, on: WaitingOn) -> Result<Next, DriveError> {
+        if matches!(self.standing(step), Some(StepState::Open)) && self.may_settle() {
+            let key = self.last_key(step);
+            match self.driver.actuator.settle(step, &key).await {
+                Ok(evidence) => tracing::info!(step = %step.id, ?evidence, "settled"),
+                Err(error) => return self.refused(step, error, None).await,
+            }
+        }
+        self.wait(step, on, LOOK).await
     }
 
     fn may_settle(&mut self) -> bool {
@@ -402,7 +402,7 @@ impl Drive<'_> {
         }
         for guard in &step.guards {
             if let Err(on) = self.driver.actuator.check(guard).await {
-                return self.wait(step, on, LOOK).await;
+                return self.not_now(step, on).await;
             }
         }
         let key = self.key(step, self.state.acts + 1);
