@@ -60,7 +60,7 @@ pub(super) fn run(file: &Path) -> RoleResult<()> {
             | CloneFlags::CLONE_NEWUTS,
     )?;
     // A clean environment: a proxy variable of the user's shell would lead every client inside astray.
-    let child = Command::new(&config.binary)
+    let mut child = Command::new(&config.binary)
         .args([SUBCOMMAND, "init"])
         .arg(&config.init)
         .env_clear()
@@ -71,15 +71,22 @@ pub(super) fn run(file: &Path) -> RoleResult<()> {
         .stdout(Stdio::from(OwnedFd::from(arm)))
         .stderr(Stdio::from(log))
         .spawn()?;
-    let init = ProcessId::of(child.id()).ok_or("the sandbox's PID 1 ended at once")?;
-    crate::state::write_json(
-        &config.report,
-        &OuterReport {
-            init,
-            api_port,
-            arm_port,
-        },
-    )?;
+    let reported = report(&config.report, child.id(), api_port, arm_port);
+    if reported.is_err() {
+        // Nobody would know of it.
+        child.kill()?;
+    }
+    reported
+}
+
+fn report(path: &Path, child: u32, api_port: u16, arm_port: u16) -> RoleResult<()> {
+    let init = ProcessId::of(child).ok_or("the sandbox's PID 1 ended at once")?;
+    let report = OuterReport {
+        init,
+        api_port,
+        arm_port,
+    };
+    crate::state::write_json(path, &report)?;
     Ok(())
 }
 
