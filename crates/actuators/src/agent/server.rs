@@ -16,8 +16,8 @@ use super::state::{FileLog, Reach, load};
 use super::watchdog;
 use super::{Accepted, Fault, Watch};
 use crate::databases::postgres::order::Order;
-use crate::databases::postgres::record::Reason;
 use crate::databases::postgres::record::Record;
+use crate::databases::postgres::record::{Outcome, Reason};
 use crate::databases::postgres::recover::{Knowledge, recover};
 use crate::databases::postgres::window;
 
@@ -80,7 +80,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
     let process = Arc::new(Process {
-        left_behind: load(&settings.state_dir.join(RECORD)),
+        left_behind: load(&settings.state_dir.join(RECORD)).map(closed),
         settings,
         current: Mutex::new(None),
         fault: Arc::default(),
@@ -91,6 +91,21 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
 }
 
 const RECORD: &str = "record.json";
+
+/// A record that an earlier process left outside of a window has nobody who would close it. One
+/// that was left inside is the watchdog's to close.
+fn closed(mut record: Record) -> Record {
+    if record.outcome.is_none() && !record.key.is_empty() && !record.window_is_open() {
+        let last = record
+            .entries
+            .last()
+            .map_or("accepted", |e| e.moment.name());
+        record.outcome = Some(Outcome::Unresolved {
+            reason: Reason::AgentLost(format!("its process ended after {last}")),
+        });
+    }
+    record
+}
 
 fn router(process: Arc<Process>) -> Router {
     let guarded = Router::new()

@@ -22,7 +22,7 @@ use super::{class, done, waiting};
 use crate::agent::{PORT, Watch};
 use crate::databases::postgres::facts;
 use crate::databases::postgres::order::{Order, PoolerAddress};
-use crate::databases::postgres::record::{Outcome, Record};
+use crate::databases::postgres::record::{Outcome, Reason, Record};
 use crate::databases::postgres::session::Session;
 use crate::databases::postgres::window::streams_from;
 use crate::dial::Target;
@@ -74,6 +74,9 @@ pub(super) async fn observe(
     }
     if let Some(open) = unfinished(world, spec, &states, to).await? {
         return Ok(open);
+    }
+    if untidy(world, spec).await? {
+        return Ok(Observed::Ready);
     }
     Ok(done(format!(
         "{to} is the primary, {} standbys stream from it, every pooler aims at it",
@@ -203,6 +206,13 @@ async fn conclude(
                 cause: format!("the hand-over was undone, {from} is the primary ({how}): {reason}"),
             })
         }
+        // Nobody knows what became of it: it is settled by observation, then tried again.
+        Some(Outcome::Unresolved {
+            reason: Reason::AgentLost(cause),
+        }) => Err(ActError::Retry {
+            after: Duration::from_secs(1),
+            cause: format!("the agent was lost: {cause}"),
+        }),
         Some(Outcome::Unresolved { reason }) => Err(ActError::AskHuman {
             code: reason.code().to_owned(),
             cause: reason.to_string(),
@@ -289,12 +299,13 @@ pub(super) async fn settle(
             .iter()
             .any(|entry| entry.paused);
     }
+    let untidy = untidy(world, spec).await.map_err(class)?;
     match primary(&states) {
-        Some((leader, _)) if leader == to => {
+        Some((leader, _)) if leader == to && !untidy => {
             finish(world, spec, &states, from, to).await?;
             return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
         }
-        Some((leader, _)) if leader == from && !held => {
+        Some((leader, _)) if leader == from && !held && !untidy => {
             aim_poolers(world, spec, to, from).await?;
             return Ok(Evidence::one(format!(
                 "{from} is the primary, clients go on"
@@ -480,6 +491,17 @@ async fn running_window(world: &World, spec: &PostgresSpec) -> Result<Option<Rec
         return Ok(None);
     }
     Ok(Some(record))
+}
+
+/// The agent ended before it took back what was meant for the window only: an armed old primary, a
+/// short retry interval, slots that pin a log.
+async fn untidy(world: &World, spec: &PostgresSpec) -> Result<bool, AskError> {
+    let home = world.home(spec);
+    let Some(agent) = world.agent(&home, "agent").await? else {
+        return Ok(false);
+    };
+    let record = agent.record().await?;
+    Ok(!record.entries.is_empty() && record.outcome.is_some() && record.at("restored").is_none())
 }
 
 /// Aims the poolers' configuration at another member and waits until every process would read it.
