@@ -10,7 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::move_replica::{primary, whole};
+use super::move_replica::{primary, whole_within};
 use super::waiting;
 use crate::kubernetes::{read, request};
 use crate::world::{AskError, World};
@@ -33,19 +33,19 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
         Guard::AllStreaming {
             database,
             members,
-            max_lag_bytes: _,
+            max_lag_bytes,
         } => {
             let states = world.states(database).await?;
             let good = states
                 .iter()
-                .filter(|state| whole(&states, state).is_ok())
+                .filter(|state| whole_within(&states, state, *max_lag_bytes).is_ok())
                 .count();
             if good >= usize::try_from(*members).unwrap_or(usize::MAX) {
                 Ok(())
             } else {
                 let why = states
                     .iter()
-                    .find_map(|state| whole(&states, state).err())
+                    .find_map(|state| whole_within(&states, state, *max_lag_bytes).err())
                     .map_or_else(|| "members are missing".to_owned(), |w| w.to_string());
                 Err(waiting(
                     database,

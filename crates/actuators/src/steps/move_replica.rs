@@ -68,6 +68,15 @@ pub(super) fn whole(
     states: &[MemberState],
     state: &MemberState,
 ) -> Result<String, ferriswheel_engine::actuator::WaitingOn> {
+    whole_within(states, state, WHOLE_LAG_BYTES)
+}
+
+/// Like [`whole`], with the lag that a plan allows.
+pub(super) fn whole_within(
+    states: &[MemberState],
+    state: &MemberState,
+    max_lag_bytes: u64,
+) -> Result<String, ferriswheel_engine::actuator::WaitingOn> {
     let pod = &state.member.pod;
     let status = match &state.status {
         Ok(status) => status,
@@ -101,7 +110,7 @@ pub(super) fn whole(
         (Some(flush), Some(replay)) => flush.bytes_since(replay),
         _ => u64::MAX,
     };
-    if lag > WHOLE_LAG_BYTES {
+    if lag > max_lag_bytes {
         return Err(waiting(
             pod,
             format!("{lag} bytes behind"),

@@ -123,7 +123,7 @@ pub struct Session {
     pub stderr: Option<Reader>,
     /// Its terminal, if it has one.
     pub terminal: Option<Arc<dyn Terminal>>,
-    /// Its exit status. Dropping this ends the program, if it was started for this session.
+    /// Its exit status. Dropping this ends the program, if it was started for these streams.
     pub exit: BoxFuture<'static, i32>,
 }
 
