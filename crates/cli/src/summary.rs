@@ -108,7 +108,7 @@ impl Summary {
                 .nodes
                 .values()
                 .filter(|node| {
-                    node.kubelet_version == plan.body.target
+                    Some(node.kubelet_version) == plan.body.target
                         && !old_uids.contains(&node.uid)
                         && !old_boots.contains(&node.boot_id)
                 })
@@ -116,7 +116,7 @@ impl Summary {
             let behind = after
                 .nodes
                 .values()
-                .filter(|node| node.kubelet_version != plan.body.target)
+                .filter(|node| plan.body.target.is_some_and(|t| node.kubelet_version != t))
                 .count();
             summary.nodes_upgraded = u32::try_from(new).ok();
             summary.nodes_left_behind = u32::try_from(behind).ok();

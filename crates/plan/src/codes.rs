@@ -89,6 +89,7 @@ codes! {
     GRACE = "FW0186", "the grace period is short for a database";
     POOLER_MOVES = "FW0187", "a pooler runs on a node that will be retired";
     SEAT_OF_ANOTHER_RUN = "FW0188", "the set still has the seat of another run";
+    NO_CANDIDATE = "FW0189", "nobody to hand over to";
     UNSOUND = "FW0199", "the plan failed its own check";
 }
 

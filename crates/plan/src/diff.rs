@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::plan::Plan;
 use crate::step::Step;
+use crate::version::KubernetesVersion;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,10 @@ pub fn diff(before: &Plan, after: &Plan) -> Vec<Change> {
         }
     };
     whole("cluster", old.cluster.clone(), new.cluster.clone());
-    whole("target", old.target.to_string(), new.target.to_string());
+    let version = |target: Option<KubernetesVersion>| {
+        target.map_or_else(|| "none".to_owned(), |version| version.to_string())
+    };
+    whole("target", version(old.target), version(new.target));
     whole(
         "extra nodes",
         old.peak.extra_nodes.to_string(),

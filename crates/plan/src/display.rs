@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::plan::{Body, Plan};
-use crate::policy::Strategy;
 use crate::step::{Guard, Step, StepKind, Undo};
 
 /// Columns of the narrowest terminal that people use.
@@ -14,7 +13,14 @@ pub fn text(plan: &Plan) -> String {
     let body = &plan.body;
     let mut out = head(plan);
     if body.steps.is_empty() {
-        line(&mut out, "Nothing to do: every pool is at the target.");
+        line(
+            &mut out,
+            if body.target.is_some() {
+                "Nothing to do: every pool is at the target."
+            } else {
+                "Nothing to do: every primary is where it shall be."
+            },
+        );
         return out;
     }
     need(&mut out, body);
@@ -71,9 +77,12 @@ fn head(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "Plan {}: {cluster} to {}, as seen {}",
+        "Plan {}: {cluster}{}, as seen {}",
         plan.id,
-        body.target,
+        body.target.map_or_else(
+            || ", primaries only".to_owned(),
+            |target| format!(" to {target}")
+        ),
         body.observed_at.strftime("%Y-%m-%d %H:%M:%SZ")
     );
     out
@@ -81,19 +90,20 @@ fn head(plan: &Plan) -> String {
 
 fn need(out: &mut String, body: &Body) {
     let peak = &body.peak;
-    let Strategy::FerrisWheel(_) = &body.policy.spec.strategy;
-    paragraph(
-        out,
-        "  Peak     ",
-        &format!(
-            "{} extra {}, {} extra {}, never fewer than {} members",
-            peak.extra_nodes,
-            plural(peak.extra_nodes, "node"),
-            peak.extra_replicas,
-            plural(peak.extra_replicas, "replica"),
-            peak.fewest_members
-        ),
-    );
+    if body.target.is_some() {
+        paragraph(
+            out,
+            "  Peak     ",
+            &format!(
+                "{} extra {}, {} extra {}, never fewer than {} members",
+                peak.extra_nodes,
+                plural(peak.extra_nodes, "node"),
+                peak.extra_replicas,
+                plural(peak.extra_replicas, "replica"),
+                peak.fewest_members
+            ),
+        );
+    }
     paragraph(out, "  Crash    ", &peak.if_a_member_crashes);
     for promise in &body.promises {
         paragraph(

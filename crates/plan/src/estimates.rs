@@ -46,10 +46,10 @@ pub fn estimate(kind: &StepKind) -> Estimate {
         StepKind::AddSeat { .. } => (2 * MINUTE, 120 * MINUTE),
         // Stop, detach and attach the disk (30 s to a minute on Azure), start, catch up.
         StepKind::MoveReplica { .. } => (90 * SECOND, 30 * MINUTE),
-        // Rehearsal, two checkpoints and the pooler's file (a kubelet's sync takes up to a
-        // minute); the window is less than a second of it. The deadline leaves room for the agent
-        // to undo.
-        StepKind::HandOver { .. } => (90 * SECOND, 20 * MINUTE),
+        // Rehearsal, two checkpoints and the pooler's file; the window is less than a second of it.
+        // The deadline leaves room for a kubelet that syncs the file only every minute and a half,
+        // and for the agent to undo.
+        StepKind::HandOver { .. } => (15 * SECOND, 20 * MINUTE),
         // Evict what is left, prove it empty, delete one machine (1 to 2 minutes). An hour: others'
         // budgets may hold pods back that long.
         StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. } => (2 * MINUTE, 60 * MINUTE),

@@ -38,22 +38,25 @@ impl Layout {
         for node in scope.nodes.values() {
             wanted.extend(node.zone.clone().map(|zone| (node.pool.clone(), zone)));
         }
+        let Some(target) = scope.target else {
+            return Self {
+                places: BTreeMap::new(),
+            };
+        };
         let mut taken = BTreeSet::new();
         let mut places = BTreeMap::new();
         for (old, zone) in wanted {
             let Some(like) = world.pools.get(&old) else {
                 continue;
             };
-            let (name, machines) = names(&old, &zone, scope.target)
+            let (name, machines) = names(&old, &zone, target)
                 .find_map(|name| {
                     if taken.contains(&name) {
                         return None;
                     }
                     match world.pools.get(&name) {
                         None => Some((name, 0)),
-                        Some(pool) if fits(pool, like, &zone, scope.target) => {
-                            Some((name, pool.count))
-                        }
+                        Some(pool) if fits(pool, like, &zone, target) => Some((name, pool.count)),
                         Some(_) => None,
                     }
                 })

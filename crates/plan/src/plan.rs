@@ -34,8 +34,8 @@ pub struct Body {
     pub observed_at: Timestamp,
     /// ARM id of the cluster.
     pub cluster: String,
-    /// Target version.
-    pub target: KubernetesVersion,
+    /// Target version, if machines are replaced.
+    pub target: Option<KubernetesVersion>,
     /// Digest of the part of the world that the plan rests on; `apply` recomputes it before the
     /// first act and refuses a changed one.
     pub world_digest: String,

@@ -13,7 +13,7 @@ use crate::platform;
 use crate::policy::{Strategy, Upgrade};
 use crate::safety;
 use crate::scope::Scope;
-use crate::strategies::ferris_wheel::{self, Turn};
+use crate::strategies::{Turn, ferris_wheel, hand_over};
 use crate::world::Snapshot;
 
 /// Makes the plan.
@@ -23,8 +23,6 @@ use crate::world::Snapshot;
 /// # Errors
 /// Everything at once that stops the run, so that a person needs one round to repair it.
 pub fn plan(world: &Snapshot, upgrade: &Upgrade) -> Result<Plan, Refusal> {
-    let Strategy::FerrisWheel(wheel) = &upgrade.spec.strategy;
-
     // What is it about?
     let (scope, found) = Scope::find(world, upgrade);
     // Which pools take the members over?
@@ -35,18 +33,15 @@ pub fn plan(world: &Snapshot, upgrade: &Upgrade) -> Result<Plan, Refusal> {
         return Err(refusal(upgrade, findings));
     }
     // In which order?
-    let turn = if scope.is_empty() {
-        nothing_to_do()
-    } else {
-        ferris_wheel::turn(world, &scope, &layout, wheel)
+    let turn = match (&upgrade.spec.strategy, scope.target) {
+        (Strategy::FerrisWheel(wheel), Some(target)) if !scope.is_empty() => {
+            ferris_wheel::turn(world, &scope, &layout, wheel, target)
+        }
+        (Strategy::FerrisWheel(_), _) => nothing_to_do(),
+        (Strategy::HandOver(wish), _) => hand_over::turn(&scope, wish),
     };
     // What does the run promise?
-    let promises = scope
-        .databases
-        .iter()
-        .filter(|database| database.moving().next().is_some())
-        .map(postgres::promise)
-        .collect();
+    let promises = scope.concerned().map(postgres::promise).collect();
 
     let body = Body {
         name: upgrade.metadata.name.clone(),
@@ -86,14 +81,18 @@ fn look(
     layout: &Layout,
     found: Findings,
 ) -> Findings {
-    let Strategy::FerrisWheel(wheel) = &upgrade.spec.strategy;
     let mut findings = found;
-    findings.absorb(platform::gate(world, scope));
-    findings.absorb(safety::gate(world, scope, layout, wheel.extra_seat));
-    for database in &scope.databases {
-        if database.moving().next().is_some() {
-            findings.absorb(postgres::gate(world, scope, database, wheel.extra_seat));
+    let seat = match &upgrade.spec.strategy {
+        Strategy::FerrisWheel(wheel) => wheel.extra_seat,
+        Strategy::HandOver(wish) => {
+            findings.absorb(hand_over::gate(world, scope, wish));
+            false
         }
+    };
+    findings.absorb(platform::gate(world, scope));
+    findings.absorb(safety::gate(world, scope, layout, seat));
+    for database in scope.concerned() {
+        findings.absorb(postgres::gate(world, scope, database, seat));
     }
     findings
 }

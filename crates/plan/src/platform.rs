@@ -16,7 +16,9 @@ const MOST_MINORS_BEHIND: i64 = 3;
 /// Looks at the cluster and the pools.
 pub fn gate(world: &Snapshot, scope: &Scope<'_>) -> Findings {
     let mut findings = Findings::default();
-    findings.absorb(target(world, scope));
+    if let Some(version) = scope.target {
+        findings.absorb(target(world, scope, version));
+    }
     findings.absorb(operations(world, scope));
     findings.absorb(others_at_work(world, scope));
     findings.absorb(machines(world, scope));
@@ -43,9 +45,8 @@ pub fn gate(world: &Snapshot, scope: &Scope<'_>) -> Findings {
     findings
 }
 
-fn target(world: &Snapshot, scope: &Scope<'_>) -> Findings {
+fn target(world: &Snapshot, scope: &Scope<'_>, target: KubernetesVersion) -> Findings {
     let mut findings = Findings::default();
-    let target = scope.target;
     let control_plane = world.cluster.kubernetes_version;
     if target > control_plane {
         findings.refuse(

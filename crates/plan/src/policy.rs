@@ -39,8 +39,9 @@ pub struct Metadata {
 pub struct UpgradeSpec {
     /// The managed cluster.
     pub cluster: ClusterRef,
-    /// Where it shall be.
-    pub target: Target,
+    /// Where its pools shall be; every strategy needs it that replaces machines.
+    #[serde(default)]
+    pub target: Option<Target>,
     /// How; the Ferris Wheel with the extra seat unless said otherwise.
     #[serde(default)]
     pub strategy: Strategy,
@@ -77,6 +78,42 @@ pub struct Target {
 pub enum Strategy {
     /// New nodes beside the old ones, replicas first, the primary once.
     FerrisWheel(FerrisWheel),
+    /// The primary of each database moves once; no machine is touched.
+    HandOver(HandOver),
+}
+
+impl Strategy {
+    /// Its name in specs and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::FerrisWheel(_) => "ferrisWheel",
+            Self::HandOver(_) => "handOver",
+        }
+    }
+
+    /// Whether a person is asked before the primary moves.
+    pub fn asks(&self) -> bool {
+        match self {
+            Self::FerrisWheel(wheel) => wheel.approve_hand_over,
+            Self::HandOver(hand_over) => hand_over.approve_hand_over,
+        }
+    }
+
+    /// How long the result of a step must hold, in seconds.
+    pub fn soak_seconds(&self) -> u64 {
+        match self {
+            Self::FerrisWheel(wheel) => wheel.soak_seconds,
+            Self::HandOver(hand_over) => hand_over.soak_seconds,
+        }
+    }
+
+    /// Whether the run measures itself and ends with a certificate.
+    pub fn probes(&self) -> bool {
+        match self {
+            Self::FerrisWheel(_) => true,
+            Self::HandOver(hand_over) => hand_over.probe,
+        }
+    }
 }
 
 impl Default for Strategy {
@@ -109,6 +146,25 @@ impl Default for FerrisWheel {
             approve_hand_over: false,
         }
     }
+}
+
+/// Choices of a hand-over alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HandOver {
+    /// Pod that shall be the primary, by name; for a spec with one database. Chosen by the planner
+    /// if absent.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// The run writes while the primary moves, and certifies. `false` if somebody else measures.
+    #[serde(default = "yes")]
+    pub probe: bool,
+    /// Result of each step must hold this long, in seconds.
+    #[serde(default = "default_soak_seconds")]
+    pub soak_seconds: u64,
+    /// Ask a person before the primary moves.
+    #[serde(default)]
+    pub approve_hand_over: bool,
 }
 
 fn yes() -> bool {

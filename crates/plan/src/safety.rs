@@ -44,15 +44,17 @@ const PLATFORM_PREFIXES: [&str; 5] = [
 /// Looks at everything that is moved or evicted.
 pub fn gate(world: &Snapshot, scope: &Scope<'_>, layout: &Layout, seat: bool) -> Findings {
     let mut findings = Findings::default();
-    for database in &scope.databases {
-        if database.moving().next().is_none() {
+    for database in scope.concerned() {
+        for member in database.members.values() {
+            findings.absorb(member_now(world, database, member));
+        }
+        if scope.hand_over_only {
+            // The server restarts in its pod: no template, node or disk is asked for anew.
+            findings.absorb(seat_of_another_run(world, database));
             continue;
         }
         findings.absorb(set(world, scope, database, seat));
         findings.absorb(placement::gate(world, scope, layout, database));
-        for member in database.members.values() {
-            findings.absorb(member_now(world, database, member));
-        }
         for member in database.moving() {
             findings.absorb(disk(world, scope, database, member));
             findings.absorb(budgets::gate(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
-use crate::policy::{DatabaseSpec, Upgrade};
+use crate::policy::{DatabaseSpec, Strategy, Upgrade};
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
 use crate::world::{Database, Node, Owner, Pod, Postgres, Snapshot, StatefulSet};
@@ -16,8 +16,10 @@ use crate::world::{Database, Node, Owner, Pod, Postgres, Snapshot, StatefulSet};
 /// The part of the world that the plan is about.
 #[derive(Debug)]
 pub struct Scope<'a> {
-    /// Version to reach.
-    pub target: KubernetesVersion,
+    /// Version to reach, if machines are replaced.
+    pub target: Option<KubernetesVersion>,
+    /// The primaries move and nothing else does.
+    pub hand_over_only: bool,
     /// Pools to upgrade.
     pub pools: BTreeSet<PoolName>,
     /// Their nodes.
@@ -84,7 +86,12 @@ impl<'a> Scope<'a> {
             .filter_map(|spec| database(world, spec, &nodes, &mut findings))
             .collect();
         let scope = Self {
-            target: upgrade.spec.target.kubernetes_version,
+            target: upgrade
+                .spec
+                .target
+                .as_ref()
+                .map(|target| target.kubernetes_version),
+            hand_over_only: matches!(upgrade.spec.strategy, Strategy::HandOver(_)),
             steady_pools: steady_pools(world, &pools),
             pools,
             nodes,
@@ -95,7 +102,14 @@ impl<'a> Scope<'a> {
 
     /// Whether there is anything to do.
     pub fn is_empty(&self) -> bool {
-        self.pools.is_empty()
+        self.pools.is_empty() && !self.hand_over_only
+    }
+
+    /// Databases that the run moves or hands over.
+    pub fn concerned(&self) -> impl Iterator<Item = &DatabaseScope<'a>> {
+        self.databases
+            .iter()
+            .filter(|database| self.hand_over_only || database.moving().next().is_some())
     }
 
     /// Members of any database that are on this node.
@@ -135,8 +149,10 @@ impl DatabaseScope<'_> {
 }
 
 fn pools(world: &Snapshot, upgrade: &Upgrade, findings: &mut Findings) -> BTreeSet<PoolName> {
-    let target = &upgrade.spec.target;
     let mut wanted = BTreeSet::new();
+    let Some(target) = &upgrade.spec.target else {
+        return wanted;
+    };
     for name in &target.pools {
         if world.pools.contains_key(name) {
             wanted.insert(name.clone());

@@ -31,7 +31,9 @@ fn the_practice_cluster_on_one_screen() {
 #[test]
 fn without_the_seat() {
     let mut spec = spec();
-    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
     wheel.extra_seat = false;
     wheel.approve_hand_over = true;
     let plan = planner::plan(&demo(), &spec).unwrap();
@@ -46,6 +48,31 @@ fn without_the_seat() {
             retired: 3,
         }
     );
+}
+
+#[test]
+fn a_hand_over_alone() {
+    let plan = planner::plan(&demo(), &hand_over_spec(None)).unwrap();
+    insta::assert_snapshot!("a hand-over alone", display::detail(&plan));
+    let proof = check::check(&demo(), &plan).unwrap();
+    assert_eq!(
+        (proof.hand_overs, proof.retired, proof.extra_nodes),
+        (1, 0, 0)
+    );
+
+    let mut unmeasured = hand_over_spec(Some("pg-2"));
+    let Strategy::HandOver(wish) = &mut unmeasured.spec.strategy else {
+        panic!("the spec is a hand-over's")
+    };
+    wish.probe = false;
+    let plan = planner::plan(&demo(), &unmeasured).unwrap();
+    let kinds: Vec<_> = plan.body.steps.iter().map(|s| s.kind.name()).collect();
+    assert_eq!(kinds, ["startAgents", "handOver", "stopAgents"]);
+    assert!(plan.body.steps[1].title.ends_with("pg-0 -> pg-2"));
+
+    let there = planner::plan(&demo(), &hand_over_spec(Some("pg-0"))).unwrap();
+    assert!(there.body.steps.is_empty());
+    assert!(display::text(&there).contains("every primary is where it shall be"));
 }
 
 #[test]
@@ -184,7 +211,9 @@ fn an_interrupted_run_is_taken_up() {
 #[test]
 fn the_difference_of_two_plans_is_said() {
     let mut spec = spec();
-    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
     wheel.extra_seat = false;
     let without = planner::plan(&demo(), &spec).unwrap();
     let lines: Vec<String> = diff(&made(&demo()), &without)
@@ -243,7 +272,7 @@ fn the_checker_finds_each_broken_promise() {
             }),
         ),
         (
-            "is not on an upgraded node",
+            "is not on an upgraded, schedulable node",
             "hand-over first",
             Box::new(|plan| {
                 let step = plan.body.steps.remove(find(plan, "handOver"));

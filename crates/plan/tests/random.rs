@@ -84,7 +84,9 @@ fn build(shape: &Shape) -> (Snapshot, Upgrade) {
         world.nodes.insert(name, node);
     }
     let mut spec = spec();
-    let Wheel::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    let Wheel::FerrisWheel(wheel) = &mut spec.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
     wheel.extra_seat = shape.seat;
 
     let nodes = put_pool(&mut world, &shape.pool, &shape.members);

@@ -33,7 +33,9 @@ fn pg(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::PostgresSpec {
 }
 
 fn wheel(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::FerrisWheel {
-    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy;
+    let Strategy::FerrisWheel(wheel) = &mut spec.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
     wheel
 }
 
@@ -61,10 +63,10 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
     (codes::NOT_OFFERED, |w, s| {
         w.cluster.kubernetes_version = version("1.36.9");
-        s.spec.target.kubernetes_version = version("1.36.8");
+        s.spec.target.as_mut().unwrap().kubernetes_version = version("1.36.8");
     }),
     (codes::DOWNGRADE, |_, s| {
-        s.spec.target.kubernetes_version = version("1.35.0")
+        s.spec.target.as_mut().unwrap().kubernetes_version = version("1.35.0")
     }),
     (codes::OPERATION_RUNNING, |w, _| {
         dbpool(w).provisioning_state = "Upgrading".to_owned()
@@ -77,7 +79,7 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
     (codes::AUTOSCALER, |w, _| dbpool(w).autoscaling = true),
     (codes::POOL_UNKNOWN, |_, s| {
-        s.spec.target.pools = vec!["dppool".into()]
+        s.spec.target.as_mut().unwrap().pools = vec!["dppool".into()]
     }),
     (codes::SYSTEM_POOL, |w, _| dbpool(w).system = true),
     (codes::NO_ZONE, |w, _| dbpool(w).zones.clear()),
@@ -101,6 +103,23 @@ const REFUSALS: &[(&str, Change)] = &[
             .get_mut(&"aks-syspool-12345678-vmss000001".into())
             .unwrap()
             .kubelet_version = version("1.35.4");
+    }),
+    (codes::NO_CANDIDATE, |_, s| {
+        *s = hand_over_spec(Some("pg-7"));
+    }),
+    (codes::NO_CANDIDATE, |w, s| {
+        *s = hand_over_spec(Some("pg-2"));
+        w.nodes.get_mut(&old_node(2)).unwrap().unschedulable = true;
+    }),
+    (codes::RESTART_DELAYED, |w, s| {
+        *s = hand_over_spec(None);
+        let server = &mut pod_of(w, "pg-1").containers[0];
+        server.restarts = 1;
+        server.started_at = Some(at(NOW));
+    }),
+    (codes::LAGGING, |w, s| {
+        *s = hand_over_spec(None);
+        member(w, "pg-1").lag_bytes = Some(1 << 30);
     }),
     (codes::SET_MISSING, |_, s| {
         pg(s).stateful_set = db("postgres")

@@ -21,7 +21,9 @@ fn at(line: usize, column: usize) -> Option<Place> {
 #[test]
 fn defaults_are_those_of_a_careful_person() {
     let spec = parse("upgrade.yaml", SPEC).unwrap();
-    let Strategy::FerrisWheel(wheel) = &spec.spec.strategy;
+    let Strategy::FerrisWheel(wheel) = &spec.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
     assert!(wheel.extra_seat);
     assert!(!wheel.approve_hand_over);
     let postgres = &spec.spec.databases[0].postgres;
@@ -105,6 +107,18 @@ fn mistakes_are_explained() {
             "database: app\n        pause: 5s",
             "FW0104",
             "keep `pause` below `window`",
+        ),
+        (
+            "  target:\n    kubernetesVersion: \"1.36.3\"\n",
+            "",
+            "FW0104",
+            "say where the pools shall be: `target: { kubernetesVersion: \"1.36.3\" }`, or choose `strategy: { handOver: {} }` to move the primary only",
+        ),
+        (
+            "ferrisWheel: {}",
+            "handOver: {}",
+            "FW0104",
+            "remove `target`, or choose `strategy: { ferrisWheel: {} }`",
         ),
         (
             "name: aks-prod-1-36",

@@ -69,7 +69,7 @@ fn input(run: &Run) -> Result<Input, Failure> {
         timeline: paths.as_ref().and_then(|(_, path)| load(path)),
         plan: Some(PlanView {
             id: plan.id.to_string(),
-            strategy: "ferrisWheel".to_owned(),
+            strategy: plan.body.policy.spec.strategy.name().to_owned(),
             state: standing(&state).to_owned(),
             facts: facts(&plan, summary.as_ref()),
             steps: steps(&plan, &records, &state, window.as_ref()),
@@ -93,7 +93,13 @@ fn facts(plan: &Plan, summary: Option<&Summary>) -> Vec<Fact> {
     };
     let mut facts = vec![
         fact("Cluster", plan.body.cluster.clone()),
-        fact("Target", plan.body.target.to_string()),
+        fact(
+            "Target",
+            plan.body.target.map_or_else(
+                || "no machine is touched".to_owned(),
+                |version| version.to_string(),
+            ),
+        ),
         fact(
             "Peak",
             format!(

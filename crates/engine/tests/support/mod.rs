@@ -31,7 +31,7 @@ pub fn plan(steps: u32) -> Plan {
         parent: None,
         observed_at: "2026-11-21T00:00:00Z".parse().unwrap(),
         cluster: "c".to_owned(),
-        target: "1.36.3".parse().unwrap(),
+        target: Some("1.36.3".parse().unwrap()),
         world_digest: String::new(),
         peak: Peak {
             extra_nodes: 0,

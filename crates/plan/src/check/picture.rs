@@ -78,7 +78,10 @@ impl Picture {
     }
 
     fn pools_to_leave(&self, world: &Snapshot, plan: &Plan) -> BTreeSet<PoolName> {
-        let named = &plan.body.policy.spec.target.pools;
+        let Some(target) = &plan.body.policy.spec.target else {
+            return BTreeSet::new();
+        };
+        let named = &target.pools;
         let carries = |name: &PoolName| {
             self.sets.values().any(|set| {
                 set.members
@@ -89,7 +92,7 @@ impl Picture {
         world
             .pools
             .iter()
-            .filter(|(_, pool)| pool.kubernetes_version != plan.body.target)
+            .filter(|(_, pool)| Some(pool.kubernetes_version) != plan.body.target)
             .map(|(name, _)| name.clone())
             .filter(|name| {
                 if named.is_empty() {

@@ -7,6 +7,7 @@ use super::picture::{Machine, Picture, Set};
 use super::{Proof, Violation};
 use crate::ids::{DatabaseName, PoolName};
 use crate::plan::Plan;
+use crate::policy::Strategy;
 use crate::step::{Guard, NodeIdentity, Step, StepId, StepKind};
 use crate::world::Snapshot;
 
@@ -136,10 +137,12 @@ impl<'a> Replay<'a> {
                 );
             }
             StepKind::HandOver { from, to, .. } => {
-                wants("the candidate's version", &|guard| {
-                    matches!(guard, Guard::OnVersion { pod, version }
-                             if pod == to && *version == target)
-                });
+                if let Some(target) = target {
+                    wants("the candidate's version", &|guard| {
+                        matches!(guard, Guard::OnVersion { pod, version }
+                                 if pod == to && *version == target)
+                    });
+                }
                 wants(
                     "who is the primary",
                     &|guard| matches!(guard, Guard::PrimaryIs { pod, .. } if pod == from),
@@ -243,6 +246,12 @@ impl<'a> Replay<'a> {
 
     pub(super) fn end(mut self) -> Result<Proof, Vec<Violation>> {
         self.at = None;
+        let strategy = &self.plan.body.policy.spec.strategy;
+        let probes = strategy.probes();
+        let wish = match strategy {
+            Strategy::HandOver(wish) => Some(wish.clone()),
+            Strategy::FerrisWheel(_) => None,
+        };
         self.all_old_gone();
         for set in self.now.sets.clone().into_values() {
             let name = &set.name;
@@ -252,9 +261,14 @@ impl<'a> Replay<'a> {
             });
             self.must(!set.probing, || format!("the probe of {name} still runs"));
             self.must(!set.agents, || format!("the agents of {name} still run"));
-            self.must(set.hand_overs == 0 || set.certified, || {
+            self.must(set.hand_overs == 0 || set.certified || !probes, || {
                 format!("{name} has no certificate")
             });
+            let moved = wish.as_ref().is_none_or(|wish| match &wish.to {
+                Some(to) => set.primary.as_ref().is_some_and(|pod| pod.name == *to),
+                None => set.hand_overs == 1,
+            });
+            self.must(moved, || format!("the primary of {name} does not move"));
         }
         let peak = &self.plan.body.peak;
         let stated = (peak.extra_nodes, peak.extra_replicas, peak.fewest_members);

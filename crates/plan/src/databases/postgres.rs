@@ -44,6 +44,31 @@ pub fn gate(
     findings
 }
 
+/// Ordinal of the replica that takes over when nothing else moves: the one that is asked for, or
+/// chosen as in [`order`]. `None` if there is none, which [`gate`] refuses.
+pub fn successor(database: &DatabaseScope<'_>, wanted: Option<&str>) -> Option<u32> {
+    let [primary] = database.primaries()[..] else {
+        return None;
+    };
+    match wanted {
+        Some(pod) => database
+            .members
+            .values()
+            .find(|member| member.name.name == pod && member.ordinal != primary)
+            .map(|member| member.ordinal),
+        None => candidate(database, primary),
+    }
+}
+
+fn candidate(database: &DatabaseScope<'_>, primary: u32) -> Option<u32> {
+    database
+        .members
+        .values()
+        .filter(|member| member.ordinal != primary)
+        .min_by_key(|member| (!is_synchronous(database, member.ordinal), member.ordinal))
+        .map(|member| member.ordinal)
+}
+
 /// Who moves when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -70,12 +95,7 @@ pub fn order(database: &DatabaseScope<'_>) -> Option<Order> {
         .collect();
     replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
     let leaves = database.members.get(&primary)?.old_node.is_some();
-    let candidate = database
-        .members
-        .values()
-        .filter(|member| member.ordinal != primary)
-        .min_by_key(|member| (!is_synchronous(database, member.ordinal), member.ordinal))
-        .map(|member| member.ordinal);
+    let candidate = candidate(database, primary);
     if leaves && candidate.is_none() {
         return None;
     }
@@ -109,14 +129,10 @@ pub fn hand_over(
         },
     };
     let name = database.name;
-    let guards = vec![
+    let mut guards = vec![
         Guard::PrimaryIs {
             database: name.clone(),
             pod: from.clone(),
-        },
-        Guard::OnVersion {
-            pod: to.clone(),
-            version: scope.target,
         },
         Guard::AllStreaming {
             database: name.clone(),
@@ -125,6 +141,12 @@ pub fn hand_over(
         },
         Guard::RestartUndelayed { pod: from.clone() },
     ];
+    if let Some(version) = scope.target {
+        guards.push(Guard::OnVersion {
+            pod: to.clone(),
+            version,
+        });
+    }
     let gate = ask.then(|| Gate {
         name: format!("hand-over-{name}"),
         question: format!(

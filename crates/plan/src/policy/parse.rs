@@ -122,14 +122,44 @@ fn content(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> {
         );
     }
     problems.extend(databases(file_name, text, upgrade));
-    let Strategy::FerrisWheel(wheel) = &upgrade.spec.strategy;
+    problems.extend(strategy(file_name, text, upgrade));
+    problems
+}
+
+fn strategy(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let wrong = |what: &str| Diagnostic::new(codes::SPEC_VALUE, file_name, what);
+    match (&upgrade.spec.strategy, &upgrade.spec.target) {
+        (Strategy::FerrisWheel(_), None) => problems.push(
+            wrong("`target` is missing")
+                .fix("say where the pools shall be: `target: { kubernetesVersion: \"1.36.3\" }`, or choose `strategy: { handOver: {} }` to move the primary only")
+                .at(place_of(text, "spec")),
+        ),
+        (Strategy::HandOver(_), Some(_)) => problems.push(
+            wrong("a hand-over alone touches no machine and has no target")
+                .fix("remove `target`, or choose `strategy: { ferrisWheel: {} }`")
+                .at(place_of(text, "target")),
+        ),
+        _ => {}
+    }
+    if let Strategy::HandOver(hand_over) = &upgrade.spec.strategy
+        && hand_over.to.is_some()
+        && upgrade.spec.databases.len() > 1
+    {
+        problems.push(
+            wrong("`to` names one pod, the spec several databases")
+                .fix("write one spec for each database, or leave `to` out")
+                .at(place_of(text, "to")),
+        );
+    }
     // An hour: longer is a mistake of units, and each member would wait that long.
-    if wheel.soak_seconds > 3_600 {
+    let soak_seconds = upgrade.spec.strategy.soak_seconds();
+    if soak_seconds > 3_600 {
         problems.push(
             Diagnostic::new(
                 codes::SPEC_VALUE,
                 file_name,
-                format!("`soakSeconds` is {} s", wheel.soak_seconds),
+                format!("`soakSeconds` is {soak_seconds} s"),
             )
             .fix("choose at most 3600")
             .at(place_of(text, "soakSeconds")),

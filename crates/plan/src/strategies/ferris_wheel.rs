@@ -9,64 +9,44 @@
 use std::collections::BTreeMap;
 
 use crate::databases::postgres;
-use crate::estimates::estimate;
 use crate::ids::{ObjectRef, PoolName};
 use crate::layout::{Layout, NewPool};
 use crate::plan::Peak;
 use crate::policy::FerrisWheel;
 use crate::scope::{DatabaseScope, Member, OldNode, Scope};
-use crate::step::{Gate, Guard, Step, StepId, StepKind, Undo};
+use crate::step::{Guard, StepKind, Undo};
+use crate::strategies::Turn;
+use crate::strategies::sequence::{Sequence, streaming};
+use crate::version::KubernetesVersion;
 use crate::world::Snapshot;
 
-/// The turn of the wheel: its steps, and what it needs at its highest point.
-#[derive(Debug)]
-#[must_use]
-pub struct Turn {
-    /// Steps in order.
-    pub steps: Vec<Step>,
-    /// Highest need.
-    pub peak: Peak,
-}
-
 /// Orders the steps. Whatever [`crate::planner`] refuses must be refused before.
-pub fn turn(world: &Snapshot, scope: &Scope<'_>, layout: &Layout, wheel: &FerrisWheel) -> Turn {
-    let mut builder = Builder::new(world, scope, layout, wheel);
-    let riding: Vec<_> = scope
-        .databases
-        .iter()
-        .filter(|database| database.moving().next().is_some())
-        .collect();
+pub fn turn(
+    world: &Snapshot,
+    scope: &Scope<'_>,
+    layout: &Layout,
+    wheel: &FerrisWheel,
+    target: KubernetesVersion,
+) -> Turn {
+    let mut builder = Builder::new(world, scope, layout, wheel, target);
+    let riding: Vec<_> = scope.concerned().collect();
     for database in &riding {
-        builder.start(database);
+        builder.steps.start_probe(database, &scope.steady_pools);
+        if hands_over(database) {
+            builder.steps.start_agents(database, &scope.steady_pools);
+        }
     }
     builder.cordon();
     for database in &riding {
         builder.carry(database);
     }
     builder.swap_the_rest();
-    for database in &riding {
-        if !hands_over(database) {
-            continue;
-        }
-        builder.push(
-            format!("stop agent and watchdog of {}", database.name),
-            StepKind::StopAgents {
-                database: database.name.clone(),
-            },
-            Vec::new(),
-            Undo::Inverse("start them again".to_owned()),
-        );
+    for database in riding.iter().filter(|database| hands_over(database)) {
+        builder.steps.stop_agents(database);
     }
     builder.delete_old_pools();
     for database in &riding {
-        builder.push(
-            format!("stop the probe of {} and certify", database.name),
-            StepKind::Certify {
-                database: database.name.clone(),
-            },
-            Vec::new(),
-            Undo::Nothing,
-        );
+        builder.steps.certify(database);
     }
     builder.finish(&riding)
 }
@@ -76,7 +56,8 @@ struct Builder<'a> {
     scope: &'a Scope<'a>,
     layout: &'a Layout,
     wheel: &'a FerrisWheel,
-    steps: Vec<Step>,
+    target: KubernetesVersion,
+    steps: Sequence,
     /// Machines and members of each new pool, as the steps so far leave them.
     pools: BTreeMap<PoolName, Fill>,
     /// Members that an earlier run has brought over, by new pool.
@@ -100,6 +81,7 @@ impl<'a> Builder<'a> {
         scope: &'a Scope<'a>,
         layout: &'a Layout,
         wheel: &'a FerrisWheel,
+        target: KubernetesVersion,
     ) -> Self {
         let mut pools: BTreeMap<PoolName, Fill> = layout
             .iter()
@@ -132,7 +114,8 @@ impl<'a> Builder<'a> {
             scope,
             layout,
             wheel,
-            steps: Vec::new(),
+            target,
+            steps: Sequence::new(wheel.soak_seconds),
             pools,
             retired: 0,
             grown: 0,
@@ -140,74 +123,6 @@ impl<'a> Builder<'a> {
             extra_nodes: 0,
             extra_replicas: 0,
         }
-    }
-
-    fn push(&mut self, title: String, kind: StepKind, guards: Vec<Guard>, undo: Undo) {
-        self.push_gated(title, kind, guards, None, undo);
-    }
-
-    fn push_gated(
-        &mut self,
-        title: String,
-        kind: StepKind,
-        guards: Vec<Guard>,
-        gate: Option<Gate>,
-        undo: Undo,
-    ) {
-        let estimate = estimate(&kind);
-        // Results that could break again soon after they were reached.
-        let soaks = matches!(
-            kind,
-            StepKind::AddSeat { .. }
-                | StepKind::MoveReplica { .. }
-                | StepKind::HandOver { .. }
-                | StepKind::RemoveSeat { .. }
-        );
-        let soak_ms = if soaks {
-            self.wheel.soak_seconds * 1_000
-        } else {
-            0
-        };
-        let id = u32::try_from(self.steps.len() + 1).unwrap_or(u32::MAX);
-        self.steps.push(Step {
-            id: StepId(id),
-            title,
-            kind,
-            guards,
-            gate,
-            undo,
-            soak_ms,
-            deadline_ms: estimate.deadline_ms + soak_ms,
-            expected_ms: estimate.expected_ms + soak_ms,
-            expected_stall_ms: estimate.stall_ms,
-        });
-    }
-
-    fn start(&mut self, database: &DatabaseScope<'_>) {
-        self.push(
-            format!(
-                "start the probe of {}, which writes until the end",
-                database.name
-            ),
-            StepKind::StartProbe {
-                database: database.name.clone(),
-                on_pools: self.scope.steady_pools.clone(),
-            },
-            vec![self.streaming(database, database.set.replicas)],
-            Undo::Inverse("stop the probe".to_owned()),
-        );
-        if !hands_over(database) {
-            return;
-        }
-        self.push(
-            format!("start agent and watchdog of {} on two nodes", database.name),
-            StepKind::StartAgents {
-                database: database.name.clone(),
-                on_pools: self.scope.steady_pools.clone(),
-            },
-            Vec::new(),
-            Undo::Inverse("stop them".to_owned()),
-        );
     }
 
     fn cordon(&mut self) {
@@ -224,7 +139,7 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|node| Guard::SameMachine { node: node.clone() })
             .collect();
-        self.push(
+        self.steps.push(
             format!("cordon {} old nodes", nodes.len()),
             StepKind::Cordon { nodes },
             guards,
@@ -247,39 +162,13 @@ impl<'a> Builder<'a> {
             database.members.get(&order.primary),
             order.candidate.and_then(|c| database.members.get(&c)),
         ) {
-            let (kind, guards, gate) = postgres::hand_over(
-                self.scope,
-                database,
-                &from.name,
-                &to.name,
-                members,
-                self.wheel.approve_hand_over,
-            );
-            self.push_gated(
-                format!(
-                    "hand over {}: {} -> {}",
-                    database.name, from.name.name, to.name.name
-                ),
-                kind,
-                guards,
-                gate,
-                Undo::Inverse(format!(
-                    "hand over from {} back to {} with the same proof (a second move)",
-                    to.name.name, from.name.name
-                )),
-            );
+            let ask = self.wheel.approve_hand_over;
+            self.steps
+                .hand_over(self.scope, database, (from, to), members, ask);
             self.move_member(database, from, members);
         }
         if let Some(place) = seat {
             self.remove_seat(database, &place);
-        }
-    }
-
-    fn streaming(&self, database: &DatabaseScope<'_>, members: u32) -> Guard {
-        Guard::AllStreaming {
-            database: database.name.clone(),
-            members,
-            max_lag_bytes: postgres::WHOLE_LAG_BYTES,
         }
     }
 
@@ -307,7 +196,7 @@ impl<'a> Builder<'a> {
                 pool: place.name.clone(),
             });
         }
-        self.push(
+        self.steps.push(
             format!(
                 "grow {} to {count} in {}, for {for_whom}",
                 place.name, place.zone
@@ -317,7 +206,7 @@ impl<'a> Builder<'a> {
                 like: place.like.clone(),
                 zone: place.zone.clone(),
                 count,
-                version: self.scope.target,
+                version: self.target,
             },
             guards,
             Undo::Inverse(if exists {
@@ -363,7 +252,7 @@ impl<'a> Builder<'a> {
         self.room(&place, &format!("the extra seat {}", seat.name));
         let replicas = database.set.replicas + 1;
         self.extra_replicas = self.extra_replicas.max(1);
-        self.push(
+        self.steps.push(
             format!("add the extra seat {} on {}", seat.name, place.name),
             StepKind::AddSeat {
                 database: database.name.clone(),
@@ -376,7 +265,7 @@ impl<'a> Builder<'a> {
                     pool: place.name.clone(),
                     stateful_set: database.set_name.clone(),
                 },
-                self.streaming(database, database.set.replicas),
+                streaming(database, database.set.replicas),
             ],
             Undo::Inverse(format!(
                 "scale {} back; claim, disk and slot of {} go",
@@ -403,7 +292,7 @@ impl<'a> Builder<'a> {
             return;
         };
         self.room(&place, &member.name.name);
-        self.push(
+        self.steps.push(
             format!(
                 "move {} from {} to {}",
                 member.name.name, node.identity.name, place.name
@@ -420,7 +309,7 @@ impl<'a> Builder<'a> {
                     database: database.name.clone(),
                     pod: member.name.clone(),
                 },
-                self.streaming(database, members),
+                streaming(database, members),
                 Guard::EvictionAllowed {
                     pod: member.name.clone(),
                 },
@@ -442,7 +331,7 @@ impl<'a> Builder<'a> {
 
     fn retire(&mut self, node: &OldNode, place: &NewPool) {
         self.retired += 1;
-        self.push(
+        self.steps.push(
             format!("retire {}", node.identity.name),
             StepKind::RetireNode {
                 node: node.identity.clone(),
@@ -471,7 +360,7 @@ impl<'a> Builder<'a> {
             &seat,
             database.set.replicas,
         );
-        self.push(
+        self.steps.push(
             format!("remove the seat {} with claim, disk and slot", seat.name),
             kind,
             guards,
@@ -487,7 +376,7 @@ impl<'a> Builder<'a> {
         fill.machines -= 1;
         self.shrunk += 1;
         let count = fill.machines;
-        self.push(
+        self.steps.push(
             format!("retire the seat's machine: {} to {count}", place.name),
             StepKind::ShrinkPool {
                 pool: place.name.clone(),
@@ -546,7 +435,7 @@ impl<'a> Builder<'a> {
             if self.world.pools.get(pool).is_some_and(|pool| pool.system) {
                 guards.push(Guard::OtherSystemPool { pool: pool.clone() });
             }
-            self.push(
+            self.steps.push(
                 format!("delete the empty pool {pool}"),
                 StepKind::DeletePool { pool: pool.clone() },
                 guards,
@@ -585,7 +474,7 @@ impl<'a> Builder<'a> {
                 fewest_members: fewest,
                 if_a_member_crashes,
             },
-            steps: self.steps,
+            steps: self.steps.into_steps(),
         }
     }
 }

@@ -46,6 +46,18 @@ pub fn spec() -> Upgrade {
     policy::parse("upgrade.yaml", SPEC).expect("the test's spec is good")
 }
 
+/// The primary moves, no machine does.
+pub fn hand_over_spec(to: Option<&str>) -> Upgrade {
+    let strategy = match to {
+        Some(pod) => format!("handOver: {{ to: {pod} }}"),
+        None => "handOver: {}".to_owned(),
+    };
+    let text = SPEC
+        .replace("  target:\n    kubernetesVersion: \"1.36.3\"\n", "")
+        .replace("ferrisWheel: {}", &strategy);
+    policy::parse("upgrade.yaml", &text).expect("the test's spec is good")
+}
+
 pub fn at(text: &str) -> Timestamp {
     text.parse().expect("a timestamp")
 }

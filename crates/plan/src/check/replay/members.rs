@@ -126,7 +126,7 @@ impl Replay<'_> {
             .as_ref()
             .and_then(|machine| self.now.machines.get(machine))
             .is_some_and(|state| {
-                state.version == target
+                Some(state.version) == target
                     && zones.iter().all(|zone| state.zone.as_ref() == Some(zone))
             });
         self.must(fits, || {
@@ -171,6 +171,8 @@ impl Replay<'_> {
         self.must(set.primary.as_ref() == Some(from), || {
             format!("{from} is not the primary")
         });
+        let probes = self.plan.body.policy.spec.strategy.probes();
+        self.must(set.probing || !probes, || "nobody measures".to_owned());
         self.must(set.agents, || "no agent and no watchdog run".to_owned());
         self.must(to != from && set.seat.as_ref() != Some(to), || {
             format!("{to} is the seat, or the primary itself")
@@ -180,8 +182,12 @@ impl Replay<'_> {
             .members
             .get(to)
             .and_then(|machine| self.now.machines.get(machine))
-            .is_some_and(|machine| machine.version == target && !machine.cordoned);
-        self.must(upgraded, || format!("{to} is not on an upgraded node"));
+            .is_some_and(|machine| {
+                target.is_none_or(|t| machine.version == t) && !machine.cordoned
+            });
+        self.must(upgraded, || {
+            format!("{to} is not on an upgraded, schedulable node")
+        });
         let same = self.wish(database).is_some_and(|spec| {
             terms.poolers == spec.postgres.poolers
                 && terms.crash_safe == spec.postgres.crash_safe
@@ -190,10 +196,14 @@ impl Replay<'_> {
                 && terms.service == spec.postgres.service
         });
         self.must(same, || "the terms are not the spec's".to_owned());
-        let Strategy::FerrisWheel(wheel) = &self.plan.body.policy.spec.strategy;
-        self.must(!wheel.approve_hand_over || asks, || {
+        let strategy = &self.plan.body.policy.spec.strategy;
+        self.must(!strategy.asks() || asks, || {
             "nobody is asked, but the spec wants that".to_owned()
         });
+        if let Strategy::HandOver(wish) = strategy {
+            let asked = wish.to.as_ref().is_none_or(|pod| *pod == to.name);
+            self.must(asked, || format!("{to} is not who the spec names"));
+        }
         if let Some(set) = self.now.sets.get_mut(database) {
             set.primary = Some(to.clone());
             set.hand_overs += 1;

@@ -36,7 +36,9 @@ impl Replay<'_> {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         self.must(legal, || format!("AKS accepts no pool named {pool}"));
         let target = self.plan.body.target;
-        self.must(version == target, || format!("{version} is not the target"));
+        self.must(Some(version) == target, || {
+            format!("{version} is not the target")
+        });
         let old = self.now.old_pools.contains(pool);
         self.must(!old, || format!("{pool} is an old pool"));
         let world = self.world;
@@ -172,7 +174,7 @@ impl Replay<'_> {
             .now
             .machines
             .values()
-            .filter(|machine| machine.version == target)
+            .filter(|machine| Some(machine.version) == target)
             .count();
         let retired = usize::try_from(self.proof.retired).unwrap_or(usize::MAX);
         self.must(new >= retired, || {
