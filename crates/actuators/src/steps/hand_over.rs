@@ -31,8 +31,19 @@ use crate::kubernetes::poolers::{PoolerPod, aim, names_pod};
 use crate::kubernetes::request;
 use crate::world::{AskError, LOOK, MemberState, World};
 
-/// A ConfigMap reaches running pods with the kubelet's next sync: a minute, and its cache.
+/// A ConfigMap reaches running pods with the kubelet's next sync at the latest: a minute and a half,
+/// and its cache.
 const FILE_SYNC: Duration = Duration::from_secs(180);
+
+/// A pod whose annotation changes is synced at once, with the ConfigMap that the kubelet's watch has
+/// brought by then; where the watch was later, the next change brings it.
+///
+/// # Source
+/// Kubernetes, "Mounted ConfigMaps are updated automatically": an annotation triggers a refresh.
+const NUDGE: Duration = Duration::from_secs(3);
+
+/// When the run last asked the kubelet to look at the pod's files.
+const REFRESHED: &str = "ferriswheel.dev/refreshed-at";
 
 /// Longest wait for the agent's record to be closed: rehearsal, checkpoints, window, rejoin.
 const AGENT: Duration = Duration::from_secs(900);
@@ -564,6 +575,7 @@ async fn wait_for_file(world: &World, pooler: &PoolerPod, wanted: &[u8]) -> Resu
         return Ok(());
     };
     let end = Instant::now() + FILE_SYNC;
+    let mut nudge_at = Instant::now();
     loop {
         // PgBouncer shows what it has read, never what its file says now: only the file does.
         let seen = exec::output(
@@ -576,7 +588,13 @@ async fn wait_for_file(world: &World, pooler: &PoolerPod, wanted: &[u8]) -> Resu
         .await;
         match seen {
             Ok(bytes) if bytes == wanted => return Ok(()),
-            _ if Instant::now() < end => sleep(Duration::from_millis(500)).await,
+            _ if Instant::now() < end => {
+                if nudge_at <= Instant::now() {
+                    nudge_at = Instant::now() + NUDGE;
+                    nudge(world, &pooler.pod).await.map_err(class)?;
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
             Ok(_) => {
                 return Err(ActError::AskHuman {
                     code: "FW0305".to_owned(),
@@ -595,6 +613,19 @@ async fn wait_for_file(world: &World, pooler: &PoolerPod, wanted: &[u8]) -> Resu
             }
         }
     }
+}
+
+/// Has the kubelet sync the pod now. The pod's template is not touched.
+async fn nudge(world: &World, pod: &ObjectRef) -> Result<(), AskError> {
+    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
+    let patch =
+        json!({"metadata": {"annotations": {REFRESHED: jiff::Timestamp::now().to_string()}}});
+    request(
+        format!("annotate {pod}"),
+        pods.patch(&pod.name, &PatchParams::default(), &Patch::Merge(&patch)),
+    )
+    .await?;
+    Ok(())
 }
 
 async fn move_role(

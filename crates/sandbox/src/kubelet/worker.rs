@@ -28,7 +28,7 @@ use tokio::time::Instant;
 /// instead of made, so that an idle node does nothing.
 pub(super) const RELIST: Duration = Duration::from_secs(1);
 /// 60 s and up to a half more, by pod: `syncFrequency` with its jitter. ConfigMaps and Secrets reach running pods
-/// then.
+/// then, or when the pod itself is changed.
 const RESYNC: Duration = Duration::from_secs(60);
 /// 10 s: a pod whose containers could not be started for a passing reason is tried again then (`backOffPeriod`).
 pub(super) const RETRY: Duration = Duration::from_secs(10);
@@ -229,7 +229,6 @@ impl Worker {
                         return;
                     }
                     self.take_update();
-                    self.volumes_due = true;
                     if self.is_contradicted() {
                         publisher.again();
                     }
@@ -243,7 +242,13 @@ impl Worker {
 
     pub(super) fn take_update(&mut self) {
         let update = self.updates.borrow_and_update().clone();
-        self.pod = Arc::clone(update.pod());
+        // A kubelet looks at a pod's volumes again when labels, annotations or the spec change, not
+        // when its own word on the pod's status comes back.
+        let (old, new) = (&self.pod, update.pod());
+        self.volumes_due |= old.metadata.annotations != new.metadata.annotations
+            || old.metadata.labels != new.metadata.labels
+            || old.spec != new.spec;
+        self.pod = Arc::clone(new);
         self.entry.set_pod(Arc::clone(&self.pod));
     }
 
