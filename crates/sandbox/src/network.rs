@@ -16,6 +16,8 @@ pub const BRIDGE: &str = "fwbr0";
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 1);
 /// The API server inside the sandbox.
 pub const API_SERVER: &str = "https://10.224.0.1:6443";
+/// Azure Resource Manager as pods reach it; the host has a port of its own.
+pub const ARM: &str = "https://10.224.0.1";
 /// Range of Services.
 pub const SERVICE_CIDR: &str = "10.0.0.0/16";
 /// The Service `kubernetes`.

@@ -33,8 +33,11 @@ pub struct SandboxFile {
 /// How to reach the Azure emulator of a sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ArmFile {
-    /// `https://127.0.0.1:<port>`.
+    /// `https://127.0.0.1:<port>`, for programs on the host.
     pub endpoint: String,
+    /// The same for pods; empty in the file of a sandbox that was started before there was one.
+    #[serde(default)]
+    pub endpoint_in_cluster: String,
     /// Certificate authority of that endpoint, PEM.
     pub ca_file: PathBuf,
     /// Tenant.

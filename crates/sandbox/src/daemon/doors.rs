@@ -1,7 +1,7 @@
-//! The two ports that lead into the sandbox.
+//! The two ports that lead into the sandbox, and the one by which pods reach Azure Resource Manager.
 //!
-//! Their listening sockets were bound on the host and arrived as standard input and output; connections are accepted
-//! here, inside.
+//! The listening sockets of the two were bound on the host and arrived as standard input and output; connections are
+//! accepted here, inside.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,9 +23,9 @@ use crate::network::GATEWAY;
 /// A door cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was inherited is not a listening socket.
-    #[error("take over a listening socket")]
-    Inherit(#[from] std::io::Error),
+    /// What was inherited is not a listening socket, or the address for pods is taken.
+    #[error("take over or open a listening socket")]
+    Listen(#[from] std::io::Error),
     /// The certificate is not usable.
     #[error("use the certificate of the Azure endpoint")]
     Tls(#[from] rustls::Error),
@@ -51,6 +51,11 @@ fn listener(socket: OwnedFd) -> Result<TcpListener, Error> {
     let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(TcpListener::from_std(listener)?)
+}
+
+/// The listener for pods: on the control plane's address, at the port that Azure has.
+pub(crate) async fn for_pods() -> Result<TcpListener, Error> {
+    Ok(TcpListener::bind(SocketAddr::from((GATEWAY, 443))).await?)
 }
 
 /// Passes connections on to the API server, byte by byte: TLS ends there.

@@ -175,7 +175,7 @@ async fn start(config: DaemonConfig, state: &StateDir, progress: &Progress) -> R
         config.attach_delay,
     ));
     tokio::spawn(Arc::clone(&disks).run());
-    let arm = open_azure(state, arm_door, arm_port, &seed, &emulator)?;
+    let arm = open_azure(state, arm_door, arm_port, &seed, &emulator).await?;
     let control = control::Control {
         name: config.name.clone(),
         began,
@@ -229,8 +229,8 @@ fn seed(config: &DaemonConfig) -> Seed {
     seed
 }
 
-/// Serves the Azure emulator and writes what its users need.
-fn open_azure(
+/// Serves the Azure emulator, to the host and to pods, and writes what its users need.
+async fn open_azure(
     state: &StateDir,
     door: tokio::net::TcpListener,
     port: u16,
@@ -252,8 +252,12 @@ fn open_azure(
     let client_secret_file = state.azure().join("client-secret");
     write(&client_secret_file, seed.client_secret.as_bytes(), true)?;
     doors::serve_tls(door, &identity, emulator.router())?;
+    // Pods are in namespaces of their own, where the host's loopback is not.
+    let inside = doors::for_pods().await?;
+    doors::serve_tls(inside, &identity, emulator.router())?;
     Ok(ArmFile {
         endpoint: format!("https://127.0.0.1:{port}"),
+        endpoint_in_cluster: network::ARM.to_owned(),
         ca_file,
         tenant_id: seed.tenant_id.clone(),
         subscription_id: seed.subscription_id.clone(),
