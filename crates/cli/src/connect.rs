@@ -105,6 +105,11 @@ impl Connection {
         })
     }
 
+    /// This process runs in a Pod of the cluster that it works on.
+    pub fn is_inside(&self) -> bool {
+        self.sandbox.is_none() && self.kubeconfig.is_none() && kube::Config::incluster().is_ok()
+    }
+
     fn arm(
         &self,
         cluster: &ClusterRef,

@@ -12,6 +12,7 @@ mod observer;
 mod progress;
 mod report;
 mod runs;
+mod standpoint;
 mod summary;
 
 use exit::Exit;
@@ -103,7 +104,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Resume(args) => commands::life::resume(&args, output, quiet).await,
         Command::Abort(args) => commands::life::abort(&args),
         Command::Journal(args) => commands::life::journal(&args, output),
-        Command::Report(args) => commands::report::run(&args),
+        Command::Report(args) => commands::report::run(&args, output),
         Command::Probe(args) => commands::probe::run(args, output == Output::Json).await,
         Command::Sandbox(_) => Ok(Exit::Unexpected),
         Command::Agent(args) => commands::agent::run(args).await,

@@ -64,6 +64,9 @@ pub async fn drive(
     let outside = connection
         .outside(&spec.spec.cluster, run.directory.clone())
         .await?;
+    if connection.is_inside() {
+        crate::standpoint::refuse_doomed(plan, &outside.kube).await?;
+    }
     let journal = run.journal()?;
     let fresh = journal
         .after(0)

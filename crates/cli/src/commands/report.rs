@@ -13,6 +13,7 @@ use ferriswheel_plan::step::{Step, StepKind, Undo};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
+use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::{Fact, Input, Moment, PlanView, StepStatus, StepView, render};
@@ -21,12 +22,14 @@ use crate::summary::Summary;
 
 /// Write the HTML report of a run: certificate, timeline, plan and what happened to each step
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ferriswheel report --out report.html")]
+#[command(after_help = "Example:
+  ferriswheel report --out report.html
+  ferriswheel report --output json          the summary with the certificates, on stdout")]
 pub struct ReportArgs {
     /// The plan's id, or the beginning of it [default: the latest run]
     #[arg(long = "run", value_name = "ID")]
     id: Option<String>,
-    /// File to write [default: report.html in the run's directory]
+    /// File to write, `-` for stdout [default: report.html in the run's directory]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -35,19 +38,41 @@ pub struct ReportArgs {
 
 /// Carries out `report`.
 #[expect(clippy::print_stdout, reason = "stdout is data")]
-pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, Failure> {
     let run = args.runs.find(args.id.as_deref())?;
+    if output == Output::Json {
+        println!("{}", document(&run)?);
+        return Ok(Exit::Done);
+    }
     let page = render(&input(&run)?).map_err(|e| Failure::unexpected(&e))?;
     let path = args
         .out
         .clone()
         .unwrap_or_else(|| run.directory.join("report.html"));
+    if path.as_os_str() == "-" {
+        print!("{page}");
+        return Ok(Exit::Done);
+    }
     std::fs::write(&path, page).map_err(|e| {
         Failure::input(format!("{} cannot be written: {e}", path.display()))
             .fix("choose another file with --out")
     })?;
     println!("{}", path.display());
     Ok(Exit::Done)
+}
+
+/// What a program wants to know of a run: where it stands, what it came to, every certificate.
+fn document(run: &Run) -> Result<serde_json::Value, Failure> {
+    let plan = run.plan()?;
+    let (_, state) = run.records()?;
+    let summary: Option<Summary> = load(&run.directory.join("summary.json"));
+    Ok(serde_json::json!({
+        "schema": "ferriswheel.report.v1",
+        "plan": plan.id,
+        "name": plan.body.name,
+        "state": standing(&state),
+        "summary": summary,
+    }))
 }
 
 fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
