@@ -63,7 +63,7 @@ pub async fn collect(
     now: Timestamp,
 ) -> Result<Snapshot, CollectError> {
     let ((cluster, pools), kubernetes) =
-        futures::future::try_join(arm(outside), kubernetes(outside)).await?;
+        futures::future::try_join(arm(outside), kubernetes(outside, spec)).await?;
     let mut databases = BTreeMap::new();
     for database in &spec.spec.databases {
         let observed = postgres(outside, &database.postgres).await?;
@@ -122,7 +122,7 @@ where
     )
 }
 
-async fn kubernetes(outside: &Outside) -> Result<Kubernetes, CollectError> {
+async fn kubernetes(outside: &Outside, spec: &Upgrade) -> Result<Kubernetes, CollectError> {
     let (nodes, pods, sets, budgets) = futures::future::try_join4(
         list::<Node>(outside, "nodes"),
         list::<Pod>(outside, "pods"),
@@ -142,7 +142,17 @@ async fn kubernetes(outside: &Outside) -> Result<Kubernetes, CollectError> {
     let mut stateful_sets = BTreeMap::new();
     for set in &sets {
         let reference = read::reference(&set.metadata);
-        let texts = config_texts(outside, set, &reference.namespace).await?;
+        // Only where somebody may read: other sets' namespaces are none of ours.
+        let ours = spec
+            .spec
+            .databases
+            .iter()
+            .any(|database| database.postgres.stateful_set == reference);
+        let texts = if ours {
+            config_texts(outside, set, &reference.namespace).await?
+        } else {
+            BTreeMap::new()
+        };
         if let Some(found) = read::stateful_set(set, &texts) {
             stateful_sets.insert(reference, found);
         }
