@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -85,10 +86,26 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         current: Mutex::new(None),
         fault: Arc::default(),
     });
-    axum::serve(listener, router(process))
-        .await
-        .map_err(ServeError::Serve)
+    let asked = asked_to_end().map_err(ServeError::Serve)?;
+    let served = axum::serve(listener, router(Arc::clone(&process)));
+    tokio::select! {
+        served = served => served.map_err(ServeError::Serve),
+        () = async { asked.await; process.idle().await } => Ok(()),
+    }
 }
+
+/// SIGTERM: the process is PID 1 of its container and would ignore it otherwise.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut asked = signal(SignalKind::terminate())?;
+    Ok(async move {
+        asked.recv().await;
+    })
+}
+
+/// Time between two looks whether a window is still open when the process shall end: far below
+/// the pod's grace period.
+const IDLE_LOOK: Duration = Duration::from_millis(50);
 
 const RECORD: &str = "record.json";
 
@@ -254,6 +271,16 @@ impl Process {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Returns when no window is open: an end asked for meanwhile waits for it.
+    async fn idle(&self) {
+        while self
+            .current()
+            .is_some_and(|log| log.record().window_is_open())
+        {
+            tokio::time::sleep(IDLE_LOOK).await;
+        }
     }
 
     fn forget(&self) {

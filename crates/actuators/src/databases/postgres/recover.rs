@@ -173,7 +173,7 @@ async fn go_forward(
     log: &dyn Log,
 ) -> Outcome {
     // A standby that is not reached here is re-pointed by the aftercare.
-    let _ = repoint(order, cast, log).await;
+    repoint(order, cast, log).await;
     if let Err(reason) = finish_forward(order, cast, opened, log).await {
         log.note(Moment::Faltered { reason });
         resume_all(order, cast, log).await;

@@ -403,16 +403,37 @@ async fn forward(
     }
     known.promotion_sent = Some(true);
     log.note(Moment::PromoteSent);
-    let (triggers, ()) = futures::future::try_join(
-        promote(cast.candidate.as_ref(), limit),
+    let waited_for = before
+        .followers
+        .iter()
+        .any(|f| matches!(f.sync_state.as_str(), "sync" | "quorum"));
+    if waited_for {
+        // The first commit waits for a standby, so the standbys are brought over meanwhile.
+        let (promoted, ()) = futures::future::join(
+            promote(cast.candidate.as_ref(), limit),
+            repoint(order, cast, log),
+        )
+        .await;
+        let triggers = promoted?;
+        log.note(Moment::Promoted { triggers });
+        return finish_forward(order, cast, opened, log).await;
+    }
+    // Nobody waits for the others: their settings are written when the promotion no longer needs
+    // the disks.
+    let triggers = promote(cast.candidate.as_ref(), limit).await?;
+    log.note(Moment::Promoted { triggers });
+    let (clients, ()) = futures::future::join(
+        finish_forward(order, cast, opened, log),
         repoint(order, cast, log),
     )
-    .await?;
-    log.note(Moment::Promoted { triggers });
-    finish_forward(order, cast, opened, log).await
+    .await;
+    clients
 }
 
 /// From "the candidate is a primary" to "clients go on". Idempotent; used by the recovery too.
+///
+/// The marker is committed beside RELOAD and RESUME, not before them: nothing would be undone if
+/// it failed, and the clients' own commits wait for the same disk.
 pub(super) async fn finish_forward(
     order: &Order,
     cast: &Cast,
@@ -420,17 +441,23 @@ pub(super) async fn finish_forward(
     log: &dyn Log,
 ) -> Result<(), Reason> {
     let limit = opened + order.window_budget();
-    let lsn = cast
-        .candidate
-        .commit_marker("ferriswheel: first commit of the new primary", left(limit))
-        .await
-        .map_err(|e| Reason::NoCommit(e.to_string()))?;
-    log.note(Moment::Committed { lsn });
-    let reloads = join_all(cast.poolers.iter().map(|p| p.reload(left(limit)))).await;
-    note_failures(cast, &reloads, "RELOAD", log);
-    log.note(Moment::Reloaded);
-    resume_all(order, cast, log).await;
-    Ok(())
+    let commit = async {
+        let lsn = cast
+            .candidate
+            .commit_marker("ferriswheel: first commit of the new primary", left(limit))
+            .await
+            .map_err(|e| Reason::NoCommit(e.to_string()))?;
+        log.note(Moment::Committed { lsn });
+        Ok(())
+    };
+    let release = async {
+        let reloads = join_all(cast.poolers.iter().map(|p| p.reload(left(limit)))).await;
+        note_failures(cast, &reloads, "RELOAD", log);
+        log.note(Moment::Reloaded);
+        resume_all(order, cast, log).await;
+    };
+    let (committed, ()) = futures::future::join(commit, release).await;
+    committed
 }
 
 async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Reason> {
@@ -504,7 +531,7 @@ pub(super) async fn promote(server: &dyn Server, limit: Instant) -> Result<u32, 
 
 /// The other standbys follow the candidate. A standby that cannot be told now is told by the
 /// aftercare; it must not hold up the clients.
-pub(super) async fn repoint(order: &Order, cast: &Cast, log: &dyn Log) -> Result<(), Reason> {
+pub(super) async fn repoint(order: &Order, cast: &Cast, log: &dyn Log) {
     let told = join_all(
         cast.others
             .iter()
@@ -525,7 +552,6 @@ pub(super) async fn repoint(order: &Order, cast: &Cast, log: &dyn Log) -> Result
         }
     }
     log.note(Moment::Repointed);
-    Ok(())
 }
 
 /// RESUME on every pooler, opening a broken console once.
