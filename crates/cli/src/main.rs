@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod commands;
 mod connect;
+mod crash;
 mod exit;
 mod failure;
 mod observer;

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::Output;
 use crate::connect::Connection;
+use crate::crash::CrashingJournal;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::observer::Observer;
@@ -67,7 +68,7 @@ pub async fn drive(
     if connection.is_inside() {
         crate::standpoint::refuse_doomed(plan, &outside.kube).await?;
     }
-    let journal = run.journal()?;
+    let journal = CrashingJournal::around(run.journal()?)?;
     let fresh = journal
         .after(0)
         .map_err(|e| Failure::unexpected(&e))?
