@@ -249,8 +249,13 @@ impl Server for WireServer {
 
     async fn stop_fast(&self) -> Result<(), ServerError> {
         let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
-        self.program(&format!("kill -INT \"$(head -n 1 {})\"", shell(&pid_file)))
-            .await
+        // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
+        // by it would be reported as a stop that was not sent. Built-ins only: no second fork.
+        self.program(&format!(
+            "trap '' TERM; read -r pid < {} && kill -INT \"$pid\"",
+            shell(&pid_file)
+        ))
+        .await
     }
 
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
