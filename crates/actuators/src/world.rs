@@ -41,6 +41,8 @@ pub struct Outside {
     pub image: String,
     /// Directory for the certificate and the timeline.
     pub artifacts: PathBuf,
+    /// What goes wrong on purpose in the agent of a hand-over, in tests.
+    pub agent_fault: Option<String>,
 }
 
 /// The outside world, for one plan.

@@ -12,6 +12,9 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 
+/// What the agent of a hand-over does wrong on purpose; unset outside of tests.
+const AGENT_FAULT: &str = "FERRISWHEEL_AGENT_FAULT";
+
 /// How pods are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reach {
@@ -102,6 +105,7 @@ impl Connection {
             dial,
             image: self.image.clone(),
             artifacts,
+            agent_fault: std::env::var(AGENT_FAULT).ok(),
         })
     }
 

@@ -10,6 +10,10 @@ use crate::http::{CallError, Endpoint};
 /// Deadline of one call: the agent answers at once and works in the background.
 const CALL: Duration = Duration::from_secs(10);
 
+/// Deadline of a look that is repeated: agent and watchdog are asked in turn, and one of them may
+/// be on a machine that is gone.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// An agent or a watchdog.
 pub struct AgentClient {
     endpoint: Endpoint,
@@ -39,5 +43,10 @@ impl AgentClient {
     /// What happened so far.
     pub async fn record(&self) -> Result<Record, CallError> {
         self.endpoint.get("/v1/record", CALL).await
+    }
+
+    /// What happened so far, if it says so at once: for a look that is repeated anyway.
+    pub async fn glance(&self) -> Result<Record, CallError> {
+        self.endpoint.get("/v1/record", GLANCE).await
     }
 }

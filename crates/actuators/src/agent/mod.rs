@@ -5,6 +5,7 @@
 //! the API server is on the path. Both keep a record in their own volume.
 
 pub mod client;
+pub mod fault;
 pub mod server;
 pub mod state;
 pub mod watchdog;
@@ -36,13 +37,4 @@ pub struct Accepted {
     pub key: String,
     /// `true` if the order was known already and was not started a second time.
     pub known: bool,
-}
-
-/// Deliberate faults for tests of the window. Refused unless the process was started with
-/// `--allow-faults`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Fault {
-    /// The process ends at once, without cleaning up, when this moment is noted.
-    DieAt(String),
 }

@@ -13,9 +13,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::fault::Fault;
 use super::state::{FileLog, Reach, load};
 use super::watchdog;
-use super::{Accepted, Fault, Watch};
+use super::{Accepted, Watch};
 use crate::databases::postgres::order::Order;
 use crate::databases::postgres::record::Record;
 use crate::databases::postgres::record::{Outcome, Reason};
@@ -33,15 +34,14 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How servers and poolers are reached.
     pub reach: Reach,
-    /// Faults may be injected.
-    pub allow_faults: bool,
+    /// What goes wrong on purpose, in tests.
+    pub fault: Option<Fault>,
 }
 
 struct Process {
     settings: Settings,
     current: Mutex<Option<Arc<FileLog>>>,
     left_behind: Option<Record>,
-    fault: Arc<Mutex<Option<Fault>>>,
 }
 
 /// The process could not start or broke.
@@ -84,7 +84,6 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         left_behind: load(&settings.state_dir.join(RECORD)).map(closed),
         settings,
         current: Mutex::new(None),
-        fault: Arc::default(),
     });
     let asked = asked_to_end().map_err(ServeError::Serve)?;
     let served = axum::serve(listener, router(Arc::clone(&process)));
@@ -103,15 +102,19 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Time between two looks whether a window is still open when the process shall end: far below
+/// Time between two looks whether something is under way when the process shall end: far below
 /// the pod's grace period.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 
 const RECORD: &str = "record.json";
 
+/// Ending of the key of a recovery that a later run asked for.
+const RECOVERY: &str = "/recover";
+
 /// A record that an earlier process left outside of a window has nobody who would close it. One
 /// that was left inside is the watchdog's to close.
 fn closed(mut record: Record) -> Record {
+    record.abandoned = record.outcome.is_none();
     if record.outcome.is_none() && !record.key.is_empty() && !record.window_is_open() {
         let last = record
             .entries
@@ -130,7 +133,6 @@ fn router(process: Arc<Process>) -> Router {
         .route("/v1/order", post(order))
         .route("/v1/watch", post(watch))
         .route("/v1/recover", post(recover_now))
-        .route("/v1/fault", post(fault))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&process),
             authorize,
@@ -211,7 +213,9 @@ async fn watch(State(process): State<Arc<Process>>, Json(watch): Json<Watch>) ->
 
 /// Ends a window that an earlier process left open, by observation.
 async fn recover_now(State(process): State<Arc<Process>>, Json(order): Json<Order>) -> Response {
-    let key = format!("{}/recover", order.key);
+    let key = format!("{}{RECOVERY}", order.key);
+    // Asked again after it ended, something was still left: it is done again.
+    process.forget_closed(&key);
     match process.begin(&key) {
         Begin::Known => accepted(&key, true),
         Begin::Busy(other) => busy(&other),
@@ -233,14 +237,6 @@ async fn recover_now(State(process): State<Arc<Process>>, Json(order): Json<Orde
             accepted(&key, false)
         }
     }
-}
-
-async fn fault(State(process): State<Arc<Process>>, Json(fault): Json<Fault>) -> Response {
-    if !process.settings.allow_faults {
-        return (StatusCode::FORBIDDEN, "started without --allow-faults").into_response();
-    }
-    *process.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-    Json(serde_json::json!({})).into_response()
 }
 
 fn accepted(key: &str, known: bool) -> Response {
@@ -273,11 +269,11 @@ impl Process {
             .clone()
     }
 
-    /// Returns when no window is open: an end asked for meanwhile waits for it.
+    /// Returns when nothing is under way: an end asked for meanwhile waits for it.
     async fn idle(&self) {
         while self
             .current()
-            .is_some_and(|log| log.record().window_is_open())
+            .is_some_and(|log| log.record().is_under_way())
         {
             tokio::time::sleep(IDLE_LOOK).await;
         }
@@ -287,6 +283,16 @@ impl Process {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    fn forget_closed(&self, key: &str) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|log| {
+            let record = log.record();
+            record.key == key && record.outcome.is_some()
+        }) {
+            *current = None;
+        }
+    }
+
     fn begin(&self, key: &str) -> Begin {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = current.as_ref() {
@@ -294,22 +300,23 @@ impl Process {
             if record.key == key {
                 return Begin::Known;
             }
-            // A watch has no outcome of its own when the agent did its work.
-            if record.outcome.is_none() && record.window_is_open() {
+            // A watch has neither entries nor an outcome of its own when the agent did its work.
+            if record.is_under_way() {
                 return Begin::Busy(record.key);
             }
         }
+        // An order that an earlier process took is known; a recovery that it began is made again.
         if self
             .left_behind
             .as_ref()
-            .is_some_and(|record| record.key == key)
+            .is_some_and(|record| record.key == key && !record.key.ends_with(RECOVERY))
         {
             return Begin::Known;
         }
         let log = Arc::new(FileLog::new(
             &self.settings.state_dir.join(RECORD),
             key,
-            Arc::clone(&self.fault),
+            self.settings.fault.clone(),
         ));
         *current = Some(Arc::clone(&log));
         Begin::New(log)

@@ -1,11 +1,11 @@
 //! What an agent process holds: its credentials, its current window, its record on disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ferriswheel_plan::ids::ObjectRef;
 
-use super::Fault;
+use super::fault::Fault;
 use crate::databases::postgres::console::Console;
 use crate::databases::postgres::order::{Member, Order, PoolerAddress};
 use crate::databases::postgres::pooler::Pooler;
@@ -88,12 +88,12 @@ impl Reach {
 pub struct FileLog {
     memory: MemoryLog,
     path: PathBuf,
-    fault: Arc<Mutex<Option<Fault>>>,
+    fault: Option<Fault>,
 }
 
 impl FileLog {
     /// A log for one order.
-    pub fn new(path: &Path, key: &str, fault: Arc<Mutex<Option<Fault>>>) -> Self {
+    pub fn new(path: &Path, key: &str, fault: Option<Fault>) -> Self {
         Self {
             memory: MemoryLog::new(key),
             path: path.to_owned(),
@@ -125,17 +125,8 @@ impl Log for FileLog {
         tracing::info!(moment = name, "window");
         self.memory.note(moment);
         self.store();
-        let fault = self
-            .fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if matches!(fault, Some(Fault::DieAt(at)) if at == name) {
-            tracing::error!(
-                moment = name,
-                "ending the process, as the injected fault says"
-            );
-            std::process::abort();
+        if let (Some(fault), Some(directory)) = (&self.fault, self.path.parent()) {
+            fault.happen(name, directory);
         }
     }
 }

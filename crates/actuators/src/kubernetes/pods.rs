@@ -98,7 +98,8 @@ impl Home {
             "spec": {
                 // A process that ended is started again: it then serves the record it left.
                 "restartPolicy": "Always",
-                "terminationGracePeriodSeconds": 5,
+                // An idle process ends at once; one that is inside a window ends after it.
+                "terminationGracePeriodSeconds": 30,
                 "automountServiceAccountToken": false,
                 "affinity": {
                     "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {

@@ -1,11 +1,15 @@
 //! The agent and the watchdog of a hand-over: start, stop.
 
+use std::time::Duration;
+
 use ferriswheel_engine::actuator::{Ack, ActError, Observed};
 use ferriswheel_plan::ids::{DatabaseName, PoolName};
 use ferriswheel_plan::policy::PostgresSpec;
+use ferriswheel_plan::step::StepKind;
 
 use super::{ack, class, class_request, done, waiting};
 use crate::agent::PORT;
+use crate::agent::client::AgentClient;
 use crate::kubernetes::pods::{CREDENTIALS, STATE, Task};
 use crate::world::{AskError, World};
 
@@ -42,31 +46,79 @@ pub(super) async fn start(
     database: &DatabaseName,
     pools: &[PoolName],
 ) -> Result<Ack, ActError> {
-    let spec = world.postgres(database).map_err(class)?;
-    let home = world.home(spec);
-    home.token(&world.outside.kube)
-        .await
-        .map_err(class_request)?;
-    for task in TASKS {
-        home.ensure(&world.outside.kube, &pod_task(task, spec), pools)
-            .await
-            .map_err(class_request)?;
-    }
+    create(world, database, pools).await.map_err(class)?;
     Ok(ack("agent and watchdog were created"))
 }
 
-fn pod_task(name: &'static str, spec: &PostgresSpec) -> Task {
+async fn create(
+    world: &World,
+    database: &DatabaseName,
+    pools: &[PoolName],
+) -> Result<(), AskError> {
+    let spec = world.postgres(database)?;
+    let home = world.home(spec);
+    home.token(&world.outside.kube).await?;
+    for task in TASKS {
+        let fault = world.outside.agent_fault.as_deref();
+        home.ensure(&world.outside.kube, &pod_task(task, spec, fault), pools)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Agent and watchdog, made anew where a pod is gone: its machine may have been lost since the
+/// step that started it.
+///
+/// # Errors
+/// One of them is not ready: [`ActError::Retry`], as it is asked again until it is.
+pub(super) async fn ensure(
+    world: &World,
+    database: &DatabaseName,
+) -> Result<(AgentClient, AgentClient), ActError> {
+    let pools = world
+        .plan
+        .body
+        .steps
+        .iter()
+        .find_map(|step| match &step.kind {
+            StepKind::StartAgents {
+                database: of,
+                on_pools,
+            } if of == database => Some(on_pools.clone()),
+            _ => None,
+        })
+        .unwrap_or_default();
+    create(world, database, &pools).await.map_err(class)?;
+    let home = world.home(world.postgres(database).map_err(class)?);
+    let ready = async |task: &'static str| {
+        world
+            .agent(&home, task)
+            .await
+            .map_err(class)?
+            .ok_or_else(|| ActError::Retry {
+                after: Duration::from_millis(500),
+                cause: format!("the {task} is not ready"),
+            })
+    };
+    Ok((ready(TASKS[0]).await?, ready(TASKS[1]).await?))
+}
+
+fn pod_task(name: &'static str, spec: &PostgresSpec, fault: Option<&str>) -> Task {
     let admin = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
+    let fault = fault.filter(|_| name == TASKS[0]);
     Task {
         name,
-        args: vec![
+        args: [
             "agent".to_owned(),
             format!("--listen=0.0.0.0:{PORT}"),
             format!("--token-file={CREDENTIALS}/run/token"),
             format!("--superuser={CREDENTIALS}/superuser"),
             format!("--pooler-admin={CREDENTIALS}/pooler-admin"),
             format!("--state-dir={STATE}"),
-        ],
+        ]
+        .into_iter()
+        .chain(fault.map(|fault| format!("--fault={fault}")))
+        .collect(),
         port: PORT,
         ready_path: "/healthz",
         secrets: vec![

@@ -18,15 +18,18 @@ use tokio::time::{Instant, sleep};
 
 use super::move_replica::primary;
 use super::seat::slot_name;
-use super::{class, done, waiting};
+use super::{agents, class, done, waiting};
+use crate::agent::client::AgentClient;
 use crate::agent::{PORT, Watch};
 use crate::databases::postgres::facts;
 use crate::databases::postgres::order::{Order, PoolerAddress};
 use crate::databases::postgres::record::{Outcome, Reason, Record};
+use crate::databases::postgres::server::Server;
 use crate::databases::postgres::session::Session;
 use crate::databases::postgres::window::streams_from;
 use crate::dial::Target;
 use crate::kubernetes::exec;
+use crate::kubernetes::pods::Home;
 use crate::kubernetes::poolers::{PoolerPod, aim, names_pod};
 use crate::kubernetes::request;
 use crate::world::{AskError, LOOK, MemberState, World};
@@ -86,7 +89,7 @@ pub(super) async fn observe(
     if let Some(open) = unfinished(world, spec, &states, to).await? {
         return Ok(open);
     }
-    if untidy(world, spec).await? {
+    if untidy(world, database, spec).await?.is_some() {
         return Ok(Observed::Ready);
     }
     Ok(done(format!(
@@ -164,7 +167,8 @@ pub(super) async fn act(
         .await
         .map_err(class)?;
     aim_poolers(world, spec, from, to).await?;
-    let record = match run(world, spec, &order).await {
+    let (agent, watchdog) = agents::ensure(world, database).await?;
+    let record = match run(world, spec, &order, &agent, &watchdog).await {
         Ok(record) => record,
         Err(e) => {
             // The window may be under way all the same; observation finds it.
@@ -197,6 +201,12 @@ async fn conclude(
         Some(Outcome::HandedOver { recovered }) => {
             let states = world.states(database).await.map_err(class)?;
             let mut ack = finish(world, spec, &states, from, to).await?;
+            if let Some(what) = untidy(world, database, spec).await.map_err(class)? {
+                return Err(ActError::Retry {
+                    after: Duration::from_millis(500),
+                    cause: format!("the hand-over left something behind: {what}"),
+                });
+            }
             ack.evidence.0.extend(lines(&record));
             if let Some(reason) = recovered {
                 ack.evidence
@@ -286,7 +296,6 @@ pub(super) async fn settle(
     key: &OperationKey,
 ) -> Result<Evidence, ActError> {
     let spec = world.postgres(database).map_err(class)?;
-    let home = world.home(spec);
     let end = Instant::now() + AGENT;
     while let Some(record) = running_window(world, spec).await.map_err(class)? {
         if Instant::now() > end {
@@ -310,7 +319,10 @@ pub(super) async fn settle(
             .iter()
             .any(|entry| entry.paused);
     }
-    let untidy = untidy(world, spec).await.map_err(class)?;
+    let untidy = untidy(world, database, spec)
+        .await
+        .map_err(class)?
+        .is_some();
     match primary(&states) {
         Some((leader, _)) if leader == to && !untidy => {
             finish(world, spec, &states, from, to).await?;
@@ -328,14 +340,7 @@ pub(super) async fn settle(
     let order = order(world, spec, &states, from, to, terms, key)
         .await
         .map_err(class)?;
-    let agent = world
-        .agent(&home, "agent")
-        .await
-        .map_err(class)?
-        .ok_or_else(|| ActError::Retry {
-            after: Duration::from_secs(1),
-            cause: "the agent is not ready".to_owned(),
-        })?;
+    let (agent, _) = agents::ensure(world, database).await?;
     agent.recover(&order).await.map_err(|e| class(e.into()))?;
     Err(ActError::Retry {
         after: Duration::from_millis(500),
@@ -426,24 +431,21 @@ async fn order(
 /// Orders watchdog and agent, and waits until the agent closes its record.
 ///
 /// Where a Service follows the primary, its labels are moved as soon as the promotion is seen.
-async fn run(world: &World, spec: &PostgresSpec, order: &Order) -> Result<Record, AskError> {
+async fn run(
+    world: &World,
+    spec: &PostgresSpec,
+    order: &Order,
+    agent: &AgentClient,
+    watchdog: &AgentClient,
+) -> Result<Record, AskError> {
     let home = world.home(spec);
-    let absent = |what: &str| AskError::Absent {
-        what: format!("the {what} of the hand-over"),
-    };
-    let agent = world
-        .agent(&home, "agent")
-        .await?
-        .ok_or_else(|| absent("agent"))?;
-    let watchdog = world
-        .agent(&home, "watchdog")
-        .await?
-        .ok_or_else(|| absent("watchdog"))?;
     let agent_ip = home
         .find(&world.outside.kube, "agent")
         .await?
         .and_then(|pod| pod.status?.pod_ip)
-        .ok_or_else(|| absent("agent's address"))?;
+        .ok_or_else(|| AskError::Absent {
+            what: "the address of the hand-over's agent".to_owned(),
+        })?;
     watchdog
         .watch(&Watch {
             order: order.clone(),
@@ -457,9 +459,9 @@ async fn run(world: &World, spec: &PostgresSpec, order: &Order) -> Result<Record
     let mut moved = labels.is_empty();
     let end = Instant::now() + AGENT;
     loop {
-        let record = agent.record().await;
+        let record = agent.glance().await;
         if let Ok(record) = &record {
-            if !moved && record.at("promoted").is_some() {
+            if !moved && record.key == order.key && record.at("promoted").is_some() {
                 let to = ObjectRef::new(&order.candidate.namespace, &order.candidate.name);
                 label_by_order(world, order, &to, &labels).await?;
                 moved = true;
@@ -468,7 +470,7 @@ async fn run(world: &World, spec: &PostgresSpec, order: &Order) -> Result<Record
                 return Ok(record.clone());
             }
         }
-        if let Ok(seen) = watchdog.record().await
+        if let Ok(seen) = watchdog.glance().await
             && seen.key == order.key
             && seen.outcome.is_some()
         {
@@ -482,37 +484,91 @@ async fn run(world: &World, spec: &PostgresSpec, order: &Order) -> Result<Record
     }
 }
 
-/// A record of agent or watchdog that is not closed, while its process answers.
+/// The record of a window that somebody is on, agent or watchdog.
+///
+/// # Errors
+/// Nobody can tell: the agent does not answer, and its watchdog has not ended the window.
 async fn running_window(world: &World, spec: &PostgresSpec) -> Result<Option<Record>, AskError> {
     let home = world.home(spec);
-    let Some(agent) = world.agent(&home, "agent").await? else {
-        return Ok(None);
-    };
-    let record = agent.record().await?;
-    let running = !record.key.is_empty() && record.outcome.is_none();
-    if !running {
-        return Ok(None);
-    }
-    // An agent that was started again serves the record that it left; the watchdog has closed it.
-    if let Some(watchdog) = world.agent(&home, "watchdog").await?
-        && let Ok(seen) = watchdog.record().await
-        && seen.key == record.key
-        && seen.outcome.is_some()
+    let (agent, watchdog) = futures::future::join(
+        record_of(world, &home, "agent"),
+        record_of(world, &home, "watchdog"),
+    )
+    .await;
+    // A watchdog that does not answer does nothing that the agent's record would not show.
+    let watchdog = watchdog.ok().flatten();
+    if let Some(seen) = &watchdog
+        && seen.is_under_way()
     {
-        return Ok(None);
+        return Ok(watchdog);
     }
-    Ok(Some(record))
+    let ended = |key: &str| {
+        watchdog
+            .as_ref()
+            .is_some_and(|seen| seen.key == key && seen.outcome.is_some())
+    };
+    let watched = |key: &str| {
+        watchdog
+            .as_ref()
+            .is_some_and(|seen| seen.key == key && seen.outcome.is_none())
+    };
+    match agent {
+        Ok(None) => Ok(None),
+        Ok(Some(record)) => {
+            let open = !record.key.is_empty() && record.outcome.is_none() && !ended(&record.key);
+            // What an earlier process of the agent left open is the watchdog's, if it watched.
+            let somebody = !record.abandoned || watched(&record.key);
+            Ok((open && somebody).then_some(record))
+        }
+        Err(_) if watchdog.as_ref().is_some_and(|seen| ended(&seen.key)) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
-/// The agent ended before it took back what was meant for the window only: an armed old primary, a
-/// short retry interval, slots that pin a log.
-async fn untidy(world: &World, spec: &PostgresSpec) -> Result<bool, AskError> {
+async fn record_of(world: &World, home: &Home, task: &str) -> Result<Option<Record>, AskError> {
+    Ok(match world.agent(home, task).await? {
+        Some(agent) => Some(agent.record().await?),
+        None => None,
+    })
+}
+
+/// What was meant for the window only and is still there: an armed primary, a short retry
+/// interval, or whatever an agent had that ended before it took things back.
+async fn untidy(
+    world: &World,
+    database: &DatabaseName,
+    spec: &PostgresSpec,
+) -> Result<Option<String>, AskError> {
     let home = world.home(spec);
-    let Some(agent) = world.agent(&home, "agent").await? else {
-        return Ok(false);
-    };
-    let record = agent.record().await?;
-    Ok(!record.entries.is_empty() && record.outcome.is_some() && record.at("restored").is_none())
+    let mut records = Vec::new();
+    for task in agents::TASKS {
+        // A record that cannot be had is made up for by what the servers show.
+        if let Ok(Some(record)) = record_of(world, &home, task).await {
+            records.push(record);
+        }
+    }
+    let restored = records.iter().any(|record| record.at("restored").is_some());
+    let ended = records
+        .iter()
+        .find(|record| !record.entries.is_empty() && record.outcome.is_some());
+    if let (Some(record), false) = (ended, restored) {
+        return Ok(Some(format!(
+            "its record ends with {}",
+            last_moment(record)
+        )));
+    }
+    let superuser = world.credentials(&spec.superuser).await?;
+    for member in world.members(&spec.stateful_set).await? {
+        let server = world.server(database, spec, &member, &superuser);
+        // A standby that is away is waited for elsewhere.
+        if server.reconnect(LOOK).await.is_err() {
+            continue;
+        }
+        if let Some(what) = server.left_over(LOOK).await?.first() {
+            return Ok(Some(format!("{}: {what}", member.pod)));
+        }
+    }
+    Ok(None)
 }
 
 /// Aims the poolers' configuration at another member and waits until every process would read it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use ferriswheel_actuators::agent::fault::Fault;
 use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
@@ -36,9 +37,9 @@ pub struct AgentArgs {
     /// Directory for the record of the window
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
-    /// Accept deliberate faults, for tests
+    /// Do harm on purpose, once, for tests: MOMENT=die or MOMENT=hold:MILLISECONDS
     #[arg(long, hide = true)]
-    allow_faults: bool,
+    fault: Option<Fault>,
 }
 
 /// Serves until it is ended.
@@ -52,7 +53,7 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
             pooler_admin: credentials(&args.pooler_admin)?,
             dial: Arc::new(Direct),
         },
-        allow_faults: args.allow_faults,
+        fault: args.fault,
     };
     serve(settings).await.map_err(|e| Failure::unexpected(&e))?;
     Ok(Exit::Done)

@@ -235,9 +235,17 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// Set once it ended.
     pub outcome: Option<Outcome>,
+    /// The process that wrote it is gone, and whoever serves it now does not go on with it.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 impl Record {
+    /// Somebody is at work on it.
+    pub fn is_under_way(&self) -> bool {
+        !self.entries.is_empty() && self.outcome.is_none() && !self.abandoned
+    }
+
     /// When a moment of this name happened first, in microseconds.
     pub fn at(&self, name: &str) -> Option<u64> {
         self.entries

@@ -110,6 +110,23 @@ impl WireServer {
             .map(|_| ())
     }
 
+    /// What a hand-over that ended in the middle left on this server: a primary that would start as
+    /// a standby, a retry interval that is meant for a promotion.
+    pub async fn left_over(&self, deadline: Duration) -> Result<Vec<&'static str>, ServerError> {
+        let rows = self.session.run(LEFT_OVER, deadline).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| self.unexpected("no row about what was left"))?;
+        let is = |column: usize| row.get(column).and_then(Option::as_deref) == Some("t");
+        Ok([
+            (is(0), "it is armed to start as a standby"),
+            (is(1), "its retry interval is that of a promotion"),
+        ]
+        .into_iter()
+        .filter_map(|(is, what)| is.then_some(what))
+        .collect())
+    }
+
     /// What postgresql.auto.conf says of a setting.
     async fn auto_setting(&self, name: &str) -> Result<Option<String>, ServerError> {
         let rows = self
@@ -336,6 +353,12 @@ impl Server for WireServer {
             .collect())
     }
 }
+
+/// What [`WireServer::left_over`] asks.
+const LEFT_OVER: &str = "SELECT NOT pg_is_in_recovery() AND (pg_stat_file( \
+        current_setting('data_directory') || '/standby.signal', true)).size IS NOT NULL, \
+    EXISTS (SELECT FROM pg_file_settings WHERE name = 'wal_retrieve_retry_interval' \
+        AND setting = '10ms' AND sourcefile LIKE '%/postgresql.auto.conf')";
 
 /// The timeline of a primary is the one of its insert position: its control file changes only
 /// with the next checkpoint.
