@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::move_replica::primary;
 use super::seat::slot_name;
-use super::{agents, class, done, waiting};
+use super::{agents, class, done, roles, waiting};
 use crate::agent::client::AgentClient;
 use crate::agent::{PORT, Watch};
 use crate::databases::postgres::facts;
@@ -135,17 +135,8 @@ async fn unfinished(
             }
         }
     }
-    let labels = world.role_labels(spec).await?;
-    if !labels.is_empty() {
-        for state in states {
-            let pod = read_pod(world, &state.member.pod).await?;
-            let has = labels
-                .iter()
-                .all(|(key, value)| pod.labels().get(key) == Some(value));
-            if has != (state.member.pod == *to) {
-                return Ok(Some(Observed::Ready));
-            }
-        }
+    if !roles::are_settled(world, spec, states, to).await? {
+        return Ok(Some(Observed::Ready));
     }
     Ok(None)
 }
@@ -216,6 +207,10 @@ async fn conclude(
             Ok(ack)
         }
         Some(Outcome::Undone { reason, in_place }) => {
+            let states = world.states(database).await.map_err(class)?;
+            roles::settle(world, spec, &states, from)
+                .await
+                .map_err(class)?;
             aim_poolers(world, spec, to, from).await?;
             let how = if *in_place {
                 "it was stopped and promoted in place"
@@ -253,7 +248,9 @@ async fn finish(
     from: &ObjectRef,
     to: &ObjectRef,
 ) -> Result<Ack, ActError> {
-    move_role(world, spec, states, to).await.map_err(class)?;
+    roles::settle(world, spec, states, to)
+        .await
+        .map_err(class)?;
     aim_poolers(world, spec, from, to).await?;
     let admin = pooler_admin(world, spec).await.map_err(class)?;
     for pooler in world.poolers(spec).await.map_err(class)? {
@@ -329,6 +326,9 @@ pub(super) async fn settle(
             return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
         }
         Some((leader, _)) if leader == from && !held && !untidy => {
+            roles::settle(world, spec, &states, from)
+                .await
+                .map_err(class)?;
             aim_poolers(world, spec, to, from).await?;
             return Ok(Evidence::one(format!(
                 "{from} is the primary, clients go on"
@@ -430,7 +430,7 @@ async fn order(
 
 /// Orders watchdog and agent, and waits until the agent closes its record.
 ///
-/// Where a Service follows the primary, its labels are moved as soon as the promotion is seen.
+/// Where a Service follows the primary, its labels are moved meanwhile.
 async fn run(
     world: &World,
     spec: &PostgresSpec,
@@ -455,17 +455,12 @@ async fn run(
         })
         .await?;
     agent.order(order).await?;
-    let labels = world.role_labels(spec).await?;
-    let mut moved = labels.is_empty();
+    let mut labels = roles::Labels::of(world, spec, order).await?;
     let end = Instant::now() + AGENT;
     loop {
         let record = agent.glance().await;
         if let Ok(record) = &record {
-            if !moved && record.key == order.key && record.at("promoted").is_some() {
-                let to = ObjectRef::new(&order.candidate.namespace, &order.candidate.name);
-                label_by_order(world, order, &to, &labels).await?;
-                moved = true;
-            }
+            labels.follow(world, record, order).await?;
             if record.key == order.key && record.outcome.is_some() {
                 return Ok(record.clone());
             }
@@ -479,8 +474,9 @@ async fn run(
         if Instant::now() > end {
             return record.map_err(Into::into);
         }
-        // 20 ms: without a pooler the labels move after this and one request, and clients wait.
-        sleep(Duration::from_millis(20)).await;
+        // In the window without a pooler clients wait for the labels, and the labels for this.
+        let in_window = record.is_ok_and(|record| record.window_is_open());
+        sleep(Duration::from_millis(if in_window { 5 } else { 20 })).await;
     }
 }
 
@@ -682,68 +678,6 @@ async fn nudge(world: &World, pod: &ObjectRef) -> Result<(), AskError> {
     )
     .await?;
     Ok(())
-}
-
-async fn move_role(
-    world: &World,
-    spec: &PostgresSpec,
-    states: &[MemberState],
-    to: &ObjectRef,
-) -> Result<(), AskError> {
-    let labels = world.role_labels(spec).await?;
-    for state in states.iter().filter(|state| state.member.pod != *to) {
-        label(world, &state.member.pod, &labels, false).await?;
-    }
-    label(world, to, &labels, true).await
-}
-
-async fn label_by_order(
-    world: &World,
-    order: &Order,
-    to: &ObjectRef,
-    labels: &std::collections::BTreeMap<String, String>,
-) -> Result<(), AskError> {
-    label(world, to, labels, true).await?;
-    let old = ObjectRef::new(&order.old.namespace, &order.old.name);
-    label(world, &old, labels, false).await
-}
-
-/// Gives a pod the labels of the primary, or takes them away where it has them.
-async fn label(
-    world: &World,
-    pod: &ObjectRef,
-    labels: &std::collections::BTreeMap<String, String>,
-    is_primary: bool,
-) -> Result<(), AskError> {
-    if labels.is_empty() {
-        return Ok(());
-    }
-    let found = read_pod(world, pod).await?;
-    let mut change = serde_json::Map::new();
-    for (key, value) in labels {
-        let has = found.labels().get(key) == Some(value);
-        if is_primary && !has {
-            change.insert(key.clone(), json!(value));
-        } else if !is_primary && has {
-            change.insert(key.clone(), json!("replica"));
-        }
-    }
-    if change.is_empty() {
-        return Ok(());
-    }
-    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
-    let patch = json!({"metadata": {"uid": found.uid(), "labels": change}});
-    request(
-        format!("label {pod}"),
-        pods.patch(&pod.name, &PatchParams::default(), &Patch::Merge(&patch)),
-    )
-    .await?;
-    Ok(())
-}
-
-async fn read_pod(world: &World, pod: &ObjectRef) -> Result<Pod, AskError> {
-    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
-    Ok(request(format!("read {pod}"), pods.get(&pod.name)).await?)
 }
 
 async fn pooler_admin(

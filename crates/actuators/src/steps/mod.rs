@@ -7,6 +7,7 @@ mod move_replica;
 mod nodes;
 mod pools;
 pub mod probe;
+mod roles;
 mod seat;
 
 use std::time::Duration;
