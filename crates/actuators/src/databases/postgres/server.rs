@@ -19,6 +19,19 @@ pub trait Server: Send + Sync {
     /// Role and positions, by one read-only statement.
     async fn status(&self, deadline: Duration) -> Result<Status, ServerError>;
 
+    /// Whether the server takes writes: what a status says, for less of the server's time.
+    async fn is_primary(&self, deadline: Duration) -> Result<bool, ServerError> {
+        Ok(!self.status(deadline).await?.in_recovery)
+    }
+
+    /// Has the server load what the first session of a database waits for: its catalogs.
+    ///
+    /// Clients find a cold server slower, never wrong: nothing depends on the result. A server that
+    /// has nothing to load just answers.
+    async fn warm(&self, deadline: Duration) -> Result<(), ServerError> {
+        self.status(deadline).await.map(|_| ())
+    }
+
     /// Opens the session anew if it is broken, and asks for the status.
     async fn reconnect(&self, deadline: Duration) -> Result<Status, ServerError>;
 

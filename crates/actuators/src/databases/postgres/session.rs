@@ -66,6 +66,17 @@ impl Session {
         }
     }
 
+    /// Another session with the same server, in another database.
+    pub fn beside(&self, database: impl Into<String>) -> Self {
+        Self::new(
+            self.name.clone(),
+            self.target.clone(),
+            Arc::clone(&self.dial),
+            self.credentials.clone(),
+            database,
+        )
+    }
+
     /// Name of the server, for messages.
     pub fn name(&self) -> &str {
         &self.name

@@ -28,6 +28,10 @@ pub const STATEMENT: Duration = Duration::from_secs(5);
 /// Deadline of a checkpoint outside the window: it writes every dirty buffer.
 pub const CHECKPOINT: Duration = Duration::from_secs(300);
 
+/// Deadline of reading the candidate's catalogs: milliseconds in memory, a second or two from a
+/// disk.
+const WARM: Duration = Duration::from_secs(10);
+
 /// Pause between two looks at a server inside the window.
 ///
 /// 1 ms: measured hand-overs spend most of their time in PostgreSQL itself; a coarser poll would
@@ -92,6 +96,11 @@ pub async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepar
         .await
         .map_err(|e| not_ready("retry interval on the candidate", e))?;
     log.note(Moment::CandidateArmed);
+    if let Err(e) = cast.candidate.warm(WARM).await {
+        log.note(Moment::Note {
+            text: format!("the candidate's catalogs could not be read beforehand: {e}"),
+        });
+    }
 
     cast.old
         .checkpoint(CHECKPOINT)
@@ -516,9 +525,9 @@ pub(super) async fn promote(server: &dyn Server, limit: Instant) -> Result<u32, 
                 Err(e) => last = e.to_string(),
             }
         }
-        match server.status(left(limit)).await {
-            Ok(status) if !status.in_recovery => return Ok(triggers),
-            Ok(_) => {}
+        match server.is_primary(left(limit)).await {
+            Ok(true) => return Ok(triggers),
+            Ok(false) => {}
             Err(ServerError::Disconnected { cause, .. }) => {
                 return Err(Reason::CandidateLost(cause));
             }

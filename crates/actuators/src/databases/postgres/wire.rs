@@ -13,6 +13,15 @@ use super::session::{Session, literal};
 /// Deadline of a small statement.
 const STATEMENT: Duration = Duration::from_secs(5);
 
+/// Databases that clients may use, the largest first. Eight: more are not all busy at once, and each
+/// costs a session.
+const DATABASES: &str = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate \
+     ORDER BY pg_database_size(oid) DESC LIMIT 8";
+
+/// Reads the catalogs that every session reads when it starts.
+const CATALOGS: &str = "SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute), \
+     (SELECT count(*) FROM pg_type), (SELECT count(*) FROM pg_index)";
+
 /// `primary_conninfo` of any standby of the set: whoever becomes a standby uses the same user and
 /// secret with another host.
 pub type ConnInfoTemplate = Arc<Mutex<Option<ConnInfo>>>;
@@ -152,6 +161,26 @@ impl Server for WireServer {
         read_status(&rows).ok_or_else(|| self.unexpected("a status that cannot be read"))
     }
 
+    async fn is_primary(&self, deadline: Duration) -> Result<bool, ServerError> {
+        let rows = self
+            .session
+            .run("SELECT NOT pg_is_in_recovery()", deadline)
+            .await?;
+        Ok(cell(&rows, 0) == Some("t"))
+    }
+
+    async fn warm(&self, deadline: Duration) -> Result<(), ServerError> {
+        let end = tokio::time::Instant::now() + deadline;
+        let left = || end.saturating_duration_since(tokio::time::Instant::now());
+        let rows = self.session.run(DATABASES, left()).await?;
+        for name in rows.iter().filter_map(|row| row.first()?.as_deref()) {
+            let session = self.session.beside(name);
+            session.open(left()).await?;
+            session.run(CATALOGS, left()).await?;
+        }
+        Ok(())
+    }
+
     async fn reconnect(&self, deadline: Duration) -> Result<Status, ServerError> {
         self.session.open(deadline).await?;
         let status = self.status(deadline).await?;
@@ -267,9 +296,10 @@ impl Server for WireServer {
     async fn stop_fast(&self) -> Result<(), ServerError> {
         let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
         // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
-        // by it would be reported as a stop that was not sent. Built-ins only: no second fork.
+        // by it would be reported as a stop that was not sent. Built-ins only: no second fork. The
+        // row is read before the signal: a pipe that the shell left too early is an error too.
         self.program(&format!(
-            "trap '' TERM; read -r pid < {} && kill -INT \"$pid\"",
+            "trap '' TERM; read -r row; read -r pid < {} && kill -INT \"$pid\"",
             shell(&pid_file)
         ))
         .await
