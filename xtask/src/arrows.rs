@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["plan"]),
     ("actuators", &["plan", "engine"]),
     ("sandbox", &["azure-emulator"]),
+    // Tests only: nobody may use it but tests.
+    ("testbed", &["actuators"]),
     (
         "rehearsal",
         &["plan", "engine", "actuators", "model", "azure-emulator"],

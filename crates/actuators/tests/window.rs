@@ -1,21 +1,15 @@
 //! The hand-over window on real servers, and each of its branches.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that fails says where"
-)]
-
-mod support;
+#![expect(clippy::print_stdout, reason = "a test that fails says where")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferriswheel_actuators::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Reason};
 use ferriswheel_actuators::databases::postgres::window::hand_over;
+use ferriswheel_testbed::set::Set;
+use ferriswheel_testbed::writers::{Writers, Written, lost};
 use nix::sys::signal::{Signal, kill};
-use support::{Set, Writers, Written, lost};
 
 /// A log that does something when a moment is noted: the fault of a test.
 struct Faulty<F: Fn(&str) + Send + Sync> {
@@ -41,7 +35,7 @@ async fn run(set: &Arc<Set>, fault: impl Fn(&str) + Send + Sync) -> Result {
     let writers = Writers::start(set).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let order = set.order("test");
-    set.aim_pooler(0, 1);
+    set.aim_pooler(1);
     let cast = set.reach().cast(&order);
     let log = Faulty {
         log: MemoryLog::new("test"),
@@ -49,7 +43,7 @@ async fn run(set: &Arc<Set>, fault: impl Fn(&str) + Send + Sync) -> Result {
     };
     let outcome = hand_over(&order, &cast, &log).await;
     if !matches!(outcome, Outcome::HandedOver { .. }) {
-        set.aim_pooler(1, 0);
+        set.aim_pooler(0);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let written = writers.stop().await;

@@ -1,0 +1,19 @@
+//! Real PostgreSQL sets with a real PgBouncer, on loopback addresses, for tests only.
+//!
+//! Nothing here is a stand-in: the servers are Debian's PostgreSQL 15 or PostgreSQL 18 with their
+//! default durability, and a member is started again by somebody, as a kubelet does, where a test
+//! wants that. What is missing makes a test fail with the command that installs it.
+//!
+//! Must not know: plans, the engine, Kubernetes. A set is processes and files, gone with the value
+//! that holds it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "only tests use it, and a test that fails says where"
+)]
+
+pub mod program;
+pub mod set;
+pub mod template;
+pub mod writers;
