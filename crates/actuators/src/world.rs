@@ -41,8 +41,8 @@ pub struct Outside {
     pub image: String,
     /// Directory for the certificate and the timeline.
     pub artifacts: PathBuf,
-    /// What goes wrong on purpose in the agent of a hand-over, in tests.
-    pub agent_fault: Option<String>,
+    /// Where the agent of a hand-over stops on purpose, in tests.
+    pub agent_hold: Option<String>,
 }
 
 /// The outside world, for one plan.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 
-/// What the agent of a hand-over does wrong on purpose; unset outside of tests.
-const AGENT_FAULT: &str = "FERRISWHEEL_AGENT_FAULT";
+/// Where the agent of a hand-over stops on purpose; unset outside of tests.
+const AGENT_HOLD: &str = "FERRISWHEEL_AGENT_HOLD";
 
 /// How pods are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -105,7 +105,7 @@ impl Connection {
             dial,
             image: self.image.clone(),
             artifacts,
-            agent_fault: std::env::var(AGENT_FAULT).ok(),
+            agent_hold: std::env::var(AGENT_HOLD).ok(),
         })
     }
 

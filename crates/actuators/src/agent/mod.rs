@@ -5,7 +5,7 @@
 //! the API server is on the path. Both keep a record in their own volume.
 
 pub mod client;
-pub mod fault;
+pub mod hold;
 pub mod server;
 pub mod state;
 pub mod watchdog;

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::fault::Fault;
+use super::hold::Hold;
 use super::state::{FileLog, Reach, load};
 use super::watchdog;
 use super::{Accepted, Watch};
@@ -34,8 +34,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How servers and poolers are reached.
     pub reach: Reach,
-    /// What goes wrong on purpose, in tests.
-    pub fault: Option<Fault>,
+    /// Where it stops on purpose, in tests.
+    pub hold: Option<Hold>,
 }
 
 struct Process {
@@ -316,7 +316,7 @@ impl Process {
         let log = Arc::new(FileLog::new(
             &self.settings.state_dir.join(RECORD),
             key,
-            self.settings.fault.clone(),
+            self.settings.hold.clone(),
         ));
         *current = Some(Arc::clone(&log));
         Begin::New(log)

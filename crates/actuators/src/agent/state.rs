@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ferriswheel_plan::ids::ObjectRef;
 
-use super::fault::Fault;
+use super::hold::Hold;
 use crate::databases::postgres::console::Console;
 use crate::databases::postgres::order::{Member, Order, PoolerAddress};
 use crate::databases::postgres::pooler::Pooler;
@@ -88,16 +88,16 @@ impl Reach {
 pub struct FileLog {
     memory: MemoryLog,
     path: PathBuf,
-    fault: Option<Fault>,
+    hold: Option<Hold>,
 }
 
 impl FileLog {
     /// A log for one order.
-    pub fn new(path: &Path, key: &str, fault: Option<Fault>) -> Self {
+    pub fn new(path: &Path, key: &str, hold: Option<Hold>) -> Self {
         Self {
             memory: MemoryLog::new(key),
             path: path.to_owned(),
-            fault,
+            hold,
         }
     }
 
@@ -125,8 +125,8 @@ impl Log for FileLog {
         tracing::info!(moment = name, "window");
         self.memory.note(moment);
         self.store();
-        if let (Some(fault), Some(directory)) = (&self.fault, self.path.parent()) {
-            fault.happen(name, directory);
+        if let (Some(hold), Some(directory)) = (&self.hold, self.path.parent()) {
+            hold.hold(name, directory);
         }
     }
 }

@@ -59,8 +59,8 @@ async fn create(
     let home = world.home(spec);
     home.token(&world.outside.kube).await?;
     for task in TASKS {
-        let fault = world.outside.agent_fault.as_deref();
-        home.ensure(&world.outside.kube, &pod_task(task, spec, fault), pools)
+        let hold = world.outside.agent_hold.as_deref();
+        home.ensure(&world.outside.kube, &pod_task(task, spec, hold), pools)
             .await?;
     }
     Ok(())
@@ -103,9 +103,9 @@ pub(super) async fn ensure(
     Ok((ready(TASKS[0]).await?, ready(TASKS[1]).await?))
 }
 
-fn pod_task(name: &'static str, spec: &PostgresSpec, fault: Option<&str>) -> Task {
+fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task {
     let admin = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
-    let fault = fault.filter(|_| name == TASKS[0]);
+    let hold = hold.filter(|_| name == TASKS[0]);
     Task {
         name,
         args: [
@@ -117,7 +117,7 @@ fn pod_task(name: &'static str, spec: &PostgresSpec, fault: Option<&str>) -> Tas
             format!("--state-dir={STATE}"),
         ]
         .into_iter()
-        .chain(fault.map(|fault| format!("--fault={fault}")))
+        .chain(hold.map(|hold| format!("--hold={hold}")))
         .collect(),
         port: PORT,
         ready_path: "/healthz",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ferriswheel_actuators::agent::fault::Fault;
+use ferriswheel_actuators::agent::hold::Hold;
 use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
@@ -37,9 +37,9 @@ pub struct AgentArgs {
     /// Directory for the record of the window
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
-    /// Do harm on purpose, once, for tests: MOMENT=die or MOMENT=hold:MILLISECONDS
+    /// Stop at a moment of the window, once, for tests: MOMENT=MILLISECONDS
     #[arg(long, hide = true)]
-    fault: Option<Fault>,
+    hold: Option<Hold>,
 }
 
 /// Serves until it is ended.
@@ -53,7 +53,7 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
             pooler_admin: credentials(&args.pooler_admin)?,
             dial: Arc::new(Direct),
         },
-        fault: args.fault,
+        hold: args.hold,
     };
     serve(settings).await.map_err(|e| Failure::unexpected(&e))?;
     Ok(Exit::Done)
