@@ -1,6 +1,8 @@
 //! What the tests of the wire share: machines in memory, and a server over TLS on a free port.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod az;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

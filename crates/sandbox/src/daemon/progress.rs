@@ -14,7 +14,7 @@ pub(crate) enum Line {
     /// Something began.
     Step(String),
     /// The sandbox is up.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// It will not be.
     Failed(String),
 }

@@ -284,7 +284,7 @@ fn follow(
         for line in text[seen..complete].lines() {
             match serde_json::from_str(line) {
                 Ok(crate::daemon::Line::Step(step)) => tell(&step),
-                Ok(crate::daemon::Line::Ready(ready)) => return Ok(ready),
+                Ok(crate::daemon::Line::Ready(ready)) => return Ok(*ready),
                 Ok(crate::daemon::Line::Failed(why)) => return Err(UpError::Failed(why)),
                 Err(_) => {}
             }
