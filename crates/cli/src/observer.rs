@@ -28,6 +28,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// A process that is killed takes what it saw with it: the ends of the run show a move that
+    /// nobody lived to tell.
+    pub fn fill_in(&mut self, before: Option<String>, after: Option<String>) {
+        if self.primaries.is_empty() {
+            self.primaries.extend(before);
+        }
+        if self.primaries.len() == 1 {
+            self.primaries
+                .extend(after.filter(|after| self.primaries.last() != Some(after)));
+        }
+    }
+
     /// How often the primary moved from one member to another.
     pub fn moves(&self) -> usize {
         self.primaries.len().saturating_sub(1)
@@ -72,5 +84,23 @@ impl Observer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+
+    #[test]
+    fn a_move_that_nobody_saw_is_counted_once() {
+        let some = |name: &str| Some(name.to_owned());
+        let mut seen = Seen::default();
+        seen.fill_in(some("pg-0"), some("pg-1"));
+        assert_eq!(seen.moves(), 1);
+        seen.fill_in(some("pg-0"), some("pg-2"));
+        assert_eq!(seen.moves(), 1, "a run that is over is not told again");
+        let mut stayed = Seen::default();
+        stayed.fill_in(some("pg-0"), some("pg-0"));
+        assert_eq!(stayed.moves(), 0);
     }
 }

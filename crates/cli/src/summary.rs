@@ -85,23 +85,35 @@ impl Summary {
             }
             known.timelines.extend(new.timelines);
         }
-        summary.primary_moves = summary
+        summary.count();
+        summary.store(run)
+    }
+
+    fn count(&mut self) {
+        self.primary_moves = self
             .seen
             .values()
             .map(|seen| u32::try_from(seen.moves()).unwrap_or(u32::MAX))
             .sum();
-        summary.min_members = summary
+        self.min_members = self
             .seen
             .values()
             .filter_map(|seen| seen.fewest_members)
             .min();
-        summary.store(run)
     }
 
     /// Adds what only a finished run can say.
     pub fn conclude(run: &Run, plan: &Plan, after: Option<&Snapshot>) -> Result<(), Failure> {
         let mut summary = Self::load(run);
         if let (Some(before), Some(after)) = (Self::before(run), after) {
+            for database in &plan.body.policy.spec.databases {
+                let known = summary.seen.entry(database.name.to_string()).or_default();
+                known.fill_in(
+                    primary(&before, &database.name),
+                    primary(after, &database.name),
+                );
+            }
+            summary.count();
             let old_uids: BTreeSet<_> = before.nodes.values().map(|node| &node.uid).collect();
             let old_boots: BTreeSet<_> = before.nodes.values().map(|node| &node.boot_id).collect();
             let new = after
