@@ -7,6 +7,7 @@ use ferriswheel_plan::ids::ObjectRef;
 
 use super::hold::Hold;
 use crate::databases::postgres::console::Console;
+use crate::databases::postgres::names::Names;
 use crate::databases::postgres::order::{Member, Order, PoolerAddress};
 use crate::databases::postgres::pooler::Pooler;
 use crate::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Record};
@@ -25,6 +26,8 @@ pub struct Reach {
     pub pooler_admin: Credentials,
     /// Path to the pods.
     pub dial: Arc<dyn Dial>,
+    /// Where names lead.
+    pub names: Arc<dyn Names>,
 }
 
 impl Reach {
@@ -40,6 +43,7 @@ impl Reach {
                 .map(|member| self.server(member, &template))
                 .collect(),
             poolers: order.poolers.iter().map(|p| self.pooler(p)).collect(),
+            names: Box::new(Arc::clone(&self.names)),
         }
     }
 
@@ -76,7 +80,7 @@ impl Reach {
                 "pgbouncer",
             )
         };
-        Box::new(Console::new(session(), session()))
+        Box::new(Console::new(session(), session(), address.entries.clone()))
     }
 }
 

@@ -21,8 +21,10 @@ use super::seat::slot_name;
 use super::{agents, class, done, roles, waiting};
 use crate::agent::client::AgentClient;
 use crate::agent::{PORT, Watch};
+use crate::databases::postgres::console::resume;
 use crate::databases::postgres::facts;
 use crate::databases::postgres::order::{Order, PoolerAddress};
+use crate::databases::postgres::pooler::Entry;
 use crate::databases::postgres::record::{Outcome, Reason, Record};
 use crate::databases::postgres::server::Server;
 use crate::databases::postgres::session::Session;
@@ -130,7 +132,7 @@ async fn unfinished(
                 .host
                 .as_deref()
                 .is_some_and(|host| names_pod(host, &to.name));
-            if (aimed_at_set && !aimed) || entry.paused {
+            if aimed_at_set && (!aimed || entry.paused) {
                 return Ok(Some(Observed::Ready));
             }
         }
@@ -263,7 +265,6 @@ async fn finish(
                 .as_deref()
                 .is_some_and(|host| names_pod(host, &from.name))
         });
-        let paused = entries.iter().any(|entry| entry.paused);
         let session = console(world, &pooler, &admin);
         session.open(LOOK).await.map_err(|e| class(e.into()))?;
         if stale {
@@ -272,9 +273,8 @@ async fn finish(
                 .await
                 .map_err(|e| class(e.into()))?;
         }
-        if paused {
-            session
-                .run("RESUME", LOOK)
+        for entry in entries.iter().filter(|entry| holds(entry, from, to)) {
+            resume(&session, &entry.name, LOOK)
                 .await
                 .map_err(|e| class(e.into()))?;
         }
@@ -282,6 +282,15 @@ async fn finish(
     Ok(Ack {
         evidence: Evidence::one(format!("{to} is the primary")),
     })
+}
+
+/// The entry leads to one of the two and its clients wait.
+fn holds(entry: &Entry, from: &ObjectRef, to: &ObjectRef) -> bool {
+    entry.paused
+        && entry
+            .host
+            .as_deref()
+            .is_some_and(|host| names_pod(host, &from.name) || names_pod(host, &to.name))
 }
 
 pub(super) async fn settle(
@@ -314,7 +323,7 @@ pub(super) async fn settle(
             .await
             .map_err(class)?
             .iter()
-            .any(|entry| entry.paused);
+            .any(|entry| holds(entry, from, to));
     }
     let untidy = untidy(world, database, spec)
         .await
@@ -711,7 +720,7 @@ async fn console_entries(
     world: &World,
     pooler: &PoolerPod,
     admin: &crate::databases::postgres::session::Credentials,
-) -> Result<Vec<crate::databases::postgres::pooler::Entry>, AskError> {
+) -> Result<Vec<Entry>, AskError> {
     let session = console(world, pooler, admin);
     session.open(LOOK).await?;
     Ok(crate::databases::postgres::console::entries(&session, LOOK).await?)

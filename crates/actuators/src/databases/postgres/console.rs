@@ -1,24 +1,68 @@
 //! [`Pooler`] over PgBouncer's console, which speaks the simple protocol only.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::pooler::{Entry, Pooler};
 use super::server::ServerError;
 use super::session::Session;
 
 /// A PgBouncer process behind two console sessions.
+///
+/// Entries are paused and resumed by name: clients of other databases go on, and `SHOW DATABASES`
+/// shows that they are held. A PAUSE without a name is shown nowhere in PgBouncer 1.18, so that
+/// nobody who comes later could tell that clients wait.
 pub struct Console {
     first: Session,
     second: Session,
+    entries: Vec<String>,
 }
 
 impl Console {
-    /// Both sessions must lead to the same process.
-    pub fn new(first: Session, second: Session) -> Self {
-        Self { first, second }
+    /// Both sessions must lead to the same process, which has the entries. Without entries all of
+    /// its clients are meant.
+    pub fn new(first: Session, second: Session, entries: Vec<String>) -> Self {
+        Self {
+            first,
+            second,
+            entries,
+        }
     }
+
+    fn each(&self, verb: &str) -> Vec<String> {
+        if self.entries.is_empty() {
+            return vec![verb.to_owned()];
+        }
+        self.entries
+            .iter()
+            .map(|entry| format!("{verb} {}", identifier(entry)))
+            .collect()
+    }
+}
+
+/// RESUME for one entry. "Not paused" is a success.
+pub async fn resume(session: &Session, entry: &str, deadline: Duration) -> Result<(), ServerError> {
+    run_resume(session, &format!("RESUME {}", identifier(entry)), deadline).await
+}
+
+async fn run_resume(
+    session: &Session,
+    command: &str,
+    deadline: Duration,
+) -> Result<(), ServerError> {
+    match session.run(command, deadline).await {
+        Ok(_) => Ok(()),
+        Err(e) if says(&e, "not paused") => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// A name as the console reads it.
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[async_trait]
@@ -34,28 +78,72 @@ impl Pooler for Console {
     }
 
     async fn pause(&self, deadline: Duration) -> Result<(), ServerError> {
-        match self.first.run("PAUSE", deadline).await {
-            Ok(_) => Ok(()),
-            Err(e) if says(&e, "already suspended/paused") => Ok(()),
-            Err(e) => Err(e),
+        let end = Instant::now() + deadline;
+        for command in self.each("PAUSE") {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.first.run(&command, left).await {
+                Ok(_) => {}
+                Err(e) if says(&e, "already suspended/paused") => {}
+                Err(e) => return Err(e),
+            }
         }
+        Ok(())
     }
 
     async fn resume(&self, deadline: Duration) -> Result<(), ServerError> {
-        match self.second.run("RESUME", deadline).await {
-            Ok(_) => Ok(()),
-            Err(e) if says(&e, "not paused") => Ok(()),
-            Err(e) => Err(e),
+        for command in self.each("RESUME") {
+            run_resume(&self.second, &command, deadline).await?;
         }
+        Ok(())
     }
 
     async fn reload(&self, deadline: Duration) -> Result<(), ServerError> {
         self.second.run("RELOAD", deadline).await.map(|_| ())
     }
 
+    async fn kept_addresses(
+        &self,
+        host: &str,
+        deadline: Duration,
+    ) -> Result<Vec<String>, ServerError> {
+        let rows = self.second.run_named("SHOW DNS_HOSTS", deadline).await?;
+        Ok(kept(&rows, host))
+    }
+
     async fn entries(&self, deadline: Duration) -> Result<Vec<Entry>, ServerError> {
         entries(&self.second, deadline).await
     }
+}
+
+/// The addresses of a host name in `SHOW DNS_HOSTS`, unless they have expired.
+///
+/// # Source
+/// PgBouncer's `dnslookup.c`: a name that is done is used until its time is over, then asked anew.
+fn kept(rows: &[BTreeMap<String, Option<String>>], host: &str) -> Vec<String> {
+    let get = |row: &BTreeMap<String, Option<String>>, name: &str| -> Option<String> {
+        row.get(name).cloned().flatten()
+    };
+    rows.iter()
+        .filter(|row| get(row, "hostname").as_deref() == Some(host))
+        .filter(|row| {
+            get(row, "ttl")
+                .and_then(|ttl| ttl.parse::<i64>().ok())
+                .is_none_or(|ttl| ttl > 0)
+        })
+        .filter_map(|row| get(row, "addrs"))
+        .flat_map(|addresses| {
+            addresses
+                .split(',')
+                .map(|address| address.trim().to_owned())
+                .filter(|address| !address.is_empty())
+                .collect::<Vec<_>>()
+        })
+        // Some versions write the port that was asked for, which is none.
+        .map(|address| match address.strip_suffix(":0") {
+            Some(bare) => bare.to_owned(),
+            None => address,
+        })
+        .collect()
 }
 
 /// `SHOW DATABASES`, without the console's own entry.
