@@ -1,6 +1,7 @@
 //! Generated things and checks of the tree: `cargo xtask TASK`.
 
 mod arrows;
+mod deprecations;
 mod errors;
 
 use std::path::PathBuf;
@@ -11,7 +12,11 @@ usage: cargo xtask TASK
 
   check-arrows      which crate may depend on which
   errors            write docs/errors/README.md from the pages beside it
-  errors --check    every code has its page, every page its code, the index is current";
+  errors --check    every code has its page, every page its code, the index is current
+  deprecations      write the table of API versions from crates/analysis/data
+  deprecations --check          the table is what these files give
+  deprecations --gather MINOR   read schemas and lifecycle tags up to 1.MINOR (needs the network)
+  deprecations --judge MINOR    read the discovery that tests hold the table against (network)";
 
 #[expect(clippy::print_stderr, reason = "a tool for people at a terminal")]
 fn main() -> ExitCode {
@@ -21,6 +26,13 @@ fn main() -> ExitCode {
         ["check-arrows"] => arrows::check(&root()),
         ["errors"] => errors::write(&root()),
         ["errors", "--check"] => errors::check(&root()),
+        ["deprecations"] => deprecations::write(&root()),
+        ["deprecations", "--check"] => deprecations::check(&root()),
+        ["deprecations", flag @ ("--gather" | "--judge"), minor] => match minor.parse() {
+            Ok(minor) if flag == "--gather" => deprecations::gather(&root(), minor),
+            Ok(minor) => deprecations::discovery(&root(), minor),
+            Err(_) => Err(anyhow::anyhow!("{minor:?} is not the minor of 1.x")),
+        },
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

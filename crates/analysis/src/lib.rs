@@ -1,14 +1,24 @@
-//! What would go wrong, asked of a snapshot alone.
+//! What would go wrong, asked of manifests, dumps and snapshots alone.
 //!
-//! Today this holds one question: is a cluster ready for the upgrade that a spec asks for? The
-//! answer is the planner's own gates, so that a check can never be kinder than the plan.
+//! Two kinds of questions: what will the target version do with what people keep ([`check`]: over
+//! manifests, dumps and Helm releases), and is a cluster ready for the upgrade that a spec asks for
+//! ([`upgrade_readiness`]: the planner's own gates, so that a check can never be kinder than the
+//! plan).
 //!
-//! What this crate must not know: how a snapshot is taken, and how a step is carried out.
+//! What this crate must not know: where bytes come from, how a snapshot is taken, and how a step is
+//! carried out. The same input gives the same bytes.
 
 use ferriswheel_plan::diagnostic::Findings;
 use ferriswheel_plan::planner;
 use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::Snapshot;
+
+pub mod check;
+pub mod codes;
+mod crds;
+pub mod deprecations;
+pub mod findings;
+pub mod manifest;
 
 /// Everything that would stop the upgrade, and everything to know beside it.
 ///

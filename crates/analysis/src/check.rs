@@ -1,0 +1,57 @@
+//! From objects to a report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::crds::Crds;
+use crate::deprecations::{self, Target};
+use crate::findings::{Report, SCHEMA};
+use crate::manifest::{Object, Reading, Release};
+
+/// Everything that the checks have to say about what was read.
+///
+/// # Guarantees
+/// The same reading and target give the same report, in an order that depends on nothing else:
+/// gravest first, then by place.
+pub fn check(mut reading: Reading, target: &Target) -> Report {
+    let released = current(std::mem::take(&mut reading.releases));
+    let crds = Crds::of(&reading.objects);
+    let mut findings = crds.findings();
+    for object in reading.objects.iter().chain(&released) {
+        deprecations::grade(object, target, &crds, &mut findings);
+    }
+    findings.sort_by(|a, b| {
+        (a.severity, &a.source, a.code, &a.object).cmp(&(b.severity, &b.source, b.code, &b.object))
+    });
+    let mut skipped = reading.skipped;
+    skipped.sort();
+    Report {
+        schema: SCHEMA,
+        target: format!("1.{}", target.minor),
+        findings,
+        drain: None,
+        skipped,
+    }
+}
+
+/// What each release has installed now: its newest deployed revision, or its newest at all.
+///
+/// Helm keeps ten revisions; the superseded ones are history, and nothing is done from them except
+/// by a rollback.
+fn current(releases: Vec<Release>) -> Vec<Object> {
+    let mut newest: BTreeMap<Arc<str>, Release> = BTreeMap::new();
+    for release in releases {
+        let rank = |release: &Release| (release.status == "deployed", release.revision);
+        match newest.get(&release.name) {
+            Some(known) if rank(known) >= rank(&release) => {}
+            _ => {
+                newest.insert(Arc::clone(&release.name), release);
+            }
+        }
+    }
+    newest
+        .into_values()
+        .filter(|release| release.status != "uninstalled")
+        .flat_map(|release| release.objects)
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
+
+use serde::Serialize;
+
+/// The contract's name. Its JSON Schema is `docs/findings.v1.schema.json`.
+pub const SCHEMA: &str = "ferriswheel.findings.v1";
+
+/// A whole answer.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The target's version, such as `1.36`.
+    pub target: String,
+    /// What was found, the gravest first.
+    pub findings: Vec<Finding>,
+    /// What a drain would do; nothing when no drain was simulated.
+    pub drain: Option<()>,
+    /// What could not be read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One thing to know.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable code with a page under `docs/checks`.
+    pub code: &'static str,
+    /// How grave.
+    pub severity: Severity,
+    /// What it is about.
+    pub object: ObjectRef,
+    /// Where that was read.
+    pub source: Place,
+    /// First release that warns of it.
+    pub deprecated_in: Option<String>,
+    /// First release that does not serve it.
+    pub removed_in: Option<String>,
+    /// What to use instead.
+    pub replacement: Option<String>,
+    /// What it rests on.
+    pub evidence: Vec<Evidence>,
+    /// Who must act.
+    pub owner: String,
+    /// What is wrong.
+    pub message: String,
+    /// What clears it.
+    pub fix: String,
+}
+
+/// How grave, the gravest first.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// At the target this object is no longer served.
+    Breaks,
+    /// The upgrade cannot finish while this is so.
+    Blocks,
+    /// The object is well; what it is made from is not.
+    StaleSource,
+    /// Served at the target; goes in a later release that is known.
+    Later,
+    /// Hurts, but stops nothing.
+    Warning,
+    /// To know.
+    Info,
+}
+
+impl Severity {
+    /// All, the gravest first.
+    pub const ALL: [Self; 6] = [
+        Self::Breaks,
+        Self::Blocks,
+        Self::StaleSource,
+        Self::Later,
+        Self::Warning,
+        Self::Info,
+    ];
+
+    /// As in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Breaks => "breaks",
+            Self::Blocks => "blocks",
+            Self::StaleSource => "stale-source",
+            Self::Later => "later",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// An object by its names.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// Group and version as the source has it.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, where the source names one.
+    pub namespace: Option<String>,
+    /// Name; empty for objects that are named when they are made.
+    pub name: String,
+}
+
+/// Where something was read.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// File, with `!` before the name inside an archive.
+    pub file: String,
+    /// Line of the object's first line, from 1.
+    pub line: u32,
+}
+
+/// What a finding rests on.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Evidence {
+    /// Kind of evidence.
+    pub class: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// What could not be read.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// File.
+    pub file: String,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,202 @@
+//! Objects out of bytes: manifests, lists, dumps, Helm releases and packaged charts.
+//!
+//! A manifest repository is mostly plain block YAML of kinds that nobody has anything to say about.
+//! So each document is first scanned line by line ([`yaml`]); only what the scan does not fully
+//! understand, or what somebody may have something to say about, is parsed whole. The scan never
+//! guesses: whatever is not plainly well formed is left to the parser, and its refusal counts.
+//!
+//! Guarantees: bounded memory and depth, no panic on any input, and nothing is left out silently:
+//! what is not understood is named with its reason. Secrets give nothing but their names, except
+//! Helm's release records, which give their manifests.
+
+mod archive;
+mod helm;
+mod json;
+mod object;
+mod scan;
+mod yaml;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::findings::Skipped;
+
+pub use object::{Applied, Crd, CrdVersion, Object, Origin, Release, Writer};
+
+/// Largest file that is read. Dumps of whole clusters come in one file per kind; a larger one is
+/// cheaper to split than to hold.
+pub const MAX_FILE: usize = 128 << 20;
+
+/// Largest YAML document that is parsed whole: a parsed tree takes about ten times its text.
+const MAX_DOCUMENT: usize = 16 << 20;
+
+/// Lists inside lists; kubectl makes one level.
+const MAX_LISTS: usize = 4;
+
+/// How much of each object is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// What the check of API versions needs.
+    Names,
+    /// Whole objects of the kinds that other checks read.
+    Bodies,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Objects in the order of the input.
+    pub objects: Vec<Object>,
+    /// Revisions of Helm releases.
+    pub releases: Vec<Release>,
+    /// What was not understood.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Reading {
+    /// Adds what another reading has.
+    pub fn append(&mut self, mut other: Self) {
+        self.objects.append(&mut other.objects);
+        self.releases.append(&mut other.releases);
+        self.skipped.append(&mut other.skipped);
+    }
+
+    fn skip(&mut self, file: &Arc<str>, reason: impl Into<String>) {
+        self.skipped.push(Skipped {
+            file: file.to_string(),
+            reason: reason.into(),
+        });
+    }
+}
+
+/// Reads one file.
+pub fn read(file: &str, bytes: &[u8], want: Want) -> Reading {
+    let mut reading = Reading::default();
+    let context = Context {
+        file: Arc::from(file),
+        want,
+        origin: Origin::Manifest,
+        base_line: 0,
+    };
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        archive::read(&context, bytes, &mut reading);
+    } else {
+        context.read_text(bytes, &mut reading);
+    }
+    reading
+}
+
+/// What is the same for all objects of a piece of input.
+#[derive(Clone)]
+struct Context {
+    file: Arc<str>,
+    want: Want,
+    origin: Origin,
+    /// Added to line numbers: where the piece starts in the file.
+    base_line: u32,
+}
+
+impl Context {
+    fn read_text(&self, bytes: &[u8], reading: &mut Reading) {
+        if bytes.len() > MAX_FILE {
+            let reason = format!(
+                "{} MiB: larger than {} MiB, split it",
+                bytes.len() >> 20,
+                MAX_FILE >> 20
+            );
+            return reading.skip(&self.file, reason);
+        }
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return reading.skip(&self.file, "UTF-16: save it as UTF-8");
+        }
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => {
+                let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
+                let line = self.base_line + 1 + newlines(before);
+                return reading.skip(&self.file, format!("line {line}: not UTF-8"));
+            }
+        };
+        let control = |b: &u8| *b < b' ' && !matches!(b, b'\n' | b'\r' | b'\t');
+        if let Some(at) = bytes.iter().position(control) {
+            let line = self.base_line + 1 + newlines(bytes.get(..at).unwrap_or_default());
+            return reading.skip(
+                &self.file,
+                format!("line {line}: a control character, not text"),
+            );
+        }
+        if text.trim_start().starts_with('{') && json::read(self, text, reading) {
+            return;
+        }
+        yaml::read(self, text, reading);
+    }
+
+    /// Takes an object, or each object of a list, out of a parsed value.
+    ///
+    /// `lines` are the lines of the list's items, where they are known.
+    fn take(&self, value: Value, line: u32, lines: &[u32], reading: &mut Reading) {
+        self.take_nested(value, line, lines, 0, None, reading);
+    }
+
+    fn take_nested(
+        &self,
+        mut value: Value,
+        line: u32,
+        lines: &[u32],
+        depth: usize,
+        inherited: Option<(&str, &str)>,
+        reading: &mut Reading,
+    ) {
+        let text =
+            |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let names = (text(&value, "apiVersion"), text(&value, "kind"));
+        let (api, kind) = match (names, inherited) {
+            ((Some(api), Some(kind)), _) => (api, kind),
+            // Items of a typed list carry neither: the list speaks for them.
+            ((None, None), Some((api, kind))) => (api.to_owned(), kind.to_owned()),
+            _ => return self.foreign(&value, line, reading),
+        };
+        if kind.ends_with("List")
+            && let Some(Value::Array(items)) = value.get_mut("items").map(Value::take)
+        {
+            if depth >= MAX_LISTS {
+                return reading.skip(&self.file, format!("line {line}: lists inside lists"));
+            }
+            let of = kind.strip_suffix("List").filter(|of| !of.is_empty());
+            let of = of.map(|of| (api.as_str(), of));
+            for (i, item) in items.into_iter().enumerate() {
+                let line = lines.get(i).copied().unwrap_or(line);
+                self.take_nested(item, line, &[], depth + 1, of, reading);
+            }
+            return;
+        }
+        if let Some(release) = helm::release(self, &kind, &value, line) {
+            return match release {
+                Ok((release, skipped)) => {
+                    reading.skipped.extend(skipped);
+                    reading.releases.push(release);
+                }
+                Err(reason) => reading.skip(&self.file, format!("line {line}: {reason}")),
+            };
+        }
+        reading
+            .objects
+            .push(Object::of(self, api, kind, line, value));
+    }
+
+    fn foreign(&self, value: &Value, line: u32, reading: &mut Reading) {
+        let what = match value {
+            Value::Null => return,
+            Value::Object(_) => "no apiVersion and kind: not a Kubernetes object",
+            _ => "not a Kubernetes object",
+        };
+        reading.skip(&self.file, format!("line {line}: {what}"));
+    }
+}
+
+/// Line breaks in a text.
+fn newlines(bytes: &[u8]) -> u32 {
+    u32::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u32::MAX)
+}

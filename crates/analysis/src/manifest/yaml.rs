@@ -1,0 +1,116 @@
+//! YAML: scanned line by line where it is plain, parsed whole where it is not or where it matters.
+
+use serde_json::Value;
+use serde_saphyr::{Error, Options};
+
+use super::object::wants_body;
+use super::scan::{self, Document};
+use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
+use crate::deprecations;
+
+/// Deeper than any object that an API server takes, and far from what a thread's stack holds.
+const MAX_DEPTH: usize = 100;
+
+/// Nodes of one document: a list of some ten thousand pods.
+const MAX_NODES: usize = 2_000_000;
+
+/// Nodes that aliases may stand for. Manifests use a few anchors; an alias bomb needs many.
+const MAX_REPLAYED: usize = 100_000;
+
+/// Reads all documents of a text.
+pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
+    for document in scan::documents(text) {
+        let line = context.base_line + document.line;
+        if document.plain && !matters(context, &document) {
+            let head = &document.head;
+            match (head.api, head.kind) {
+                (Some(api), Some(kind)) => {
+                    let name = head.name.unwrap_or_default();
+                    let object = Object::named(context, api, kind, head.namespace, name, line);
+                    reading.objects.push(object);
+                }
+                _ => reading.skip(
+                    &context.file,
+                    format!("line {line}: no apiVersion and kind: not a Kubernetes object"),
+                ),
+            }
+            continue;
+        }
+        parse(context, &document, line, reading);
+    }
+}
+
+/// Is there anything in this document that names alone do not tell?
+fn matters(context: &Context, document: &Document<'_>) -> bool {
+    let head = &document.head;
+    let (Some(api), Some(kind)) = (head.api, head.kind) else {
+        return false;
+    };
+    head.live
+        || head.applied
+        || kind.ends_with("List")
+        || (kind == "Secret" && head.helm)
+        || (kind == "ConfigMap" && head.helm)
+        || kind == "CustomResourceDefinition"
+        || deprecations::concerns(api, kind)
+        || (context.want == Want::Bodies && wants_body(kind))
+}
+
+fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Reading) {
+    if document.text.len() > MAX_DOCUMENT {
+        let reason = format!(
+            "line {line}: a YAML document of {} MiB: larger than {} MiB, use -o json or split it",
+            document.text.len() >> 20,
+            MAX_DOCUMENT >> 20
+        );
+        return reading.skip(&context.file, reason);
+    }
+    let first = context.base_line + document.first;
+    match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
+        Ok(value) => {
+            let lines: Vec<u32> = document
+                .head
+                .items
+                .iter()
+                .map(|line| context.base_line + line)
+                .collect();
+            context.take(value, line, &lines, reading);
+        }
+        Err(e) => reading.skip(&context.file, explain(&e, document.text, first)),
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    if let Some(budget) = options.budget.as_mut() {
+        budget.max_depth = MAX_DEPTH;
+        budget.max_nodes = MAX_NODES;
+        budget.max_events = MAX_NODES * 3;
+    }
+    options.alias_limits.max_total_replayed_events = MAX_REPLAYED;
+    options.with_snippet = false;
+    // kubectl takes the last of two equal keys; a check must not be stricter than what it checks.
+    options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::LastWins;
+    options
+}
+
+fn explain(error: &Error, text: &str, first: u32) -> String {
+    let error = error.without_snippet();
+    let at = error
+        .location()
+        .and_then(|location| u32::try_from(location.line()).ok())
+        .map_or(first, |line| first + line.saturating_sub(1));
+    if text.contains("{{") {
+        return format!(
+            "line {at}: a template, not YAML: render it first (helm template, kustomize build)"
+        );
+    }
+    let message = error.to_string();
+    let message = message.lines().next().unwrap_or_default();
+    let end = message.find(" at line ").unwrap_or(message.len());
+    let message = message
+        .get(..end)
+        .unwrap_or(message)
+        .trim_end_matches([',', ' ', ':']);
+    format!("line {at}: not readable YAML: {message}")
+}
