@@ -2,11 +2,18 @@
 
 #![expect(clippy::print_stdout, reason = "a test that fails says where")]
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use ferriswheel_actuators::agent::state::Reach;
+use ferriswheel_actuators::databases::postgres::names::Names;
+use ferriswheel_actuators::databases::postgres::order::Order;
 use ferriswheel_actuators::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Reason};
-use ferriswheel_actuators::databases::postgres::window::hand_over;
+use ferriswheel_actuators::databases::postgres::window::{STATEMENT, hand_over};
 use ferriswheel_testbed::set::Set;
 use ferriswheel_testbed::writers::{Writers, Written, lost};
 use nix::sys::signal::{Signal, kill};
@@ -32,11 +39,19 @@ struct Result {
 }
 
 async fn run(set: &Arc<Set>, fault: impl Fn(&str) + Send + Sync) -> Result {
+    run_order(set, set.order("test"), set.reach(), fault).await
+}
+
+async fn run_order(
+    set: &Arc<Set>,
+    order: Order,
+    reach: Reach,
+    fault: impl Fn(&str) + Send + Sync,
+) -> Result {
     let writers = Writers::start(set).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let order = set.order("test");
     set.aim_pooler(1);
-    let cast = set.reach().cast(&order);
+    let cast = reach.cast(&order);
     let log = Faulty {
         log: MemoryLog::new("test"),
         fault,
@@ -87,6 +102,57 @@ async fn the_primary_moves_and_nobody_sees_an_error() {
     assert!(set.in_recovery(0).await, "the old primary is a standby");
     assert!(!set.in_recovery(1).await);
     assert!(set.in_recovery(2).await);
+}
+
+/// Name servers that keep an old address for some looks.
+struct Stale {
+    looks: AtomicU32,
+    names: Arc<dyn Names>,
+}
+
+#[async_trait::async_trait]
+impl Names for Stale {
+    async fn addresses(&self, host: &str) -> std::result::Result<BTreeSet<IpAddr>, String> {
+        let left = |looks: u32| looks.checked_sub(1);
+        match self.looks.fetch_update(Relaxed, Relaxed, left) {
+            Ok(_) => Ok(BTreeSet::from([IpAddr::from([192, 0, 2, 1])])),
+            Err(_) => self.names.addresses(host).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_where_the_candidate_was() {
+    let set = Arc::new(Set::start().await);
+    // What the pooler itself keeps is seen too.
+    let pooler = set.reach().pooler(&set.pooler());
+    pooler.reconnect(STATEMENT).await.unwrap();
+    let kept = pooler.kept_addresses("pg-0.pg", STATEMENT).await.unwrap();
+    assert_eq!(kept, [set.member(0).ip]);
+    let kept = pooler.kept_addresses("pg-1.pg", STATEMENT).await.unwrap();
+    assert_eq!(kept, [""; 0]);
+
+    let mut reach = set.reach();
+    reach.names = Arc::new(Stale {
+        looks: AtomicU32::new(2),
+        names: reach.names,
+    });
+    let result = run_order(&set, set.order("test"), reach, |_| {}).await;
+    assert_eq!(
+        result.outcome,
+        Outcome::HandedOver { recovered: None },
+        "{}",
+        result.story
+    );
+    let position = |moment: &str| result.story.find(moment).unwrap();
+    assert!(
+        position("NameAwaited") < position("CandidateArmed"),
+        "{}",
+        result.story
+    );
+    assert!(result.story.contains("192.0.2.1"), "{}", result.story);
+    assert_eq!(result.written.errors, Vec::<String>::new());
+    assert_eq!(lost(&set, 1, &result.written).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

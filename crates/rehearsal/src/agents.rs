@@ -3,10 +3,13 @@
 //! The agent runs the real hand-over, the watchdog the real recovery; what is modelled is how they
 //! are reached, how they end, and the watchdog's look at the agent.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ferriswheel_actuators::databases::postgres::names::Names;
 use ferriswheel_actuators::databases::postgres::order::Order;
 use ferriswheel_actuators::databases::postgres::record::{
     Log, MemoryLog, Moment, Outcome, Reason, Record,
@@ -119,6 +122,37 @@ pub(crate) fn cast(world: &World, order: &Order, alive: &Alive) -> Cast {
                 )) as Box<_>
             })
             .collect(),
+        names: Box::new(ModelNames {
+            world: world.clone(),
+            candidate: order.candidate.ip.clone(),
+        }),
+    }
+}
+
+/// Name servers that know every member, but may keep an address of the candidate for a time.
+struct ModelNames {
+    world: World,
+    candidate: String,
+}
+
+/// Where the candidate was before it was made anew.
+const FORMER_ADDRESS: &str = "10.244.0.99";
+
+#[async_trait::async_trait]
+impl Names for ModelNames {
+    async fn addresses(&self, _: &str) -> Result<BTreeSet<IpAddr>, String> {
+        let stale = self
+            .world
+            .with(|inner| inner.stale_names_until > inner.now());
+        let address = if stale {
+            FORMER_ADDRESS
+        } else {
+            &self.candidate
+        };
+        address
+            .parse()
+            .map(|address| BTreeSet::from([address]))
+            .map_err(|_| format!("`{address}` is not an address"))
     }
 }
 

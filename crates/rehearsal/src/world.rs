@@ -66,6 +66,8 @@ pub struct Inner {
     pub(crate) agents: BTreeMap<String, Agent>,
     /// The fault that ends an agent's process has happened.
     pub(crate) agent_died: bool,
+    /// Name servers lead to where the candidate was before, until then.
+    pub stale_names_until: Duration,
     /// The judge writes.
     pub probing: bool,
     /// The judge's verdict.
@@ -87,6 +89,7 @@ impl Inner {
             pooler_file: primary.to_owned(),
             agents: BTreeMap::new(),
             agent_died: false,
+            stale_names_until: Duration::ZERO,
             probing: false,
             certificate: None,
             watch: Watch::default(),

@@ -86,6 +86,15 @@ const BRANCHES: &[Branch] = &[
         code: Some("FW0202"),
     },
     Branch {
+        name: "the candidate's name leads to where it was",
+        fault: AgentFaults::default,
+        prepare: |world| world.with(|inner| inner.stale_names_until = Duration::MAX),
+        relieve: |world| world.with(|inner| inner.stale_names_until = Duration::ZERO),
+        promotions: &["pg-1"],
+        errors: false,
+        code: Some("FW0212"),
+    },
+    Branch {
         // It is back as soon as the old primary, and fetches from it what it lacked.
         name: "candidate killed between stop and promote, back at once",
         fault: || at("stopSent", |world| kill(world, "db/pg-1")),

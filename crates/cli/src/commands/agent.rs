@@ -8,6 +8,7 @@ use clap::Args;
 use ferriswheel_actuators::agent::hold::Hold;
 use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
+use ferriswheel_actuators::databases::postgres::names::System;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
 use ferriswheel_actuators::dial::Direct;
 
@@ -52,6 +53,7 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
             superuser: credentials(&args.superuser)?,
             pooler_admin: credentials(&args.pooler_admin)?,
             dial: Arc::new(Direct),
+            names: Arc::new(System),
         },
         hold: args.hold,
     };

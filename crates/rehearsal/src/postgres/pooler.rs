@@ -140,6 +140,11 @@ impl Pooler for ModelPooler {
         .await
     }
 
+    /// It asks the name servers at every reload.
+    async fn kept_addresses(&self, _: &str, _: Duration) -> Result<Vec<String>, ServerError> {
+        Ok(Vec::new())
+    }
+
     async fn entries(&self, _: Duration) -> Result<Vec<Entry>, ServerError> {
         self.ask(|world, pod| find(world, pod).map(|pooler| entries(pooler)))
             .await

@@ -8,6 +8,7 @@ pub mod conninfo;
 pub mod console;
 pub mod facts;
 pub mod lsn;
+pub mod names;
 pub mod order;
 pub mod pooler;
 pub mod record;

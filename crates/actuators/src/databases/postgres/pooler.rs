@@ -26,6 +26,14 @@ pub trait Pooler: Send + Sync {
     /// Reads the configuration file again.
     async fn reload(&self, deadline: Duration) -> Result<(), ServerError>;
 
+    /// Addresses that the process itself keeps for a host name and would use without asking a name
+    /// server again; none if it would ask.
+    async fn kept_addresses(
+        &self,
+        host: &str,
+        deadline: Duration,
+    ) -> Result<Vec<String>, ServerError>;
+
     /// Database entries as the process has them now.
     async fn entries(&self, deadline: Duration) -> Result<Vec<Entry>, ServerError>;
 }

@@ -18,6 +18,15 @@ pub enum Moment {
         /// Round trip to each server and pooler, in microseconds.
         round_trips_us: Vec<(String, u64)>,
     },
+    /// The candidate's name leads elsewhere; nothing is touched until it does not.
+    NameAwaited {
+        /// Name.
+        host: String,
+        /// Address of the candidate.
+        wanted: String,
+        /// Where the name leads, and for whom.
+        found: String,
+    },
     /// The candidate is ready to be promoted promptly, and has the slots.
     CandidateArmed,
     /// The log is flushed to the data files; the shutdown checkpoint will be small.
@@ -89,6 +98,7 @@ impl Moment {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Rehearsed { .. } => "rehearsed",
+            Self::NameAwaited { .. } => "nameAwaited",
             Self::CandidateArmed => "candidateArmed",
             Self::Checkpointed { .. } => "checkpointed",
             Self::OldArmed => "oldArmed",
@@ -119,6 +129,16 @@ pub enum Reason {
     /// A check right before the window does not hold.
     #[error("not ready for the window: {0}")]
     NotReady(String),
+    /// Whoever goes to the candidate by its name would not reach it.
+    #[error("{host} leads to {found}, the candidate is at {wanted}")]
+    NameStale {
+        /// Name.
+        host: String,
+        /// Address of the candidate.
+        wanted: String,
+        /// Where the name leads, and for whom.
+        found: String,
+    },
     /// A client transaction held PAUSE beyond its budget.
     #[error("{pooler} could not pause within its budget: {}", held_by(.transactions))]
     HeldByTransaction {
@@ -172,6 +192,7 @@ impl Reason {
             Self::NoCommit(_) => "FW0208",
             Self::AgentLost(_) => "FW0209",
             Self::BudgetSpent(_) => "FW0210",
+            Self::NameStale { .. } => "FW0212",
         }
     }
 }

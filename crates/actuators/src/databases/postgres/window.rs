@@ -15,6 +15,7 @@ use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
 use super::lsn::Lsn;
+use super::names::{self, Names};
 use super::order::Order;
 use super::pooler::Pooler;
 use super::record::{Log, Moment, Outcome, Reason};
@@ -54,6 +55,8 @@ pub struct Cast {
     pub others: Vec<Box<dyn Server>>,
     /// Pooler processes, in the order of the order.
     pub poolers: Vec<Box<dyn Pooler>>,
+    /// Where names lead.
+    pub names: Box<dyn Names>,
 }
 
 /// What [`prepare`] found, needed to open the window.
@@ -86,6 +89,7 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
 /// A check that does not hold; arming is taken back by [`withdraw`].
 pub async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepared, Reason> {
     let old = rehearse(order, cast, log).await?;
+    names::wait_for_candidate(order, cast, log).await?;
     let not_ready = |what: &str, e: ServerError| Reason::NotReady(format!("{what}: {e}"));
     cast.candidate
         .ensure_slots(&order.slots_at_candidate())
