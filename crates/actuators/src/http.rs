@@ -172,7 +172,12 @@ impl Endpoint {
         let Some(connection) = slot.as_mut() else {
             return Err(self.unreadable("no connection".to_owned()));
         };
-        let answer = match connection.send_request(request).await {
+        // The task of a kept connection may not have come round since the last answer.
+        let sent = match connection.ready().await {
+            Ok(()) => connection.send_request(request).await,
+            Err(e) => Err(e),
+        };
+        let answer = match sent {
             Ok(answer) => answer,
             Err(e) => {
                 *slot = None;
