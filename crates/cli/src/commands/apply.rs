@@ -168,16 +168,18 @@ fn approve_all(plan: &Plan, journal: &dyn Journal) -> Result<(), Failure> {
 
 /// A finished run whose certificate failed is not a success.
 fn verdict(run: &Run, plan: &Plan) -> Exit {
-    let failed = plan.body.policy.spec.databases.iter().any(|database| {
-        let (path, _) =
-            ferriswheel_actuators::steps::probe::artifact_paths(&run.directory, &database.name);
-        std::fs::read(path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-            .and_then(|json| json.get("verdict")?.as_str().map(str::to_owned))
-            .as_deref()
-            != Some("pass")
-    });
+    let measured = plan.body.policy.spec.strategy.probes();
+    let failed = measured
+        && plan.body.policy.spec.databases.iter().any(|database| {
+            let (path, _) =
+                ferriswheel_actuators::steps::probe::artifact_paths(&run.directory, &database.name);
+            std::fs::read(path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+                .and_then(|json| json.get("verdict")?.as_str().map(str::to_owned))
+                .as_deref()
+                != Some("pass")
+        });
     if failed { Exit::Refused } else { Exit::Done }
 }
 
