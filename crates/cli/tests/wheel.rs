@@ -170,6 +170,18 @@ fn a_run_that_is_killed_goes_on_and_ends_with_a_certificate() {
     assert_eq!(certificate["verdict"], "pass", "{certificate}");
     assert_eq!(certificate["acked_lost"], 0, "{certificate}");
     assert_eq!(certificate["errors"], 0, "{certificate}");
+    // The judge proved on real servers that it can fail.
+    let controls = certificate["controls"].as_array().unwrap();
+    let on_servers = |control: &&Value| control["server"].is_string();
+    assert_eq!(
+        controls.iter().filter(on_servers).count(),
+        2,
+        "{certificate}"
+    );
+    assert!(
+        controls.iter().all(|control| control["detected"] == true),
+        "{certificate}"
+    );
     assert!(summary["min_members"].as_u64().unwrap() >= 3, "{summary}");
 
     // Applied again, a finished plan is finished.

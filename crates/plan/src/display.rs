@@ -113,11 +113,19 @@ fn need(out: &mut String, body: &Body) {
         );
         paragraph(out, "  Clients  ", &promise.clients);
         let limits = &promise.limits;
+        let spec = &body.policy.spec;
+        let controls = spec
+            .databases
+            .iter()
+            .find(|database| spec.strategy.probes() && database.name == promise.database)
+            .map_or_else(String::new, |database| {
+                format!(", the judge's controls {}", database.controls)
+            });
         paragraph(
             out,
             "  Limits   ",
             &format!(
-                "write stall {}, lost writes {}, errors {}",
+                "write stall {}, lost writes {}, errors {}{controls}",
                 limits.write_stall,
                 limits.acked_loss,
                 limits

@@ -188,6 +188,43 @@ pub struct DatabaseSpec {
     /// Limits that decide the verdict.
     #[serde(default)]
     pub limits: Limits,
+    /// Whether the judge proves first, on servers of its own, that it can see a loss and a stall.
+    #[serde(default, skip_serializing_if = "Controls::is_default")]
+    pub controls: Controls,
+}
+
+/// The judge's negative controls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Controls {
+    /// Carried out where the probe's image has PostgreSQL's programs; the certificate says which
+    /// were not, and why.
+    #[default]
+    WhenPossible,
+    /// The run does not begin without them.
+    Required,
+    /// The certificate rests on the planted ones alone. For runs that repeat on one machine.
+    Never,
+}
+
+impl std::fmt::Display for Controls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::WhenPossible => "when possible",
+            Self::Required => "required",
+            Self::Never => "never",
+        })
+    }
+}
+
+impl Controls {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A PostgreSQL set.
@@ -220,9 +257,13 @@ pub struct PostgresSpec {
     /// Fewest healthy members at any time; default: as many as the set has.
     #[serde(default)]
     pub min_members: Option<u32>,
-    /// No loss in a crash during the window either: the candidate is made synchronous first.
+    /// No loss in a crash during the window either: the candidate must be a synchronous standby.
     #[serde(default)]
     pub crash_safe: bool,
+    /// With `crashSafe`, on an asynchronous set: commits may be made to wait for the candidate while
+    /// the hand-over lasts, by a setting that is taken back afterwards.
+    #[serde(default)]
+    pub make_synchronous: bool,
     /// Budget of the window from PAUSE to RESUME.
     #[serde(default = "default_window")]
     pub window: Millis,

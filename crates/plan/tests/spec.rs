@@ -5,7 +5,7 @@
 mod support;
 
 use ferriswheel_plan::diagnostic::{Diagnostic, Place};
-use ferriswheel_plan::policy::{Millis, Strategy, parse};
+use ferriswheel_plan::policy::{Controls, Millis, Strategy, parse};
 use support::SPEC;
 
 fn problem(text: &str) -> Diagnostic {
@@ -30,6 +30,7 @@ fn defaults_are_those_of_a_careful_person() {
     assert_eq!(postgres.window, Millis(5_000));
     assert_eq!(postgres.pause, Millis(2_000));
     assert_eq!(postgres.port, 5432);
+    assert_eq!(spec.spec.databases[0].controls, Controls::WhenPossible);
     let without = SPEC.replace("  strategy:\n    ferrisWheel: {}\n", "");
     assert_eq!(parse("upgrade.yaml", &without).unwrap(), spec);
 }
@@ -41,7 +42,8 @@ fn the_example_is_a_good_spec() {
         "/../../examples/postgres/upgrade.yaml"
     );
     let text = std::fs::read_to_string(path).unwrap();
-    parse("upgrade.yaml", &text).unwrap();
+    let spec = parse("upgrade.yaml", &text).unwrap();
+    assert_eq!(spec.spec.databases[0].controls, Controls::Required);
 }
 
 #[test]

@@ -147,6 +147,15 @@ pub struct Control {
     pub observed: String,
     /// Whether it did.
     pub detected: bool,
+    /// Why it could not be carried out: then nothing was observed, and `detected` is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
+    /// The server that was harmed, as its own program names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// When it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// What a run promises.

@@ -101,11 +101,15 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
         verdict: Verdict::Inconclusive,
         reasons: Vec::new(),
     };
-    let controls_missing = evidence.controls_required && certificate.controls.is_empty();
+    let controls = match evidence.controls_required {
+        false => Controls::Optional,
+        true if certificate.controls.is_empty() => Controls::Missing,
+        true => Controls::Required,
+    };
     certificate.controls.extend(planted_controls());
 
     let broken = broken_promises(&certificate, &evidence.members);
-    let mut missing = missing_evidence(&certificate, &evidence.members, controls_missing);
+    let mut missing = missing_evidence(&certificate, &evidence.members, controls);
     if evidence.earlier_probes > 0 {
         missing.push(format!(
             "{} earlier probe(s) of this run ended without a certificate; their writes are not judged",
@@ -121,6 +125,17 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
     };
     certificate.reasons = broken.into_iter().chain(missing).collect();
     certificate
+}
+
+/// Whether controls on real servers had to be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Controls {
+    /// They are welcome.
+    Optional,
+    /// They had to be.
+    Required,
+    /// They had to be, and there is none.
+    Missing,
 }
 
 fn sole_leader(members: &[MemberEvidence]) -> Option<&MemberEvidence> {
@@ -219,7 +234,7 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
 fn missing_evidence(
     certificate: &Certificate,
     members: &[MemberEvidence],
-    controls_missing: bool,
+    controls: Controls,
 ) -> Vec<String> {
     let mut missing = Vec::new();
     if certificate.acked == 0 {
@@ -237,10 +252,21 @@ fn missing_evidence(
             missing.push(format!("{} could not be judged", member.name));
         }
     }
-    if controls_missing {
+    if controls == Controls::Missing {
         missing.push("the negative controls did not run and are required".to_owned());
     }
-    for control in certificate.controls.iter().filter(|c| !c.detected) {
+    if controls != Controls::Optional {
+        for control in &certificate.controls {
+            if let Some(why) = &control.not_run {
+                missing.push(format!(
+                    "the negative control \"{}\" is required and could not be carried out: {why}",
+                    control.name
+                ));
+            }
+        }
+    }
+    let carried_out = certificate.controls.iter().filter(|c| c.not_run.is_none());
+    for control in carried_out.filter(|c| !c.detected) {
         missing.push(format!(
             "the negative control \"{}\" was not detected: expected {}, observed {}",
             control.name, control.expected, control.observed
@@ -323,6 +349,9 @@ fn planted_controls() -> Vec<Control> {
             expected: words(expected),
             observed: words(observed),
             detected: observed == expected,
+            not_run: None,
+            server: None,
+            at: None,
         }
     };
     vec![

@@ -3,6 +3,8 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `GET /v1/healthz` | | 200, no token needed |
+//! | `POST /v1/controls` | | [`Controls`]: starts the negative controls, once; 409 during a run |
+//! | `GET /v1/controls` | | [`Controls`]; 404 before they were asked for |
 //! | `POST /v1/start` | `{"config": RunConfig}`, or none for the file's own | [`Status`](crate::run::Status) |
 //! | `GET /v1/status` | | [`Status`](crate::run::Status); 404 before the first start |
 //! | `POST /v1/mark` | `{"name": "..."}` | the [`Mark`](crate::timeline::Mark) |
@@ -14,6 +16,10 @@
 //! `{"error": "..."}`. A start repeated with the identity of the current run, and a finish
 //! repeated after a verdict of pass or fail, answer as the first did; a finish after an
 //! inconclusive one looks again.
+//!
+//! The negative controls harm servers of their own, on this machine: while they run no run can
+//! start, so that they never disturb what is measured. Their results go into every certificate of
+//! this process, whoever asks for it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,8 +34,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::certificate::Verdict;
+use crate::certificate::{Control, Verdict};
 use crate::config::RunConfig;
+use crate::controls::{self, with_causes};
 use crate::run::{FinishRequest, Finished, Probe};
 use crate::secret::Password;
 
@@ -45,6 +52,10 @@ pub struct ServeConfig {
     /// Directory for `certificate.json` and `timeline.json`.
     #[serde(default)]
     pub out: Option<PathBuf>,
+    /// Directory with `initdb`, `postgres` and `pg_basebackup` for the negative controls; looked
+    /// for when absent.
+    #[serde(default)]
+    pub postgres_bin: Option<PathBuf>,
     /// The run for a start without a body.
     #[serde(default)]
     pub run: Option<RunConfig>,
@@ -76,6 +87,29 @@ struct Desk {
     config: ServeConfig,
     current: Mutex<Option<Arc<Probe>>>,
     finished: Mutex<Option<Finished>>,
+    controls: Mutex<Option<Controls>>,
+}
+
+/// How far the negative controls are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controls {
+    /// `running` or `done`.
+    pub state: String,
+    /// The results, once done.
+    pub controls: Vec<Control>,
+}
+
+impl Controls {
+    fn running() -> Self {
+        Self {
+            state: "running".to_owned(),
+            controls: Vec::new(),
+        }
+    }
+
+    fn are_running(&self) -> bool {
+        self.state == "running"
+    }
 }
 
 /// Serves until `shutdown` resolves.
@@ -113,8 +147,10 @@ pub fn router(config: ServeConfig) -> Result<Router, ServeError> {
         config,
         current: Mutex::default(),
         finished: Mutex::default(),
+        controls: Mutex::default(),
     });
     let guarded = Router::new()
+        .route("/v1/controls", get(controls_so_far).post(start_controls))
         .route("/v1/start", post(start))
         .route("/v1/status", get(status))
         .route("/v1/mark", post(mark))
@@ -182,6 +218,41 @@ async fn start(
     to_the_end(begin(desk, config)).await
 }
 
+async fn start_controls(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>, Refusal> {
+    // In the order of a start: a run that begins now is seen, or waits.
+    let current = desk.current.lock().await;
+    let mut controls = desk.controls.lock().await;
+    if let Some(known) = controls.as_ref() {
+        return Ok(Json(known.clone()));
+    }
+    if let Some(probe) = current.as_ref()
+        && probe.status().state != "finished"
+    {
+        return refuse(
+            StatusCode::CONFLICT,
+            "the controls would disturb the run that is measured",
+        );
+    }
+    let running = Controls::running();
+    *controls = Some(running.clone());
+    let desk = Arc::clone(&desk);
+    tokio::spawn(async move {
+        let done = controls::run_all(desk.config.postgres_bin.as_deref()).await;
+        *desk.controls.lock().await = Some(Controls {
+            state: "done".to_owned(),
+            controls: done,
+        });
+    });
+    Ok(Json(running))
+}
+
+async fn controls_so_far(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>, Refusal> {
+    match desk.controls.lock().await.as_ref() {
+        Some(controls) => Ok(Json(controls.clone())),
+        None => refuse(StatusCode::NOT_FOUND, "the controls were not asked for"),
+    }
+}
+
 /// Runs a call to its end also when the caller hangs up in the middle: a start that was entered
 /// in the database must not be forgotten, an examination not be cut off.
 async fn to_the_end<T: Send + 'static>(
@@ -204,6 +275,14 @@ async fn begin(desk: Arc<Desk>, config: RunConfig) -> Result<Json<crate::run::St
                 format!("the run {} is not finished", probe.identity()),
             );
         }
+    }
+    if let Some(controls) = desk.controls.lock().await.as_ref()
+        && controls.are_running()
+    {
+        return refuse(
+            StatusCode::CONFLICT,
+            "the negative controls are still under way",
+        );
     }
     match Probe::start(config, desk.password.as_ref()).await {
         Ok(probe) => {
@@ -256,7 +335,7 @@ async fn finish(
 
 async fn end(
     desk: Arc<Desk>,
-    request: FinishRequest,
+    mut request: FinishRequest,
 ) -> Result<Json<crate::certificate::Certificate>, Refusal> {
     let probe = current(&desk).await?;
     // Held over the examination: two finishes at once become one after the other.
@@ -266,6 +345,9 @@ async fn end(
         && done.certificate.verdict != Verdict::Inconclusive
     {
         return Ok(Json(done.certificate.clone()));
+    }
+    if let Some(own) = desk.controls.lock().await.as_ref() {
+        request.controls.splice(0..0, own.controls.iter().cloned());
     }
     let done = probe.finish(&request).await;
     if let Some(out) = &desk.config.out
@@ -329,15 +411,4 @@ pub fn write_files(out: &std::path::Path, finished: &Finished) -> Result<(), Wri
         serde_json::to_vec_pretty(&finished.certificate),
     )?;
     write("timeline.json", serde_json::to_vec(&finished.timeline))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -262,3 +262,14 @@ async fn an_ordinary_user_with_a_password_is_enough() {
         (Verdict::Pass, vec![])
     );
 }
+
+#[tokio::test]
+async fn a_control_without_servers_to_harm_says_why_it_did_not_run() {
+    let controls = controls::run_all(Some(std::path::Path::new("/nonexistent"))).await;
+    assert_eq!(controls.len(), 2);
+    for control in controls {
+        let why = control.not_run.unwrap();
+        assert!(why.contains("apt-get install"), "{why}");
+        assert!(!control.detected);
+    }
+}

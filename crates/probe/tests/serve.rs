@@ -60,6 +60,7 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         token_file,
         password_file: None,
         out,
+        postgres_bin: None,
         run: None,
     };
     Caller {
@@ -77,16 +78,34 @@ async fn a_run_from_start_to_certificate() {
     let (status, _) = caller.call("GET", "/v1/status", Value::Null).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 
+    let (status, _) = caller.call("GET", "/v1/controls", Value::Null).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let controls = caller.ok("POST", "/v1/controls", Value::Null).await;
+    assert_eq!(controls["state"], "running");
+
     let config = json!({
         "subject": "orders",
         "run": "0198d6f0-0000-7000-8000-000000000001",
         "dsn": Server::dsn(&[&server]),
         "limits": { "write_stall_ms": 60000 },
     });
+    // Nothing is measured while servers are harmed on the same machine.
+    let (status, _) = caller
+        .call("POST", "/v1/start", json!({ "config": config }))
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    while caller.ok("GET", "/v1/controls", Value::Null).await["state"] == "running" {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     let started = caller
         .ok("POST", "/v1/start", json!({ "config": config }))
         .await;
     assert_eq!(started["state"], "running");
+    // Asked for again they are not repeated beside the run.
+    let controls = caller.ok("POST", "/v1/controls", Value::Null).await;
+    assert_eq!(controls["state"], "done");
     // The reply was lost and the caller asks again: the same run.
     let again = caller
         .ok("POST", "/v1/start", json!({ "config": config }))
@@ -120,7 +139,14 @@ async fn a_run_from_start_to_certificate() {
     let certificate = caller.ok("POST", "/v1/finish", finish.clone()).await;
     assert_eq!(certificate["verdict"], "pass", "{}", certificate["reasons"]);
     assert_eq!(certificate["subject"], "orders");
-    assert_eq!(certificate["controls"].as_array().unwrap().len(), 4);
+    let controls = certificate["controls"].as_array().unwrap();
+    assert_eq!(controls.len(), 2 + 1 + 3);
+    assert!(
+        controls.iter().all(|control| control["detected"] == true),
+        "{controls:?}"
+    );
+    let server = controls[0]["server"].as_str().unwrap();
+    assert!(server.contains("PostgreSQL"), "{server}");
     assert_eq!(caller.ok("POST", "/v1/finish", finish).await, certificate);
     assert_eq!(
         caller.ok("GET", "/v1/certificate", Value::Null).await,

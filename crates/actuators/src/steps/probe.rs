@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed};
 use ferriswheel_plan::ids::{DatabaseName, PoolName};
-use ferriswheel_plan::policy::{DatabaseSpec, PostgresSpec};
+use ferriswheel_plan::policy::{Controls, DatabaseSpec, PostgresSpec};
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{ack, class, class_request, done, waiting};
-use crate::http::CallError;
+use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{CREDENTIALS, Home, Task};
 use crate::kubernetes::{read, request};
 use crate::world::{AskError, World};
@@ -24,6 +24,9 @@ use crate::world::{AskError, World};
 /// Port of the probe inside its pod.
 const PORT: u16 = 8080;
 const TASK: &str = "probe";
+
+/// What the probe is busy with before it writes.
+const PROVING: &str = "the probe proves on servers of its own that it sees a loss and a stall";
 
 /// Deadline of a short call.
 const CALL: Duration = Duration::from_secs(10);
@@ -63,7 +66,7 @@ pub(super) async fn observe_start(
         Err(CallError::Refused {
             status: StatusCode::NOT_FOUND,
             ..
-        }) => return Ok(Observed::Ready),
+        }) => return not_started(&home, &probe).await,
         Err(e) => return Err(e.into()),
     };
     let acked = status.get("acked").and_then(Value::as_u64).unwrap_or(0);
@@ -76,6 +79,73 @@ pub(super) async fn observe_start(
             "the first one is",
         ))
     })
+}
+
+/// The probe does not write yet: it may be busy with its negative controls.
+async fn not_started(home: &Home, probe: &Endpoint) -> Result<Observed, AskError> {
+    match probe.get::<Value>("/v1/controls", CALL).await {
+        Ok(controls) if are_running(&controls) => Ok(Observed::InFlight(waiting(
+            home.pod(TASK),
+            PROVING,
+            "its negative controls have ended",
+        ))),
+        Ok(_)
+        | Err(CallError::Refused {
+            status: StatusCode::NOT_FOUND,
+            ..
+        }) => Ok(Observed::Ready),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn are_running(controls: &Value) -> bool {
+    controls.get("state").and_then(Value::as_str) == Some("running")
+}
+
+/// The negative controls, before the first write: they take the machine for some seconds, which
+/// must not be measured. A run that may not end without them ends here, before it disrupts
+/// anything, and not at its verdict.
+async fn prove(probe: &Endpoint, wanted: Controls) -> Result<(), ActError> {
+    if wanted == Controls::Never {
+        return Ok(());
+    }
+    let seen: Value = probe
+        .post("/v1/controls", &json!({}), CALL)
+        .await
+        .map_err(|e| class(e.into()))?;
+    if are_running(&seen) {
+        return Err(ActError::Retry {
+            after: Duration::from_millis(250),
+            cause: PROVING.to_owned(),
+        });
+    }
+    let undetected: Vec<String> = seen
+        .get("controls")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|control| control.get("detected") != Some(&Value::Bool(true)))
+        .map(|control| {
+            let field = |name| control.get(name).and_then(Value::as_str);
+            format!(
+                "{}: {}",
+                field("name").unwrap_or("a control"),
+                field("not_run")
+                    .or(field("observed"))
+                    .unwrap_or("not detected")
+            )
+        })
+        .collect();
+    if wanted == Controls::Required && !undetected.is_empty() {
+        return Err(ActError::AskHuman {
+            code: "FW0307".to_owned(),
+            cause: format!(
+                "the probe did not prove that it can see a harm: {}",
+                undetected.join("; ")
+            ),
+        });
+    }
+    Ok(())
 }
 
 pub(super) async fn start(
@@ -102,6 +172,7 @@ pub(super) async fn start(
             },
         });
     };
+    prove(&probe, spec.controls).await?;
     let config = run_config(world, spec).await.map_err(class)?;
     let _: Value = probe
         .post("/v1/start", &config, CALL)
@@ -139,6 +210,7 @@ async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskErro
         "subject": format!("{} ({})", spec.name, postgres.stateful_set),
         "run": run_identity(world),
         "dsn": format!("{address} user={user} dbname={}", postgres.database),
+        "controls_required": spec.controls == Controls::Required,
         "limits": {
             "write_stall_ms": spec.limits.write_stall.0,
             "acked_loss": spec.limits.acked_loss,

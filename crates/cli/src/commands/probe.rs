@@ -288,7 +288,7 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
     eprintln!("harming servers from {}", binaries.display());
     // Dropped by a signal, the servers end and their directories go.
     let controls = tokio::select! {
-        controls = controls::run_all(&binaries) => controls.map_err(cannot)?,
+        controls = controls::run_all(Some(&binaries)) => controls,
         () = stop_signal()? => return Err(Failure::one(
             Exit::Unexpected,
             "FW0002",
@@ -302,16 +302,17 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
         );
     } else {
         for control in &controls {
-            let word = if control.detected {
-                "detected"
-            } else {
-                "NOT DETECTED"
+            let word = match (control.detected, &control.not_run) {
+                (true, _) => "detected",
+                (false, None) => "NOT DETECTED",
+                (false, Some(_)) => "NOT CARRIED OUT",
             };
             println!("{word}: {}", control.name);
-            println!(
-                "  expected: {}\n  observed: {}",
-                control.expected, control.observed
-            );
+            println!("  expected: {}", control.expected);
+            match &control.not_run {
+                Some(why) => println!("  why: {why}"),
+                None => println!("  observed: {}", control.observed),
+            }
         }
     }
     Ok(if controls.iter().all(|c| c.detected) {

@@ -71,9 +71,11 @@ struct MemberRow {
 #[derive(Debug, Serialize)]
 struct ControlRow {
     name: String,
+    server: Option<String>,
     expected: String,
     observed: String,
-    detected: bool,
+    word: &'static str,
+    class: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -247,7 +249,8 @@ fn promises(c: &Certificate) -> Vec<Promise> {
     } else {
         None
     };
-    let detected = c.controls.iter().filter(|control| control.detected).count();
+    let carried_out: Vec<_> = c.controls.iter().filter(|c| c.not_run.is_none()).collect();
+    let detected = carried_out.iter().filter(|c| c.detected).count();
     let mut promises = vec![
         promise(
             "Acknowledged writes lost",
@@ -297,9 +300,9 @@ fn promises(c: &Certificate) -> Vec<Promise> {
         ),
         promise(
             "Harms done on purpose that the judge reported",
-            format!("{} of {}", c.controls.len(), c.controls.len()),
-            format!("{detected} of {}", c.controls.len()),
-            Some(detected == c.controls.len()),
+            format!("{} of {}", carried_out.len(), carried_out.len()),
+            format!("{detected} of {}", carried_out.len()),
+            Some(detected == carried_out.len()),
         ),
     ]);
     promises
@@ -389,11 +392,24 @@ fn members(c: &Certificate) -> Vec<MemberRow> {
 fn controls(c: &Certificate) -> Vec<ControlRow> {
     c.controls
         .iter()
-        .map(|control| ControlRow {
-            name: control.name.clone(),
-            expected: control.expected.clone(),
-            observed: control.observed.clone(),
-            detected: control.detected,
+        .map(|control| {
+            let (word, class) = match (control.detected, &control.not_run) {
+                (true, _) => ("reported", "good"),
+                (false, None) => ("missed", "bad"),
+                (false, Some(_)) => ("not carried out", "unknown"),
+            };
+            ControlRow {
+                name: control.name.clone(),
+                server: control.server.clone(),
+                expected: control.expected.clone(),
+                observed: control
+                    .not_run
+                    .as_ref()
+                    .unwrap_or(&control.observed)
+                    .clone(),
+                word,
+                class,
+            }
         })
         .collect()
 }

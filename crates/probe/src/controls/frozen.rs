@@ -5,10 +5,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::server::Server;
-use super::{ControlError, Outcome, acked_more};
+use super::{ControlError, Outcome, acked_more, version};
 use crate::certificate::{Control, Verdict};
 use crate::config::RunConfig;
 use crate::run::{FinishRequest, Probe};
+
+/// What is done.
+pub const NAME: &str = "the server is frozen";
+
+/// What the judge must report.
+pub const EXPECTED: &str = "fail, a gap of that length, 0 acknowledged writes lost";
 
 /// How long the server stands still.
 ///
@@ -47,8 +53,10 @@ pub async fn run(binaries: &Path) -> Result<Outcome, ControlError> {
     let expected = harm - harm / 10;
     let gap = certificate.longest_ack_gap_ms.unwrap_or(0.0);
     let control = Control {
-        name: format!("the server is frozen for {harm} ms"),
-        expected: format!("fail, a gap of at least {expected} ms, 0 acknowledged writes lost"),
+        name: NAME.to_owned(),
+        expected: format!(
+            "frozen for {harm} ms: fail, a gap of at least {expected} ms, 0 acknowledged writes lost"
+        ),
         observed: format!(
             "{:?}, a gap of {gap:.0} ms, {} acknowledged writes lost",
             certificate.verdict,
@@ -60,6 +68,9 @@ pub async fn run(binaries: &Path) -> Result<Outcome, ControlError> {
         detected: certificate.verdict == Verdict::Fail
             && gap >= expected as f64
             && certificate.acked_lost == Some(0),
+        not_run: None,
+        server: Some(version(binaries)),
+        at: Some(certificate.started),
     };
     Ok(Outcome {
         control,

@@ -3,10 +3,16 @@
 use std::path::Path;
 
 use super::server::Server;
-use super::{ControlError, Outcome, acked_more, until};
+use super::{ControlError, Outcome, acked_more, until, version};
 use crate::certificate::{Control, Verdict};
 use crate::config::RunConfig;
 use crate::run::{FinishRequest, Probe};
+
+/// What is done.
+pub const NAME: &str = "a lagging standby is promoted by force";
+
+/// What the judge must report.
+pub const EXPECTED: &str = "fail, every acknowledged write that it lacks lost";
 
 /// Writes acknowledged after the standby was cut off, at least.
 ///
@@ -53,7 +59,7 @@ pub async fn run(binaries: &Path) -> Result<Outcome, ControlError> {
     let certificate = finished.certificate;
     let lost = certificate.acked_lost;
     let control = Control {
-        name: "a lagging standby is promoted by force".to_owned(),
+        name: NAME.to_owned(),
         expected: format!("fail, at least {harm} acknowledged writes lost"),
         observed: match lost {
             Some(lost) => {
@@ -62,6 +68,9 @@ pub async fn run(binaries: &Path) -> Result<Outcome, ControlError> {
             None => "the promoted standby could not be read".to_owned(),
         },
         detected: certificate.verdict == Verdict::Fail && lost.is_some_and(|lost| lost >= harm),
+        not_run: None,
+        server: Some(version(binaries)),
+        at: Some(certificate.started),
     };
     Ok(Outcome {
         control,

@@ -58,7 +58,8 @@ pub enum ControlError {
     Start(#[from] StartError),
 }
 
-/// Where `PostgreSQL`'s programs are: the directory given, else the newest that Debian installed.
+/// Where `PostgreSQL`'s programs are: the directory given, else the newest that Debian's packages
+/// (and the public image) installed, else a directory of the `PATH`.
 ///
 /// # Errors
 /// There are none.
@@ -87,19 +88,64 @@ pub fn find_binaries(named: Option<&Path>) -> Result<PathBuf, ControlError> {
         })
         .max()
         .map(|(_, bin)| bin)
+        .or_else(|| {
+            let path = std::env::var_os("PATH")?;
+            std::env::split_paths(&path).find(|bin| complete(bin))
+        })
         .ok_or(ControlError::NoBinaries)
 }
 
-/// Runs all controls, one after the other.
+/// How the server names itself; its path if it does not say.
+fn version(binaries: &Path) -> String {
+    let postgres = binaries.join("postgres");
+    std::process::Command::new(&postgres)
+        .arg("--version")
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_else(|| postgres.display().to_string())
+}
+
+/// Carries all controls out, at the same time, on servers from the directory given or found.
 ///
-/// # Errors
-/// A control could not be carried out; a harm that was not detected is no error but a
-/// [`Control`] that says so.
-pub async fn run_all(binaries: &Path) -> Result<Vec<Control>, ControlError> {
-    Ok(vec![
-        lagging::run(binaries).await?.control,
-        frozen::run(binaries).await?.control,
-    ])
+/// # Guarantees
+/// Every control is in the result: one that could not be carried out says why in `not_run`.
+pub async fn run_all(named: Option<&Path>) -> Vec<Control> {
+    let (lagging, frozen) = tokio::join!(
+        async { lagging::run(&find_binaries(named)?).await },
+        async { frozen::run(&find_binaries(named)?).await },
+    );
+    vec![
+        said(lagging::NAME, lagging::EXPECTED, lagging),
+        said(frozen::NAME, frozen::EXPECTED, frozen),
+    ]
+}
+
+fn said(name: &str, expected: &str, outcome: Result<Outcome, ControlError>) -> Control {
+    outcome.map_or_else(
+        |error| Control {
+            name: name.to_owned(),
+            expected: expected.to_owned(),
+            observed: "nothing: it was not carried out".to_owned(),
+            detected: false,
+            not_run: Some(with_causes(&error)),
+            server: None,
+            at: None,
+        },
+        |outcome| outcome.control,
+    )
+}
+
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// A control with the certificate that it rests on.

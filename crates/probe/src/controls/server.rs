@@ -17,6 +17,10 @@ use crate::postgres::session::Session;
 /// On a socket of its own directory the port is only part of a file name.
 const PORT: u16 = 5432;
 
+/// The files as they are made need no second life: the directory goes with this process. The
+/// servers themselves run with their default durability.
+const NO_SYNC: &str = "--no-sync";
+
 /// A server gets this long to end before it is killed.
 const END: Duration = Duration::from_secs(5);
 
@@ -34,16 +38,19 @@ impl Server {
     /// See [`ControlError`].
     pub async fn create(binaries: &Path) -> Result<Self, ControlError> {
         let mut server = Self::at_home(binaries)?;
-        server.program(
-            "initdb",
-            &[
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C",
-                "-D",
-            ],
-        )?;
+        server
+            .program(
+                "initdb",
+                &[
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    NO_SYNC,
+                    "-D",
+                ],
+            )
+            .await?;
         server.start().await?;
         Ok(server)
     }
@@ -58,10 +65,14 @@ impl Server {
             "host={} port={PORT} user=postgres",
             primary.socket_dir().display()
         );
-        server.program(
-            "pg_basebackup",
-            &["-d", &from, "-R", "-X", "stream", "-c", "fast", "-D"],
-        )?;
+        server
+            .program(
+                "pg_basebackup",
+                &[
+                    "-d", &from, "-R", "-X", "stream", "-c", "fast", NO_SYNC, "-D",
+                ],
+            )
+            .await?;
         server.start().await?;
         Ok(server)
     }
@@ -211,13 +222,16 @@ impl Server {
         .await
     }
 
-    fn program(&self, program: &str, arguments: &[&str]) -> Result<(), ControlError> {
-        let output = self
-            .command(program, None)?
+    async fn program(&self, program: &str, arguments: &[&str]) -> Result<(), ControlError> {
+        let mut command = self.command(program, None)?;
+        command
             .args(arguments)
             .arg(self.data())
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        let output = tokio::process::Command::from(command)
+            .kill_on_drop(true)
             .output()
+            .await
             .map_err(system(program))?;
         if output.status.success() {
             return Ok(());

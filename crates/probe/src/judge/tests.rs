@@ -172,12 +172,7 @@ fn missing_evidence_is_never_a_pass() {
         problem: Some("not caught up within 30 s".to_owned()),
         ..MemberEvidence::default()
     };
-    let undetected = Control {
-        name: "freeze".to_owned(),
-        expected: "a gap".to_owned(),
-        observed: "none".to_owned(),
-        detected: false,
-    };
+    let undetected = control(false, None);
     let verdicts = [
         judged(&recorder, vec![]),
         judged(
@@ -198,6 +193,11 @@ fn missing_evidence_is_never_a_pass() {
             controls: vec![undetected],
             ..evidence(&recorder, vec![whole()])
         }),
+        judge(Evidence {
+            controls: vec![control(true, None), control(false, Some("no server"))],
+            controls_required: true,
+            ..evidence(&recorder, vec![whole()])
+        }),
     ];
     for certificate in verdicts {
         assert_eq!(
@@ -207,6 +207,38 @@ fn missing_evidence_is_never_a_pass() {
             certificate.reasons
         );
         assert!(!certificate.reasons.is_empty());
+    }
+}
+
+#[test]
+fn a_control_that_is_not_required_and_could_not_run_is_named_and_not_held_against_the_run() {
+    let recorder = run(3);
+    let certificate = judge(Evidence {
+        controls: vec![control(false, Some("no server"))],
+        ..evidence(
+            &recorder,
+            vec![holding(&recorder, "a", Role::Leader, &[0, 1, 2])],
+        )
+    });
+    assert_eq!(
+        (certificate.verdict, certificate.reasons),
+        (Verdict::Pass, vec![])
+    );
+    assert_eq!(
+        certificate.controls[0].not_run.as_deref(),
+        Some("no server")
+    );
+}
+
+fn control(detected: bool, not_run: Option<&str>) -> Control {
+    Control {
+        name: "freeze".to_owned(),
+        expected: "a gap".to_owned(),
+        observed: "none".to_owned(),
+        detected,
+        not_run: not_run.map(str::to_owned),
+        server: None,
+        at: None,
     }
 }
 
