@@ -1,6 +1,7 @@
 //! One request: token, deadline, and what the answer's envelope says.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
@@ -8,6 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{ArmError, ArmSettings};
 
@@ -27,6 +29,17 @@ pub(super) struct Sender {
     credential: Arc<dyn TokenCredential>,
     scope: String,
     endpoint: Url,
+    /// By method, because ARM counts reads and writes apart: nothing is sent before.
+    held: Arc<Mutex<BTreeMap<String, Held>>>,
+}
+
+/// ARM said when it may be asked again.
+#[derive(Clone)]
+struct Held {
+    until: Instant,
+    code: String,
+    message: String,
+    request_id: String,
 }
 
 /// A successful answer.
@@ -51,7 +64,42 @@ impl Sender {
             credential,
             scope: settings.scope.clone(),
             endpoint,
+            held: Arc::default(),
         })
+    }
+
+    /// The refusal that still stands, as ARM gave it, with the time that is left: whoever asks too
+    /// early only makes the waiting longer.
+    fn refusal_in_force(&self, what: &str, method: &Method) -> Option<ArmError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = held.get(method.as_str())?.clone();
+        let left = refusal.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            held.remove(method.as_str());
+            return None;
+        }
+        Some(ArmError::Refused {
+            what: what.to_owned(),
+            status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
+            code: refusal.code,
+            message: refusal.message,
+            request_id: refusal.request_id,
+            retry_after: Some(left),
+        })
+    }
+
+    fn hold(&self, method: &Method, after: Duration, json: &Value, headers: &HeaderMap) {
+        let (code, message) = error_of(json);
+        let refusal = Held {
+            until: Instant::now() + after,
+            code,
+            message,
+            request_id: request_id(headers),
+        };
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(method.as_str().to_owned(), refusal);
     }
 
     pub(super) async fn send(
@@ -63,6 +111,9 @@ impl Sender {
         headers: &[(&'static str, &str)],
     ) -> Result<Answer, ArmError> {
         let url = trusted(&self.endpoint, what, url)?;
+        if let Some(refusal) = self.refusal_in_force(what, &method) {
+            return Err(refusal);
+        }
         let scopes = [self.scope.as_str()];
         let token = tokio::time::timeout(REQUEST, self.credential.get_token(&scopes, None))
             .await
@@ -70,7 +121,7 @@ impl Sender {
             .map_err(ArmError::Token)?;
         let mut request = self
             .http
-            .request(method, url)
+            .request(method.clone(), url)
             .bearer_auth(token.token.secret());
         for (name, value) in headers {
             request = request.header(HeaderName::from_static(name), *value);
@@ -107,6 +158,9 @@ impl Sender {
                 headers,
                 json,
             });
+        }
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(after)) = (status, retry_after(&headers)) {
+            self.hold(&method, after, &json, &headers);
         }
         let (code, message) = error_of(&json);
         Err(ArmError::Refused {
