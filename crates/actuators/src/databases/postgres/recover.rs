@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::lsn::Lsn;
 use super::order::Order;
 use super::record::{Log, Moment, Outcome, Reason};
 use super::server::{ServerError, Status};
@@ -137,17 +138,30 @@ async fn proof(cast: &Cast, old: &Status) -> Option<bool> {
     let candidate = cast.candidate.status(LOOK).await.ok()?;
     let end_of_old = old.replay.max(old.receive)?;
     let end = candidate.receive.max(candidate.replay)?;
-    // A look a little back in the log: the shutdown checkpoint is its last record.
-    let since = super::lsn::Lsn(end.0.saturating_sub(LOOK_BACK_BYTES));
-    match cast.candidate.last_record(since).await {
-        Ok(record) => Some(record.proves_clean_end() && record.end >= end_of_old),
-        Err(ServerError::Sql { .. } | ServerError::Unexpected { .. }) => Some(false),
-        Err(_) => None,
+    for since in looks_back(end) {
+        match cast.candidate.last_record(since).await {
+            Ok(record) => return Some(record.proves_clean_end() && record.end >= end_of_old),
+            // No record can be read from there.
+            Err(ServerError::Sql { .. } | ServerError::Unexpected { .. }) => {}
+            Err(_) => return None,
+        }
     }
+    Some(false)
 }
 
-/// A shutdown checkpoint is 114 bytes; one WAL page covers it and what precedes it.
-const LOOK_BACK_BYTES: u64 = 8_192;
+/// Where to read from so that the last record of the log is found: a little back, and, where that
+/// is in the empty rest of a segment, from the page that the log ends in.
+///
+/// # Source
+/// With `archive_mode` a shutdown switches to a new segment before its checkpoint, which is then
+/// the first record of that segment (`xlog.c`, `ShutdownXLOG`).
+fn looks_back(end: Lsn) -> [Lsn; 2] {
+    let page = end.0.saturating_sub(1) / PAGE * PAGE;
+    [Lsn(end.0.saturating_sub(PAGE)), Lsn(page)]
+}
+
+/// A WAL page. A shutdown checkpoint is 114 bytes; one page covers it and what precedes it.
+const PAGE: u64 = 8_192;
 
 async fn promote_in_place(cast: &Cast, limit: Instant, log: &dyn Log) -> bool {
     if cast.candidate.disarm_promotion().await.is_err() {
@@ -229,5 +243,22 @@ fn describe(answer: &Result<Status, ServerError>) -> String {
         Ok(status) if status.in_recovery => "standby".to_owned(),
         Ok(_) => "primary".to_owned(),
         Err(e) => e.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lsn, looks_back};
+
+    #[test]
+    fn the_first_record_of_a_segment_is_found() {
+        const SEGMENT: u64 = 16 * 1024 * 1024;
+        // The record begins after the long header of the segment's first page.
+        let end = Lsn(7 * SEGMENT + 40 + 120);
+        let [back, page] = looks_back(end);
+        assert!(back.0 < 7 * SEGMENT, "in the rest of the segment before");
+        assert_eq!(page, Lsn(7 * SEGMENT));
+        // A log that ends with its page.
+        assert_eq!(looks_back(Lsn(SEGMENT))[1], Lsn(SEGMENT - 8_192));
     }
 }
