@@ -90,6 +90,8 @@ codes! {
     POOLER_MOVES = "FW0187", "a pooler runs on a node that will be retired";
     SEAT_OF_ANOTHER_RUN = "FW0188", "the set still has the seat of another run";
     NO_CANDIDATE = "FW0189", "nobody to hand over to";
+    SYNC_FIXED = "FW0191", "synchronous_standby_names cannot be changed while the server runs";
+    STANDBY_LEFT = "FW0192", "commits wait for the candidate of another hand-over";
     UNSOUND = "FW0199", "the plan failed its own check";
 }
 

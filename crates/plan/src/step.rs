@@ -203,6 +203,9 @@ pub struct HandOverTerms {
     /// A crash inside the window must not lose an acknowledged write either: the candidate is
     /// synchronous before the window opens.
     pub crash_safe: bool,
+    /// The candidate of an asynchronous set is made synchronous for the length of the hand-over.
+    #[serde(default)]
+    pub make_synchronous: bool,
     /// Service whose selector follows the primary by a role label, if any.
     pub service: Option<ObjectRef>,
 }

@@ -294,6 +294,12 @@ pub struct PostgresFacts {
     pub synchronous_standby_names: String,
     /// `synchronous_commit`.
     pub synchronous_commit: String,
+    /// Where `synchronous_standby_names` comes from (`pg_settings.source`).
+    #[serde(default)]
+    pub synchronous_names_source: String,
+    /// Roles and databases whose own `synchronous_commit` waits for no standby.
+    #[serde(default)]
+    pub loose_commits: Vec<String>,
     /// `full_page_writes` and (`wal_log_hints` or data checksums).
     pub rewindable: bool,
     /// Settings that a standby must have at least as large as the primary.

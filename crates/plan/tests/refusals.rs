@@ -292,6 +292,25 @@ const REFUSALS: &[(&str, Change)] = &[
         member(w, "pg-0").backup_running = true
     }),
     (codes::ASYNCHRONOUS, |_, s| pg(s).crash_safe = true),
+    (codes::ASYNCHRONOUS, |w, s| {
+        pg(s).crash_safe = true;
+        pg(s).make_synchronous = true;
+        member(w, "pg-0").synchronous_commit = "local".to_owned();
+    }),
+    (codes::ASYNCHRONOUS, |w, s| {
+        pg(s).crash_safe = true;
+        pg(s).make_synchronous = true;
+        member(w, "pg-0").loose_commits = vec!["role app".to_owned()];
+    }),
+    (codes::SYNC_FIXED, |w, s| {
+        pg(s).crash_safe = true;
+        pg(s).make_synchronous = true;
+        member(w, "pg-0").synchronous_names_source = "command line".to_owned();
+    }),
+    (codes::STANDBY_LEFT, |w, _| {
+        member(w, "pg-0").synchronous_standby_names =
+            "ANY 1 (\"pg-1\", \"ferriswheel.before.unset\")".to_owned();
+    }),
     (codes::SESSION_POOLING, |w, _| {
         entry(w).pool_mode = "session".to_owned()
     }),
@@ -316,7 +335,7 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
     (codes::SERVER_VERSIONS, |w, _| {
         for name in ["pg-0", "pg-1", "pg-2"] {
-            member(w, name).version_num = 140_010;
+            member(w, name).version_num = 120_022;
         }
     }),
     (codes::POOLER_MISSING, |_, s| {
@@ -453,6 +472,28 @@ fn a_seat_makes_room_in_a_tight_budget() {
         let budget = world.budgets.get_mut(&db("pg")).unwrap();
         budget.max_unavailable = None;
         budget.min_available = Some("3".to_owned());
+    });
+    assert_eq!(findings.refusals, []);
+}
+
+#[test]
+fn an_asynchronous_set_is_made_crash_safe_where_that_is_allowed() {
+    let findings = found(|_, spec| {
+        pg(spec).crash_safe = true;
+        pg(spec).make_synchronous = true;
+    });
+    assert_eq!(findings.refusals, []);
+}
+
+/// Before 15 there is no `pg_walinspect` to be missing.
+#[test]
+fn older_servers_need_no_walinspect() {
+    let findings = found(|world, _| {
+        for name in ["pg-0", "pg-1", "pg-2"] {
+            let member = member(world, name);
+            member.version_num = 130_023;
+            member.walinspect = false;
+        }
     });
     assert_eq!(findings.refusals, []);
 }

@@ -350,6 +350,7 @@ fn order(
         window_budget_ms: terms.window_budget_ms,
         max_lag_bytes: 64 * 1024,
         crash_safe: terms.crash_safe,
+        make_synchronous: terms.make_synchronous,
     }
 }
 

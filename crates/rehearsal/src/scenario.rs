@@ -450,6 +450,8 @@ fn see_facts(world: &Inner, pod: &str) -> Option<seen::PostgresFacts> {
             String::new()
         },
         synchronous_commit: "on".to_owned(),
+        synchronous_names_source: "default".to_owned(),
+        loose_commits: Vec::new(),
         rewindable: true,
         capacity: capacity
             .iter()

@@ -203,6 +203,7 @@ mod tests {
             window_budget_ms: 1,
             max_lag_bytes: 0,
             crash_safe: false,
+            make_synchronous: false,
         }
     }
 

@@ -29,6 +29,10 @@ pub const WHOLE_LAG_BYTES: u64 = 16 * 1024 * 1024;
 /// 1 MiB: replayed within milliseconds, and more than a busy set is behind between two commits.
 pub const CANDIDATE_LAG_BYTES: u64 = 1024 * 1024;
 
+/// Begins the name of a standby that nobody has, in a `synchronous_standby_names` that a hand-over
+/// has set for its own length; the rest of the name says what was set before.
+pub const TEMPORARY_STANDBY: &str = "ferriswheel.before.";
+
 /// What must be true of the servers and the poolers before anything is touched.
 pub fn gate(
     world: &Snapshot,
@@ -125,6 +129,7 @@ pub fn hand_over(
             pause_budget_ms: spec.pause.0,
             window_budget_ms: spec.window.0,
             crash_safe: spec.crash_safe,
+            make_synchronous: spec.crash_safe && spec.make_synchronous,
             service: spec.service.clone(),
         },
     };
@@ -195,10 +200,20 @@ pub fn promise(database: &DatabaseScope<'_>) -> Promise {
         limits: database.spec.limits.clone(),
         durability: if is_synchronous_set(database) {
             format!(
-                "no acknowledged write is lost, even if a member crashes inside the window ({}, synchronous_commit {})",
+                "no acknowledged write is lost, even if a member crashes inside the window ({}, synchronous_commit {}{})",
                 sync_names(database).unwrap_or_default(),
                 sync_commit(database).unwrap_or_default(),
+                if sync_commit(database).as_deref() == Some("remote_apply") {
+                    ": a commit returns when a replica shows it"
+                } else {
+                    ""
+                },
             )
+        } else if database.spec.postgres.crash_safe && database.spec.postgres.make_synchronous {
+            "no acknowledged write is lost, even if a member crashes inside the window: commits are \
+             made to wait for the candidate from before PAUSE until the hand-over is over; before and \
+             after it replication is asynchronous, as it is now"
+                .to_owned()
         } else {
             "no acknowledged write is lost by the hand-over; replication is asynchronous, so a \
              machine that crashes may lose what no replica had yet, inside the window as at any \

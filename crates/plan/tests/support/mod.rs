@@ -172,6 +172,8 @@ pub fn facts(in_recovery: bool, primary: &str) -> PostgresFacts {
         apply_delay_ms: 0,
         synchronous_standby_names: String::new(),
         synchronous_commit: "on".to_owned(),
+        synchronous_names_source: "default".to_owned(),
+        loose_commits: Vec::new(),
         rewindable: true,
         capacity: [("max_connections", 200), ("max_wal_senders", 12)]
             .into_iter()

@@ -79,6 +79,13 @@ SELECT json_build_object('facts', json_build_object(\
  'apply_delay_ms', (SELECT setting::bigint FROM pg_settings WHERE name = 'recovery_min_apply_delay'), \
  'synchronous_standby_names', current_setting('synchronous_standby_names'), \
  'synchronous_commit', current_setting('synchronous_commit'), \
+ 'synchronous_names_source', (SELECT source FROM pg_settings WHERE name = 'synchronous_standby_names'), \
+ 'loose_commits', coalesce((SELECT json_agg(coalesce('role ' || rolname, 'every role') \
+        || coalesce(' in database ' || datname, '')) \
+    FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole \
+        LEFT JOIN pg_database d ON d.oid = setdatabase \
+    WHERE EXISTS (SELECT FROM unnest(setconfig) AS one \
+        WHERE one ~* '^synchronous_commit=(off|local|false|no|0)$')), '[]'), \
  'rewindable', current_setting('full_page_writes')::bool AND \
     (current_setting('wal_log_hints')::bool OR current_setting('data_checksums')::bool), \
  'capacity', (SELECT json_object_agg(name, setting::bigint) FROM pg_settings WHERE name IN \

@@ -6,6 +6,7 @@
 
 pub mod conninfo;
 pub mod console;
+pub mod durability;
 pub mod facts;
 pub mod lsn;
 pub mod names;
@@ -15,5 +16,6 @@ pub mod record;
 pub mod recover;
 pub mod server;
 pub mod session;
+pub mod wal;
 pub mod window;
 pub mod wire;

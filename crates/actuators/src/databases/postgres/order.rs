@@ -29,6 +29,9 @@ pub struct Order {
     pub max_lag_bytes: u64,
     /// The candidate must be a synchronous standby before the window opens.
     pub crash_safe: bool,
+    /// It may be made one for the length of the hand-over.
+    #[serde(default)]
+    pub make_synchronous: bool,
 }
 
 impl Order {

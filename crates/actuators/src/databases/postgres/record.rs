@@ -27,6 +27,13 @@ pub enum Moment {
         /// Where the name leads, and for whom.
         found: String,
     },
+    /// Commits of an asynchronous set shall wait for the candidate until the hand-over is over.
+    StandbyRequired,
+    /// They do: what is acknowledged from here to the stop is on the candidate too.
+    Synchronous {
+        /// `sync_state` of the candidate.
+        state: String,
+    },
     /// The candidate is ready to be promoted promptly, and has the slots.
     CandidateArmed,
     /// The log is flushed to the data files; the shutdown checkpoint will be small.
@@ -99,6 +106,8 @@ impl Moment {
         match self {
             Self::Rehearsed { .. } => "rehearsed",
             Self::NameAwaited { .. } => "nameAwaited",
+            Self::StandbyRequired => "standbyRequired",
+            Self::Synchronous { .. } => "synchronous",
             Self::CandidateArmed => "candidateArmed",
             Self::Checkpointed { .. } => "checkpointed",
             Self::OldArmed => "oldArmed",

@@ -205,7 +205,18 @@ async fn go_back(
     in_place: bool,
     log: &dyn Log,
 ) -> Outcome {
-    resume_all(order, cast, log).await;
+    // Clients that go on must not wait for a candidate that is gone.
+    let (_, ()) = futures::future::join(
+        async {
+            if order.make_synchronous {
+                cast.old.release_standby().await
+            } else {
+                Ok(())
+            }
+        },
+        resume_all(order, cast, log),
+    )
+    .await;
     withdraw(order, cast, log).await;
     follow_old(order, cast, log).await;
     Outcome::Undone { reason, in_place }

@@ -69,6 +69,14 @@ pub trait Server: Send + Sync {
     /// Drops inactive physical slots by name; unknown ones are no error.
     async fn drop_slots(&self, names: &[String]) -> Result<(), ServerError>;
 
+    /// Has commits wait for this standby until [`Server::release_standby`]. What was set before
+    /// stays readable on the server itself. A second call changes nothing.
+    async fn require_standby(&self, standby: &str) -> Result<(), ServerError>;
+
+    /// Takes [`Server::require_standby`] back exactly, whoever called it. Nothing to take back is a
+    /// success.
+    async fn release_standby(&self) -> Result<(), ServerError>;
+
     /// Sends the fast-shutdown signal to the postmaster. The session ends with it.
     async fn stop_fast(&self) -> Result<(), ServerError>;
 

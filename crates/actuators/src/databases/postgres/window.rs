@@ -111,6 +111,11 @@ pub async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepar
         .await
         .map_err(|e| not_ready("first checkpoint", e))?;
     settle_latency(cast, log).await;
+    if order.crash_safe {
+        // Before the second checkpoint: the process that writes it is the one that lets commits
+        // wait, and reads its settings when it begins.
+        require_candidate(cast, log).await?;
+    }
     let began = Instant::now();
     cast.old
         .checkpoint(CHECKPOINT)
@@ -137,6 +142,34 @@ pub async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepar
     Ok(Prepared {
         old_started: old.started,
     })
+}
+
+/// Has commits wait for the candidate where they do not yet, and waits until it counts.
+async fn require_candidate(cast: &Cast, log: &dyn Log) -> Result<(), Reason> {
+    let candidate = cast.candidate.name();
+    let fail = |e: ServerError| Reason::NotReady(format!("making {candidate} synchronous: {e}"));
+    let end = Instant::now() + STATEMENT;
+    let mut asked = false;
+    loop {
+        let status = cast.old.status(STATEMENT).await.map_err(fail)?;
+        if let Some(state) = synchronous_state(&status, candidate) {
+            log.note(Moment::Synchronous {
+                state: state.to_owned(),
+            });
+            return Ok(());
+        }
+        if !asked {
+            asked = true;
+            log.note(Moment::StandbyRequired);
+            cast.old.require_standby(candidate).await.map_err(fail)?;
+        } else if Instant::now() >= end {
+            return Err(Reason::NotReady(format!(
+                "{candidate} did not become a synchronous standby within {} s",
+                STATEMENT.as_secs()
+            )));
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Commit latency right after a checkpoint is not the latency of every day; wait until a commit
@@ -230,7 +263,10 @@ async fn rehearse(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Status, R
             old.timeline
         )));
     }
-    if order.crash_safe && !is_synchronous(&old, cast.candidate.name()) {
+    if order.crash_safe
+        && !order.make_synchronous
+        && synchronous_state(&old, cast.candidate.name()).is_none()
+    {
         return Err(Reason::NotReady(format!(
             "{} is not a synchronous standby, but no loss in a crash is asked for",
             cast.candidate.name()
@@ -249,11 +285,13 @@ async fn rehearse(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Status, R
     Ok(old)
 }
 
-fn is_synchronous(primary: &Status, standby: &str) -> bool {
+/// How commits wait for a standby, if they do.
+fn synchronous_state<'a>(primary: &'a Status, standby: &str) -> Option<&'a str> {
     primary
         .followers
         .iter()
-        .any(|f| f.name == standby && matches!(f.sync_state.as_str(), "sync" | "quorum"))
+        .find(|f| f.name == standby && matches!(f.sync_state.as_str(), "sync" | "quorum"))
+        .map(|f| f.sync_state.as_str())
 }
 
 async fn long_transactions(order: &Order, cast: &Cast) -> Vec<super::server::OpenTransaction> {
@@ -597,6 +635,8 @@ fn note_failures(cast: &Cast, answers: &[Result<(), ServerError>], what: &str, l
 /// Takes back what [`prepare`] wrote. Best effort: what is left is named in the record.
 pub(super) async fn withdraw(order: &Order, cast: &Cast, log: &dyn Log) {
     let _ = cast.old.reconnect(STATEMENT).await;
+    // First: clients may wait for a candidate that is gone.
+    release_standby(order, cast, log).await;
     for (what, answer) in [
         ("disarming the old primary", cast.old.disarm_standby().await),
         (
@@ -615,6 +655,22 @@ pub(super) async fn withdraw(order: &Order, cast: &Cast, log: &dyn Log) {
         }
     }
     log.note(Moment::Restored);
+}
+
+/// Commits wait for whom they waited for before the hand-over. On every member: one that was cloned
+/// meanwhile has the setting of the server that it was cloned from.
+pub(super) async fn release_standby(order: &Order, cast: &Cast, log: &dyn Log) {
+    if !order.make_synchronous {
+        return;
+    }
+    let servers = [&cast.old, &cast.candidate].into_iter().chain(&cast.others);
+    for answer in join_all(servers.map(|server| server.release_standby())).await {
+        if let Err(e) = answer {
+            log.note(Moment::Note {
+                text: format!("taking the synchronous standby back: {e}"),
+            });
+        }
+    }
 }
 
 /// After the window: the old primary rejoins, temporary things go. Nothing here delays clients,
@@ -641,6 +697,7 @@ pub(super) async fn aftercare(order: &Order, cast: &Cast, log: &dyn Log) {
             text: "the old primary did not rejoin within 60 s".to_owned(),
         });
     }
+    release_standby(order, cast, log).await;
     let told = try_join_all(
         cast.others
             .iter()

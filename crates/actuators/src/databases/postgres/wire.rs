@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::conninfo::ConnInfo;
+use super::durability::{self, Before};
 use super::lsn::Lsn;
 use super::server::{Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream};
 use super::session::{Session, literal};
+use super::wal::{self, Tail};
 
 /// Deadline of a small statement.
 const STATEMENT: Duration = Duration::from_secs(5);
@@ -34,6 +36,8 @@ pub struct WireServer {
     session: Session,
     template: ConnInfoTemplate,
     data_directory: Mutex<Option<String>>,
+    /// The server reads its own log (`pg_walinspect`); `None`: not asked yet.
+    reads_its_log: Mutex<Option<bool>>,
     /// `primary_conninfo` and `primary_slot_name` in postgresql.auto.conf before arming.
     before_arming: Mutex<Option<AutoSettings>>,
 }
@@ -45,6 +49,7 @@ impl WireServer {
             session,
             template,
             data_directory: Mutex::new(None),
+            reads_its_log: Mutex::new(None),
             before_arming: Mutex::new(None),
         }
     }
@@ -130,10 +135,65 @@ impl WireServer {
         Ok([
             (is(0), "it is armed to start as a standby"),
             (is(1), "its retry interval is that of a promotion"),
+            (is(2), "its commits wait for the candidate of a hand-over"),
         ]
         .into_iter()
         .filter_map(|(is, what)| is.then_some(what))
         .collect())
+    }
+
+    async fn reads_its_log(&self) -> Result<bool, ServerError> {
+        if let Some(known) = *lock(&self.reads_its_log) {
+            return Ok(known);
+        }
+        let rows = self
+            .run("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_walinspect')")
+            .await?;
+        let reads = cell(&rows, 0) == Some("t");
+        *lock(&self.reads_its_log) = Some(reads);
+        Ok(reads)
+    }
+
+    /// [`Server::last_record`] where the server has no function for it: its start is known only of
+    /// a shutdown checkpoint, the end is where replay ends.
+    async fn last_record_by_bytes(&self, since: Lsn) -> Result<LastRecord, ServerError> {
+        let rows = self.run(TAIL).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| self.unexpected("no row about the end of the log"))?;
+        let text = |column: usize| {
+            row.get(column)
+                .and_then(Option::as_deref)
+                .ok_or_else(|| self.unexpected("an end of the log that cannot be read"))
+        };
+        let lsn = |column: usize| -> Result<Lsn, ServerError> {
+            text(column)?
+                .parse()
+                .map_err(|_| self.unexpected("a position that cannot be read"))
+        };
+        let number = |column: usize| -> Result<u64, ServerError> {
+            text(column)?
+                .parse()
+                .map_err(|_| self.unexpected("a size that cannot be read"))
+        };
+        let (receive, replay) = (lsn(0)?, lsn(1)?);
+        if replay <= since {
+            return Err(self.unexpected("no record after the given position"));
+        }
+        let bytes = unhex(text(5)?).ok_or_else(|| self.unexpected("bytes that are none"))?;
+        let found = wal::shutdown_checkpoint(&Tail {
+            from: Lsn(number(2)?),
+            bytes: &bytes,
+            page: number(3)?,
+            segment: number(4)?,
+        });
+        Ok(LastRecord {
+            start: found.unwrap_or(since),
+            end: replay,
+            shutdown_checkpoint: found.is_some(),
+            receive,
+            replay,
+        })
     }
 
     /// What postgresql.auto.conf says of a setting.
@@ -186,6 +246,7 @@ impl Server for WireServer {
         let status = self.status(deadline).await?;
         self.learn_template().await?;
         self.data_directory().await?;
+        self.reads_its_log().await?;
         Ok(status)
     }
 
@@ -293,6 +354,33 @@ impl Server for WireServer {
         Ok(())
     }
 
+    async fn require_standby(&self, standby: &str) -> Result<(), ServerError> {
+        let now = self.auto_setting(SYNCHRONOUS).await?;
+        if now.as_deref().and_then(durability::before).is_some() {
+            return Ok(());
+        }
+        let before = now.map_or(Before::Unset, Before::Set);
+        self.run(&format!(
+            "ALTER SYSTEM SET {SYNCHRONOUS} = {}",
+            literal(&durability::requiring(standby, &before))
+        ))
+        .await?;
+        self.run("SELECT pg_reload_conf()").await.map(|_| ())
+    }
+
+    async fn release_standby(&self) -> Result<(), ServerError> {
+        let now = self.auto_setting(SYNCHRONOUS).await?;
+        let sql = match now.as_deref().and_then(durability::before) {
+            None => return Ok(()),
+            Some(Before::Unset) => format!("ALTER SYSTEM RESET {SYNCHRONOUS}"),
+            Some(Before::Set(value)) => {
+                format!("ALTER SYSTEM SET {SYNCHRONOUS} = {}", literal(&value))
+            }
+        };
+        self.run(&sql).await?;
+        self.run("SELECT pg_reload_conf()").await.map(|_| ())
+    }
+
     async fn stop_fast(&self) -> Result<(), ServerError> {
         let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
         // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
@@ -306,6 +394,9 @@ impl Server for WireServer {
     }
 
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
+        if !self.reads_its_log().await? {
+            return self.last_record_by_bytes(since).await;
+        }
         let rows = self
             .run(&format!(
                 "SELECT start_lsn, end_lsn, resource_manager || ' ' || record_type, \
@@ -384,11 +475,40 @@ impl Server for WireServer {
     }
 }
 
+/// The setting that names the standbys that commits wait for.
+const SYNCHRONOUS: &str = "synchronous_standby_names";
+
+/// The last two pages of the replayed log, out of the segments that hold them; of a segment that
+/// more than one timeline has, the newest.
+///
+/// # Source
+/// `XLogFileName`: 8 digits each of the timeline, of the segment's number divided by the segments in
+/// 4 GiB, and of the rest.
+const TAIL: &str = "WITH sizes AS (SELECT \
+        current_setting('wal_block_size')::bigint AS page, \
+        (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size') AS segment), \
+    ends AS (SELECT pg_last_wal_receive_lsn() AS receive, pg_last_wal_replay_lsn() AS replay), \
+    tail AS (SELECT receive, replay, page, segment, (replay - '0/0'::pg_lsn)::bigint AS upto, \
+        greatest((((replay - '0/0'::pg_lsn)::bigint - 1) / page - 1) * page, 0) AS start \
+        FROM sizes, ends) \
+    SELECT receive, replay, start, page, segment, \
+        (SELECT string_agg(encode(pg_read_binary_file('pg_wal/' || (SELECT max(name) FROM pg_ls_waldir() \
+                WHERE length(name) = 24 AND substr(name, 9) = \
+                    lpad(upper(to_hex(n / (4294967296 / segment))), 8, '0') || \
+                    lpad(upper(to_hex(n % (4294967296 / segment))), 8, '0')), \
+            greatest(start, n * segment) - n * segment, \
+            least(upto, (n + 1) * segment) - greatest(start, n * segment)), 'hex'), '' ORDER BY n) \
+         FROM generate_series(start / segment, (upto - 1) / segment) AS n) \
+    FROM tail";
+
 /// What [`WireServer::left_over`] asks.
 const LEFT_OVER: &str = "SELECT NOT pg_is_in_recovery() AND (pg_stat_file( \
         current_setting('data_directory') || '/standby.signal', true)).size IS NOT NULL, \
     EXISTS (SELECT FROM pg_file_settings WHERE name = 'wal_retrieve_retry_interval' \
-        AND setting = '10ms' AND sourcefile LIKE '%/postgresql.auto.conf')";
+        AND setting = '10ms' AND sourcefile LIKE '%/postgresql.auto.conf'), \
+    EXISTS (SELECT FROM pg_file_settings WHERE name = 'synchronous_standby_names' \
+        AND position('ferriswheel.before.' IN setting) > 0 \
+        AND sourcefile LIKE '%/postgresql.auto.conf')";
 
 /// The timeline of a primary is the one of its insert position: its control file changes only
 /// with the next checkpoint.
@@ -442,6 +562,14 @@ fn read_follower(text: &str) -> Option<Follower> {
 
 fn cell(rows: &[Vec<Option<String>>], column: usize) -> Option<&str> {
     rows.first()?.get(column)?.as_deref()
+}
+
+/// Bytes out of hexadecimal digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
 }
 
 /// A path as one word of a POSIX shell.

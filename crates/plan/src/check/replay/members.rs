@@ -191,6 +191,8 @@ impl Replay<'_> {
         let same = self.wish(database).is_some_and(|spec| {
             terms.poolers == spec.postgres.poolers
                 && terms.crash_safe == spec.postgres.crash_safe
+                && terms.make_synchronous
+                    == (spec.postgres.crash_safe && spec.postgres.make_synchronous)
                 && terms.window_budget_ms == spec.postgres.window.0
                 && terms.pause_budget_ms == spec.postgres.pause.0
                 && terms.service == spec.postgres.service

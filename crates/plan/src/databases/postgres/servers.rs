@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{WHOLE_LAG_BYTES, is_synchronous_set, sync_commit, sync_names};
+use super::{TEMPORARY_STANDBY, WHOLE_LAG_BYTES, is_synchronous_set, sync_names};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
+use crate::ids::ObjectRef;
 use crate::policy::Millis;
 use crate::scope::{DatabaseScope, join};
 use crate::world::PostgresFacts;
@@ -18,7 +19,12 @@ const MOST_BACKLOG: u64 = 8;
 /// Connections that a clone takes: `pg_basebackup` with streamed WAL.
 const CLONE_CONNECTIONS: i64 = 2;
 
-/// `server_version_num` from which `pg_walinspect` proves the stop.
+/// `server_version_num` of the oldest servers: from 13 on `primary_conninfo` and
+/// `primary_slot_name` take effect by a reload.
+const OLDEST: u32 = 130_000;
+
+/// `server_version_num` from which `pg_walinspect` proves the stop; before, the agent reads the end
+/// of the log itself.
 const WALINSPECT_FROM: u32 = 150_000;
 
 /// Looks at every server.
@@ -157,17 +163,17 @@ fn alone(database: &DatabaseScope<'_>, name: &str, facts: &PostgresFacts) -> Fin
                 .fix("move its settings to postgresql.auto.conf and remove the file (PostgreSQL 12 and newer refuse it)"),
         );
     }
-    if facts.version_num < WALINSPECT_FROM {
+    if facts.version_num < OLDEST {
         findings.refuse(
             Diagnostic::new(
                 codes::SERVER_VERSIONS,
                 &subject,
-                "before PostgreSQL 15 the stop cannot be proven from the candidate by SQL",
+                "before PostgreSQL 13 a standby takes another upstream only by a restart",
             )
             .seen(format!("server_version_num {}", facts.version_num))
-            .fix("upgrade PostgreSQL to 15 or newer first"),
+            .fix("upgrade PostgreSQL to 13 or newer first"),
         );
-    } else if !facts.walinspect {
+    } else if facts.version_num >= WALINSPECT_FROM && !facts.walinspect {
         findings.refuse(
             Diagnostic::new(codes::WALINSPECT, &subject, "the stop could not be proven")
                 .seen("pg_extension of database postgres has no pg_walinspect")
@@ -301,10 +307,20 @@ fn primary(
         );
     }
     if spec.crash_safe && !is_synchronous_set(database) {
-        findings.refuse(asynchronous(database));
+        findings.absorb(asynchronous(database, &subject, facts));
     }
     let names = sync_names(database).unwrap_or_default();
-    if waits_for_nobody(&names, database, name) {
+    if names.contains(TEMPORARY_STANDBY) {
+        findings.refuse(
+            Diagnostic::new(
+                codes::STANDBY_LEFT,
+                &subject,
+                "commits wait for the candidate of a hand-over that did not end",
+            )
+            .seen(format!("synchronous_standby_names = '{names}'"))
+            .fix("let that run end (`ferriswheel status`); if there is none: ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf();"),
+        );
+    } else if waits_for_nobody(&names, database, name) {
         findings.refuse(
             Diagnostic::new(
                 codes::SYNC_NAMES,
@@ -343,26 +359,64 @@ fn primary(
     findings
 }
 
-fn asynchronous(database: &DatabaseScope<'_>) -> Diagnostic {
+/// No loss in a crash is wanted of a set whose commits wait for nobody.
+fn asynchronous(
+    database: &DatabaseScope<'_>,
+    primary: &ObjectRef,
+    facts: &PostgresFacts,
+) -> Findings {
+    let mut findings = Findings::default();
     let names = join(
         database
             .members
             .values()
             .map(|member| format!("\"{}\"", member.name.name)),
     );
-    Diagnostic::new(
+    let diagnostic = Diagnostic::new(
         codes::ASYNCHRONOUS,
         database.name,
         "a crash inside the window could lose acknowledged writes",
     )
     .seen(format!(
         "synchronous_standby_names = '{}', synchronous_commit = {}",
-        sync_names(database).unwrap_or_default(),
-        sync_commit(database).unwrap_or_default()
-    ))
-    .fix(format!(
-        "make the set synchronous first (on the primary: ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 ({names})'; SELECT pg_reload_conf();), or take `crashSafe` out: the hand-over itself loses nothing either way"
-    ))
+        facts.synchronous_standby_names, facts.synchronous_commit
+    ));
+    if !database.spec.postgres.make_synchronous {
+        findings.refuse(diagnostic.fix(format!(
+            "let commits wait for the candidate while the hand-over lasts (`makeSynchronous: true`), make the set synchronous for good (on the primary: ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 ({names})'; SELECT pg_reload_conf();), or take `crashSafe` out: the hand-over itself loses nothing either way"
+        )));
+        return findings;
+    }
+    if !matches!(
+        facts.synchronous_commit.as_str(),
+        "on" | "remote_write" | "remote_apply"
+    ) {
+        findings.refuse(diagnostic.clone().fix(
+            "commits with this setting wait for no standby at all: ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();",
+        ));
+    }
+    if !facts.loose_commits.is_empty() {
+        findings.refuse(
+            diagnostic
+                .seen(format!(
+                    "commits do not wait for {}",
+                    facts.loose_commits.join(", ")
+                ))
+                .fix("take synchronous_commit off those settings (ALTER ROLE ... RESET synchronous_commit), or take `crashSafe` out"),
+        );
+    }
+    if facts.synchronous_names_source == "command line" {
+        findings.refuse(
+            Diagnostic::new(
+                codes::SYNC_FIXED,
+                primary,
+                "the candidate cannot be made synchronous while the server runs",
+            )
+            .seen("synchronous_standby_names comes from the server's command line, which ALTER SYSTEM does not override")
+            .fix("move the setting from the container's arguments to postgresql.conf (a restart), or take `crashSafe` out"),
+        );
+    }
+    findings
 }
 
 /// With these names no follower of another primary would count.
