@@ -18,6 +18,7 @@ use ferriswheel_engine::actuator::{
 };
 use ferriswheel_plan::step::{Guard, Step, StepKind};
 
+use crate::azure::Class;
 use crate::kubernetes::RequestError;
 use crate::world::{AskError, World};
 
@@ -140,29 +141,36 @@ impl Actuator for World {
 
 /// Classes an error of asking as an error of acting.
 fn class(error: AskError) -> ActError {
-    if let AskError::Arm(arm) = &error
-        && let Some(after) = arm.retry_after()
-    {
-        return ActError::Retry {
-            after,
-            cause: error.line(),
+    let cause = error.line();
+    if let AskError::Arm(arm) = &error {
+        return match arm.class() {
+            Class::Retry { after } | Class::Wait { after } => ActError::Retry { after, cause },
+            Class::Ask => ActError::AskHuman {
+                code: "FW0308".to_owned(),
+                cause,
+            },
+            Class::Fatal => refused(cause),
         };
     }
     if error.is_passing() {
         return ActError::Retry {
             after: AGAIN,
-            cause: error.line(),
+            cause,
         };
     }
     match error {
         AskError::Absent { .. } => ActError::Replan {
             expected: "the objects that the plan names".to_owned(),
-            found: error.line(),
+            found: cause,
         },
-        _ => ActError::Fatal {
-            code: "FW0301".to_owned(),
-            cause: error.line(),
-        },
+        _ => refused(cause),
+    }
+}
+
+fn refused(cause: String) -> ActError {
+    ActError::Fatal {
+        code: "FW0301".to_owned(),
+        cause,
     }
 }
 
@@ -191,3 +199,6 @@ fn ack(fact: impl Into<String>) -> Ack {
         evidence: Evidence::one(fact),
     }
 }
+
+#[cfg(test)]
+mod tests;
