@@ -434,6 +434,7 @@ async fn order(
         window_budget_ms: terms.window_budget_ms,
         max_lag_bytes: MAX_LAG_BYTES,
         crash_safe: terms.crash_safe,
+        make_synchronous: terms.make_synchronous,
     })
 }
 
