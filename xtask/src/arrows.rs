@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["plan"]),
     ("actuators", &["plan", "engine"]),
     ("sandbox", &["azure-emulator"]),
+    // Drives programs; of the judge it knows the certificate.
+    ("bench", &["probe"]),
     // Tests only: nobody may use it but tests.
     ("testbed", &["actuators"]),
     (
