@@ -7,8 +7,8 @@ use flate2::read::GzDecoder;
 
 use super::{Context, Reading};
 
-/// A chart is kept small enough for a Secret; what unpacks to this is not a chart.
-const MAX_UNPACKED: u64 = 128 << 20;
+/// A chart is kept small enough for a Secret of 1 MiB; what unpacks to this is not a chart.
+const MAX_UNPACKED: u64 = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// Files of one archive.
 const MAX_FILES: usize = 20_000;
@@ -32,7 +32,10 @@ pub(super) fn read(context: &Context, bytes: &[u8], reading: &mut Reading) {
     }
     let mut found = 0;
     let mut at = 0;
-    while let Some(header) = unpacked.get(at..at + BLOCK) {
+    while at < unpacked.len() {
+        let Some(header) = unpacked.get(at..at + BLOCK) else {
+            return reading.skip(&context.file, "the archive is cut off");
+        };
         if header.iter().all(|b| *b == 0) {
             break;
         }
@@ -90,4 +93,24 @@ fn name(header: &[u8]) -> String {
 fn octal(bytes: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(bytes).ok()?;
     usize::from_str_radix(text.trim_matches(|c: char| c == '\0' || c == ' '), 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use crate::manifest::{Want, read};
+
+    #[test]
+    fn what_unpacks_without_end_is_refused() {
+        let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
+        zip.write_all(&vec![b' '; (1 << 20) + 1])
+            .expect("memory takes all");
+        let bytes = zip.finish().expect("memory takes all");
+        let reading = read("f.tgz", &bytes, Want::Names);
+        assert_eq!(reading.skipped[0].reason, "larger than 1 MiB unpacked");
+    }
 }

@@ -166,6 +166,11 @@ impl Context {
             }
             let of = kind.strip_suffix("List").filter(|of| !of.is_empty());
             let of = of.map(|of| (api.as_str(), of));
+            let lines = if lines.len() == items.len() {
+                lines
+            } else {
+                &[]
+            };
             for (i, item) in items.into_iter().enumerate() {
                 let line = lines.get(i).copied().unwrap_or(line);
                 self.take_nested(item, line, &[], depth + 1, of, reading);
@@ -181,9 +186,13 @@ impl Context {
                 Err(reason) => reading.skip(&self.file, format!("line {line}: {reason}")),
             };
         }
-        reading
-            .objects
-            .push(Object::of(self, api, kind, line, value));
+        let metadata = value.get("metadata");
+        if metadata.is_some_and(|metadata| !metadata.is_object() && !metadata.is_null()) {
+            let reason = format!("line {line}: metadata is not a mapping: the file may be cut off");
+            return reading.skip(&self.file, reason);
+        }
+        let object = Object::of(self, api, kind, line, value);
+        reading.objects.push(object);
     }
 
     fn foreign(&self, value: &Value, line: u32, reading: &mut Reading) {

@@ -35,7 +35,7 @@ pub(super) struct Head<'a> {
     pub applied: bool,
     /// It may be a record of Helm.
     pub helm: bool,
-    /// Lines of the entries of `items`.
+    /// Lines of the entries of `items`; a hint.
     pub items: Vec<u32>,
 }
 
@@ -142,6 +142,10 @@ struct Scan<'a> {
     after: After,
     /// Inside a block scalar.
     block: Option<Block>,
+    /// Where the dashes of `items` stand.
+    item_column: Option<usize>,
+    /// Is the last value one that the head keeps?
+    kept: bool,
     /// The keys at depth one and two that are open.
     keys: [&'a str; 2],
     head: Head<'a>,
@@ -157,6 +161,8 @@ impl<'a> Scan<'a> {
             levels: Vec::new(),
             after: After::Nothing,
             block: None,
+            item_column: None,
+            kept: false,
             keys: ["", ""],
             head: Head::default(),
         }
@@ -176,12 +182,16 @@ impl<'a> Scan<'a> {
     }
 
     fn take(&mut self, line: &'a str, number: u32) {
-        if !self.plain && self.line != 0 {
-            return;
-        }
         let bytes = line.as_bytes();
         let indent = bytes.iter().take_while(|b| **b == b' ').count();
         let rest = line.get(indent..).unwrap_or_default().trim_ascii_end();
+        if !self.plain && self.line != 0 {
+            // What stands inside an entry stands deeper than its dash.
+            if self.item_column == Some(indent) && dash(rest).is_some() {
+                self.head.items.push(number);
+            }
+            return;
+        }
         if let Some(block) = self.block.as_mut() {
             match block.content {
                 _ if rest.is_empty() => {
@@ -202,7 +212,13 @@ impl<'a> Scan<'a> {
         if rest.is_empty() {
             return;
         }
-        if rest.starts_with('#') || (self.line == 0 && indent == 0 && rest.starts_with('%')) {
+        if rest.starts_with('#') {
+            if let After::Plain(_) = self.after {
+                self.after = After::Nothing;
+            }
+            return;
+        }
+        if self.line == 0 && indent == 0 && rest.starts_with('%') {
             return;
         }
         if self.line == 0 {
@@ -223,6 +239,7 @@ impl<'a> Scan<'a> {
             }
             self.enter_sequence(column)?;
             if self.levels.len() == 2 && self.keys[0] == "items" {
+                self.item_column = Some(column);
                 self.head.items.push(number);
             }
             return self.entry(column, rest.len() - inner.len(), inner);
@@ -243,10 +260,13 @@ impl<'a> Scan<'a> {
                     After::Pending => self.levels.last()?.indent,
                     After::Nothing => return None,
                 };
-                if column <= parent || !is_plain(rest) {
+                // A kept value that goes on is the parser's to put together.
+                // And metadata that is a text is a file cut off in its first key.
+                let cut = self.levels.len() == 1 && self.keys[0] == "metadata";
+                if column <= parent || !is_plain(rest) || self.kept || cut {
                     return None;
                 }
-                self.after = After::Plain(parent);
+                self.after = plain_then(parent, rest);
                 Some(())
             }
             Split::Odd => None,
@@ -332,6 +352,7 @@ impl<'a> Scan<'a> {
 
     /// Keeps what checks ask for.
     fn note(&mut self, key: &'a str, value: &'a str) -> Option<()> {
+        self.kept = false;
         match self.levels.len() {
             1 => {
                 self.keys = [key, ""];
@@ -348,9 +369,11 @@ impl<'a> Scan<'a> {
                     return None;
                 }
                 *kept = Some(scalar(value)?);
+                self.kept = true;
             }
             2 if self.keys[0] == "metadata" => {
                 self.keys[1] = key;
+                self.kept = matches!(key, "name" | "generateName" | "namespace");
                 match key {
                     "name" => self.head.name = Some(scalar(value)?),
                     "generateName" if self.head.name.is_none() => {
@@ -401,10 +424,19 @@ impl<'a> Scan<'a> {
             b'[' | b'{' => simple_flow(value)?,
             _ => {
                 is_plain(value).then_some(())?;
-                self.after = After::Plain(parent);
+                self.after = plain_then(parent, value);
             }
         }
         Some(())
+    }
+}
+
+/// What may follow a plain scalar: a comment ends it.
+fn plain_then(parent: usize, text: &str) -> After {
+    if text.contains(" #") {
+        After::Nothing
+    } else {
+        After::Plain(parent)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
 use crate::deprecations;
 
 /// Deeper than any object that an API server takes, and far from what a thread's stack holds.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 64;
 
 /// Nodes of one document: a list of some ten thousand pods.
 const MAX_NODES: usize = 2_000_000;
