@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Nothing here takes half of this on a loaded machine; a wait that long is a failure.
@@ -122,6 +123,29 @@ fn processes(directory: &Path) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Whether a program of the sandbox has SIGINT, SIGTERM or SIGCHLD blocked. Its main thread may, for an instant, while
+/// it starts another.
+fn deaf(directory: &Path, program: &str) -> bool {
+    let mut masks = processes(directory).into_iter().filter_map(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigBlk:"))?;
+        line.contains(program)
+            .then(|| u64::from_str_radix(mask.trim(), 16).unwrap())
+    });
+    let first = masks
+        .next()
+        .unwrap_or_else(|| panic!("{program} is not there"));
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD];
+    let blocked = |mask: u64| {
+        signals
+            .iter()
+            .any(|signal| mask >> (*signal as u32 - 1) & 1 == 1)
+    };
+    blocked(first) || masks.any(blocked)
+}
+
 /// Links and network namespaces' mounts of the host.
 fn links() -> BTreeSet<String> {
     std::fs::read_dir("/sys/class/net")
@@ -164,7 +188,12 @@ fn up_says_how_to_reach_it_and_down_leaves_nothing() {
     // Again: nothing to do, and the same answer.
     assert_eq!(sandbox.up(), file);
 
-    assert!(!processes(&sandbox.directory()).is_empty());
+    // What a PID 1 started hears when it is told to end.
+    for program in ["sandbox-internal daemon", "node-agent", "kube-proxy"] {
+        sandbox.until(&format!("listening: {program}"), |_| {
+            !deaf(&sandbox.directory(), program)
+        });
+    }
     sandbox.run(&["down"]);
     sandbox.assert_no_trace();
     assert_eq!(links(), before);

@@ -4,6 +4,7 @@
 //! ends everything else in the namespace with it.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +18,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::RoleResult;
+use super::{RoleResult, SUBCOMMAND};
+
+/// Role of a process that becomes a program; its index follows.
+pub(super) const PROGRAM: &str = "program-";
 
 /// What a PID 1 runs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,7 +49,7 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(file: &Path) -> RoleResult<u8> {
     let config: InitConfig = serde_json::from_slice(&std::fs::read(file)?)?;
-    // Blocked signals of a PID 1 are queued instead of dropped; children start with an empty mask.
+    // Blocked signals of a PID 1 are queued instead of dropped. A mask is inherited: see `run_program`.
     let signals: SigSet = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]
         .into_iter()
         .collect();
@@ -53,10 +57,14 @@ pub(super) fn run(file: &Path) -> RoleResult<u8> {
     prepare_mounts()?;
     nix::unistd::sethostname(&config.hostname)?;
 
-    let mut running: BTreeMap<i32, (ProgramConfig, Instant)> = BTreeMap::new();
-    for program in config.programs {
-        let pid = start(&program)?;
-        running.insert(pid, (program, Instant::now()));
+    let mut running: BTreeMap<i32, (Slot, Instant)> = BTreeMap::new();
+    for (index, program) in config.programs.into_iter().enumerate() {
+        let slot = Slot {
+            init: file.to_owned(),
+            index,
+            program,
+        };
+        running.insert(slot.start()?, (slot, Instant::now()));
     }
     loop {
         match signals.wait()? {
@@ -70,7 +78,7 @@ pub(super) fn run(file: &Path) -> RoleResult<u8> {
                     // It may have ended this instant.
                     let _ = kill(Pid::from_raw(*pid), other);
                 }
-                if running.values().all(|(program, _)| program.restart) {
+                if running.values().all(|(slot, _)| slot.program.restart) {
                     return Ok(0);
                 }
             }
@@ -101,23 +109,53 @@ fn prepare_mounts() -> RoleResult<()> {
     Ok(())
 }
 
-fn start(program: &ProgramConfig) -> RoleResult<i32> {
-    let (name, arguments) = program.argv.split_first().ok_or("a program has no name")?;
-    let mut command = Command::new(name);
-    command.args(arguments);
-    if let Some(path) = &program.log {
-        let log = File::options().create(true).append(true).open(path)?;
+/// A program and its place in the file that names it.
+struct Slot {
+    init: PathBuf,
+    index: usize,
+    program: ProgramConfig,
+}
+
+impl Slot {
+    /// Starts the program, by way of [`run_program`].
+    fn start(&self) -> RoleResult<i32> {
+        // This very file, also when another one lies at its path by now.
+        let mut command = Command::new("/proc/self/exe");
         command
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(log.try_clone()?))
-            .stderr(Stdio::from(log));
+            .args([SUBCOMMAND, &format!("{PROGRAM}{}", self.index)])
+            .arg(&self.init);
+        if let Some(path) = &self.program.log {
+            let log = File::options().create(true).append(true).open(path)?;
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::from(log.try_clone()?))
+                .stderr(Stdio::from(log));
+        }
+        let child = command.spawn()?;
+        Ok(i32::try_from(child.id())?)
     }
-    let child = command.spawn()?;
-    Ok(i32::try_from(child.id())?)
+}
+
+/// Becomes one of the programs of a PID 1, with no signal blocked: it would be deaf to SIGTERM otherwise. PID 1 itself
+/// cannot open its mask for the moment of a start, as it would lose what comes in that moment.
+pub(super) fn run_program(index: &str, file: &Path) -> RoleResult<()> {
+    let config: InitConfig = serde_json::from_slice(&std::fs::read(file)?)?;
+    let program = config
+        .programs
+        .get(index.parse::<usize>()?)
+        .ok_or("there is no such program")?;
+    let argv: Vec<CString> = program
+        .argv
+        .iter()
+        .map(|argument| CString::new(argument.as_str()))
+        .collect::<Result<_, _>>()?;
+    let name = argv.first().ok_or("a program has no name")?;
+    SigSet::empty().thread_set_mask()?;
+    match nix::unistd::execvp(name, &argv)? {}
 }
 
 /// Collects everything that ended; the exit code once the main program did.
-fn collect(running: &mut BTreeMap<i32, (ProgramConfig, Instant)>) -> RoleResult<Option<u8>> {
+fn collect(running: &mut BTreeMap<i32, (Slot, Instant)>) -> RoleResult<Option<u8>> {
     loop {
         let (pid, code) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code.clamp(0, 255)),
@@ -126,14 +164,13 @@ fn collect(running: &mut BTreeMap<i32, (ProgramConfig, Instant)>) -> RoleResult<
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let Some((program, since)) = running.remove(&pid) else {
+        let Some((slot, since)) = running.remove(&pid) else {
             continue;
         };
-        if !program.restart {
+        if !slot.program.restart {
             return Ok(Some(u8::try_from(code).unwrap_or(u8::MAX)));
         }
         std::thread::sleep(RESTART_PAUSE.saturating_sub(since.elapsed()));
-        let pid = start(&program)?;
-        running.insert(pid, (program, Instant::now()));
+        running.insert(slot.start()?, (slot, Instant::now()));
     }
 }

@@ -31,6 +31,9 @@ pub fn run_internal(role: &str, file: &Path) -> ExitCode {
         },
         "daemon" => finish(role, with_runtime(crate::daemon::run(file))),
         "node-agent" => finish(role, with_runtime(node_agent(file))),
+        other if let Some(index) = other.strip_prefix(init::PROGRAM) => {
+            finish(role, init::run_program(index, file))
+        }
         other => match crate::runtime::run_stage(other, file) {
             Some(Ok(code)) => ExitCode::from(code),
             Some(Err(error)) => finish(role, Err(error.into())),
