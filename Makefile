@@ -8,7 +8,6 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate
-	cargo build --package ferriswheel-cli
 	./scripts/demo.sh
 
 test: prepare ## install what is missing and pass every test

@@ -37,7 +37,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   if [ -n "$policy" ]; then rm -f /usr/sbin/policy-rc.d; trap - EXIT; fi
 fi
 
-./scripts/build-control-plane.sh
+# The practice cluster's own control plane is built by the program that runs it.
+if [ "$purpose" = test ]; then
+  cargo test --workspace --no-run
+else
+  cargo build --package ferriswheel-cli
+fi
+"${CARGO_TARGET_DIR:-target}/debug/ferriswheel" sandbox build >/dev/null
 if [ "$purpose" = test ]; then
   for script in scripts/install-az.sh scripts/install-postgres-18.sh; do
     if [ -x "$script" ]; then "./$script"; fi

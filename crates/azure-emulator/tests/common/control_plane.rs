@@ -159,7 +159,7 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let path = root.context("HOME is not set")?.join(name);
     ensure!(
         path.is_file(),
-        "{} is missing; run: ./scripts/build-control-plane.sh",
+        "{} is missing; run: ferriswheel sandbox build",
         path.display()
     );
     Ok(path)

@@ -41,15 +41,20 @@ pub enum BuildError {
 
 /// Builds what is missing; gives the directory. What Go says goes to standard error.
 ///
+/// # Guarantees
+/// Each program appears whole or not at all. Of two builds side by side one builds and the other waits.
+///
 /// # Errors
 /// Go is missing or fails, or the cache is not writable.
 pub fn build(force: bool, tell: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
     let target = build_dir();
-    let missing = |program: &&str| force || !target.join(program).is_file();
-    if !PROGRAMS.iter().any(missing) {
+    if !force && let Ok(found) = crate::binaries::find() {
         tell("all programs are there");
-        return Ok(target);
+        return Ok(found.dir);
     }
+    make(&target)?;
+    let _alone = lock(&target.join(".lock"))?;
+    let missing = |program: &&str| force || !target.join(program).is_file();
     // Next to the target, so that each program appears whole by a rename.
     let work = target.with_extension("building");
     let module = work.join("module");
@@ -72,7 +77,6 @@ fn build_in(
     }
     let out = work.join("bin");
     make(&out)?;
-    make(target)?;
     let kubernetes: Vec<&str> = PROGRAMS
         .into_iter()
         .filter(|program| *program != "coredns" && missing(program))
@@ -157,6 +161,15 @@ fn link_flags() -> String {
     flags
 }
 
+/// Waits for another build; the lock goes with the file, also when this program is killed.
+fn lock(path: &Path) -> Result<fs::File, BuildError> {
+    let taken = fs::File::create(path).and_then(|file| file.lock().map(|()| file));
+    taken.map_err(|source| BuildError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 fn make(path: &Path) -> Result<(), BuildError> {
     fs::create_dir_all(path).map_err(|source| BuildError::Io {
         path: path.to_owned(),
@@ -169,4 +182,15 @@ fn place(from: &Path, to: &Path) -> Result<(), BuildError> {
         path: to.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GO_MOD, KUBERNETES_VERSION};
+
+    #[test]
+    fn what_is_built_is_what_its_directory_says() {
+        let pinned = format!("k8s.io/kubernetes v{KUBERNETES_VERSION}\n");
+        assert!(GO_MOD.contains(&pinned), "{GO_MOD}");
+    }
 }
