@@ -14,10 +14,17 @@ test: prepare ## install what is missing and pass every test
 	./scripts/check.sh
 	cargo test --workspace
 
+# Optimised, because clients' logins are part of what is measured: a debug build takes a hundred times as long for one.
+bench-postgres: prepare-bench ## measure hand-overs by many methods side by side, 30 rounds each; BENCH="--rounds 2" for others
+	"$${CARGO_TARGET_DIR:-target}/release/ferriswheel-bench" --publish $(BENCH)
+
+prepare-bench:
+	./scripts/prepare.sh bench
+
 prepare-demo:
 	./scripts/prepare.sh demo
 
 prepare:
 	./scripts/prepare.sh test
 
-.PHONY: help demo test prepare-demo prepare
+.PHONY: help demo test bench-postgres prepare-bench prepare-demo prepare

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the demo or the tests need and is missing. Asks nothing; says what it does.
-# Usage: scripts/prepare.sh demo|test
+# Installs what the demo, the tests or the benchmark need and is missing. Asks nothing; says what it does.
+# Usage: scripts/prepare.sh demo|test|bench
 set -euo pipefail
-purpose=${1:?demo or test}
+purpose=${1:?demo, test or bench}
 cd "$(dirname "$0")/.."
 
 say() { printf 'prepare: %s\n' "$*" >&2; }
 fail() { printf 'prepare: %s\n' "$*" >&2; exit 2; }
 
-[ "$(id -u)" = 0 ] || fail "namespaces, mounts and packages need root; run: sudo make $purpose"
+[ "$(id -u)" = 0 ] || fail "namespaces, mounts and packages need root; run: sudo make ${purpose/#bench/bench-postgres}"
 command -v cargo >/dev/null || fail "Rust is missing; install rustup, then: rustup toolchain install 1.95.0"
 command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and put it on PATH"
 
@@ -38,14 +38,19 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # The practice cluster's own control plane is built by the program that runs it.
-if [ "$purpose" = test ]; then
-  cargo test --workspace --no-run
-else
-  cargo build --package ferriswheel-cli
-fi
-"${CARGO_TARGET_DIR:-target}/debug/ferriswheel" sandbox build >/dev/null
+built=debug
+case $purpose in
+  test) cargo test --workspace --no-run ;;
+  bench)
+    built=release
+    cargo build --release --package ferriswheel-cli --package ferriswheel-bench
+    ;;
+  *) cargo build --package ferriswheel-cli ;;
+esac
+"${CARGO_TARGET_DIR:-target}/$built/ferriswheel" sandbox build >/dev/null
 if [ "$purpose" = test ]; then
   for script in scripts/install-az.sh scripts/install-postgres-18.sh; do
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi
+if [ "$purpose" = bench ]; then ./scripts/install-peers.sh; fi
