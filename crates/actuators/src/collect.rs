@@ -28,7 +28,7 @@ use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::dial::Target;
 use crate::kubernetes::poolers::{self, PoolerPod};
 use crate::kubernetes::{read, request};
-use crate::world::{AskError, LOOK, MemberPod, Outside, credentials, members};
+use crate::world::{AskError, LOOK, MemberPod, Outside, members, pooler_admin, superuser};
 
 /// Format of the snapshot.
 pub const SCHEMA: &str = "ferriswheel.snapshot.v1";
@@ -209,7 +209,7 @@ async fn config_texts(
 }
 
 async fn postgres(outside: &Outside, spec: &PostgresSpec) -> Result<world::Postgres, CollectError> {
-    let superuser = credentials(&outside.kube, &spec.superuser).await?;
+    let superuser = superuser(&outside.kube, spec).await?;
     let pods = members(&outside.kube, &spec.stateful_set).await?;
     let asked = pods
         .iter()
@@ -242,10 +242,7 @@ async fn postgres(outside: &Outside, spec: &PostgresSpec) -> Result<world::Postg
         }
     }
     relate(&mut found, &views);
-    let admin = match &spec.pooler_admin {
-        Some(secret) => credentials(&outside.kube, secret).await?,
-        None => superuser,
-    };
+    let admin = pooler_admin(&outside.kube, spec).await?;
     let mut pooler_states = BTreeMap::new();
     for workload in &spec.poolers {
         for pod in poolers::of_workload(&outside.kube, workload).await? {

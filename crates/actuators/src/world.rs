@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ferriswheel_plan::ids::{DatabaseName, NodeName, ObjectRef, Uid};
 use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::policy::{DatabaseSpec, PostgresSpec};
+use ferriswheel_plan::policy::{self, DatabaseSpec, PostgresSpec};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
 use kube::api::ListParams;
@@ -18,6 +18,7 @@ use crate::azure::{ArmClient, ArmError};
 use crate::databases::postgres::order::Member;
 use crate::databases::postgres::server::{Server, ServerError, Status};
 use crate::databases::postgres::session::{Credentials, Session, chain};
+use crate::databases::postgres::tls::{Tls, TlsError};
 use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
 use crate::dial::{Dial, Target};
 use crate::http::{CallError, Endpoint};
@@ -68,6 +69,9 @@ pub enum AskError {
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// TLS cannot be set up as the spec wants it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something that the plan names is not there.
     #[error("{what} is not there")]
     Absent {
@@ -104,9 +108,10 @@ impl AskError {
             Self::Arm(e) => e.retry_after().is_some(),
             Self::Server(ServerError::Sql { .. } | ServerError::Unexpected { .. }) => false,
             Self::Call(CallError::Refused { status, .. }) => status.is_server_error(),
-            Self::Call(CallError::Unreadable { .. }) | Self::Absent { .. } | Self::File { .. } => {
-                false
-            }
+            Self::Call(CallError::Unreadable { .. })
+            | Self::Absent { .. }
+            | Self::File { .. }
+            | Self::Tls(_) => false,
             Self::Server(_) | Self::Call(_) => true,
         }
     }
@@ -178,8 +183,14 @@ impl World {
         }
     }
 
-    pub(crate) async fn credentials(&self, secret: &ObjectRef) -> Result<Credentials, AskError> {
-        credentials(&self.outside.kube, secret).await
+    /// The superuser of the servers.
+    pub(crate) async fn superuser(&self, spec: &PostgresSpec) -> Result<Credentials, AskError> {
+        superuser(&self.outside.kube, spec).await
+    }
+
+    /// The admin of the poolers.
+    pub(crate) async fn pooler_admin(&self, spec: &PostgresSpec) -> Result<Credentials, AskError> {
+        pooler_admin(&self.outside.kube, spec).await
     }
 
     /// The set itself.
@@ -234,7 +245,7 @@ impl World {
         database: &DatabaseName,
     ) -> Result<Vec<MemberState>, AskError> {
         let spec = self.postgres(database)?;
-        let superuser = self.credentials(&spec.superuser).await?;
+        let superuser = self.superuser(spec).await?;
         let members = self.members(&spec.stateful_set).await?;
         let asked = members.into_iter().map(|member| {
             let server = self.server(database, spec, &member, &superuser);
@@ -392,11 +403,56 @@ impl World {
     }
 }
 
-/// User name and password of a Secret.
-pub async fn credentials(
+/// The superuser of the servers.
+pub async fn superuser(
+    client: &kube::Client,
+    spec: &PostgresSpec,
+) -> Result<Credentials, AskError> {
+    credentials(client, &spec.superuser, spec.tls.as_ref()).await
+}
+
+/// The admin of the poolers.
+pub async fn pooler_admin(
+    client: &kube::Client,
+    spec: &PostgresSpec,
+) -> Result<Credentials, AskError> {
+    let secret = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
+    let tls = spec.pooler_tls.as_ref().or(spec.tls.as_ref());
+    credentials(client, secret, tls).await
+}
+
+/// User name and password of a Secret, with the TLS that the spec wants.
+async fn credentials(
     client: &kube::Client,
     secret: &ObjectRef,
+    tls: Option<&policy::Tls>,
 ) -> Result<Credentials, AskError> {
+    let tls = tls.cloned().unwrap_or_default();
+    let authority = match &tls.ca {
+        Some(ca) => Some(secret_key(client, ca, "ca.crt").await?),
+        None => None,
+    };
+    Ok(Credentials {
+        user: secret_key(client, secret, "username").await?,
+        password: secret_key(client, secret, "password").await?,
+        tls: Tls::new(
+            tls.mode,
+            authority.as_deref().map(str::as_bytes),
+            tls.server_name,
+        )?,
+    })
+}
+
+/// The name of a role, which is no secret.
+pub async fn user_name(client: &kube::Client, secret: &ObjectRef) -> Result<String, AskError> {
+    secret_key(client, secret, "username").await
+}
+
+async fn secret_key(
+    client: &kube::Client,
+    secret: &ObjectRef,
+    key: &str,
+) -> Result<String, AskError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
     let found = find(
         format!("read secret {secret}"),
@@ -406,14 +462,8 @@ pub async fn credentials(
     .ok_or_else(|| AskError::Absent {
         what: format!("secret {secret}"),
     })?;
-    let part = |key: &str| {
-        value(&found, key).ok_or_else(|| AskError::Absent {
-            what: format!("key `{key}` of secret {secret}"),
-        })
-    };
-    Ok(Credentials {
-        user: part("username")?,
-        password: part("password")?,
+    value(&found, key).ok_or_else(|| AskError::Absent {
+        what: format!("key `{key}` of secret {secret}"),
     })
 }
 

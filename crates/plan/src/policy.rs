@@ -3,8 +3,10 @@
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
 mod parse;
+mod tls;
 
 pub use parse::{API_VERSION, KIND, parse};
+pub use tls::{NotAMode, Tls, TlsMode};
 
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +256,12 @@ pub struct PostgresSpec {
     /// Port of the servers.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// How sessions with the servers are secured; default: TLS where a server speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// How sessions with the poolers are secured; default: as with the servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooler_tls: Option<Tls>,
     /// Fewest healthy members at any time; default: as many as the set has.
     #[serde(default)]
     pub min_members: Option<u32>,

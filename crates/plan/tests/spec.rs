@@ -198,3 +198,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn tls_that_verifies_needs_something_to_verify_with() {
+    for (tls, missing) in [
+        ("{ mode: verify-ca }", "`ca`"),
+        ("{ mode: verify-full, ca: db/pg-ca }", "`serverName`"),
+    ] {
+        let text = SPEC.replace("        database: ", &format!("        tls: {tls}\n        database: "));
+        assert_ne!(text, SPEC);
+        let said = problem(&text);
+        assert_eq!(said.code, "FW0104");
+        assert!(said.message.contains(missing), "{said:?}");
+    }
+    let good = SPEC.replace(
+        "        database: ",
+        "        poolerTls: { mode: require }\n        database: ",
+    );
+    let spec = parse("upgrade.yaml", &good).unwrap();
+    let tls = spec.spec.databases[0].postgres.pooler_tls.clone().unwrap();
+    assert_eq!(tls.mode.to_string(), "require");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Observed};
 use ferriswheel_plan::ids::{DatabaseName, PoolName};
-use ferriswheel_plan::policy::PostgresSpec;
+use ferriswheel_plan::policy::{PostgresSpec, Tls};
 use ferriswheel_plan::step::StepKind;
 
 use super::{ack, class, class_request, done, waiting};
@@ -104,6 +104,7 @@ pub(super) async fn ensure(
 }
 
 fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task {
+    let pooler_tls = spec.pooler_tls.as_ref().or(spec.tls.as_ref());
     let admin = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
     let hold = hold.filter(|_| name == TASKS[0]);
     Task {
@@ -117,6 +118,8 @@ fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task
             format!("--state-dir={STATE}"),
         ]
         .into_iter()
+        .chain(secured("", spec.tls.as_ref()))
+        .chain(secured("pooler-", pooler_tls))
         .chain(hold.map(|hold| format!("--hold={hold}")))
         .collect(),
         port: PORT,
@@ -124,8 +127,31 @@ fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task
         secrets: vec![
             ("superuser".to_owned(), spec.superuser.name.clone()),
             ("pooler-admin".to_owned(), admin.name.clone()),
-        ],
+        ]
+        .into_iter()
+        .chain(authority("", spec.tls.as_ref()))
+        .chain(authority("pooler-", pooler_tls))
+        .collect(),
     }
+}
+
+/// How the agents are told of TLS with servers, or with poolers.
+fn secured(whose: &str, tls: Option<&Tls>) -> Vec<String> {
+    let Some(tls) = tls else { return Vec::new() };
+    let mut args = vec![format!("--{whose}tls={}", tls.mode)];
+    if let Some(name) = &tls.server_name {
+        // Kubernetes puts variables in place of $(NAME) in arguments.
+        args.push(format!("--{whose}tls-name={}", name.replace("$(", "$$(")));
+    }
+    if tls.ca.is_some() {
+        args.push(format!("--{whose}tls-ca={CREDENTIALS}/{whose}ca/ca.crt"));
+    }
+    args
+}
+
+/// The Secret of the authority, by the directory that it is mounted in.
+fn authority(whose: &str, tls: Option<&Tls>) -> Option<(String, String)> {
+    Some((format!("{whose}ca"), tls?.ca.as_ref()?.name.clone()))
 }
 
 pub(super) async fn observe_stop(

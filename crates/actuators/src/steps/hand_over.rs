@@ -368,7 +368,7 @@ async fn order(
 ) -> Result<Order, AskError> {
     let set = world.stateful_set(&spec.stateful_set).await?;
     let service = set.spec.service_name.clone().unwrap_or_default();
-    let superuser = world.credentials(&spec.superuser).await?;
+    let superuser = world.superuser(spec).await?;
     let mut slots = false;
     for state in states.iter().filter(|state| state.member.pod != *from) {
         let session = Session::new(
@@ -563,7 +563,7 @@ async fn untidy(
             last_moment(record)
         )));
     }
-    let superuser = world.credentials(&spec.superuser).await?;
+    let superuser = world.superuser(spec).await?;
     for member in world.members(&spec.stateful_set).await? {
         let server = world.server(database, spec, &member, &superuser);
         // A standby that is away is waited for elsewhere.
@@ -694,9 +694,7 @@ async fn pooler_admin(
     world: &World,
     spec: &PostgresSpec,
 ) -> Result<crate::databases::postgres::session::Credentials, AskError> {
-    world
-        .credentials(spec.pooler_admin.as_ref().unwrap_or(&spec.superuser))
-        .await
+    world.pooler_admin(spec).await
 }
 
 fn console(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed};
 use ferriswheel_plan::ids::{DatabaseName, PoolName};
-use ferriswheel_plan::policy::{Controls, DatabaseSpec, PostgresSpec};
+use ferriswheel_plan::policy::{Controls, DatabaseSpec, PostgresSpec, TlsMode};
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
@@ -19,7 +19,7 @@ use super::{ack, class, class_request, done, waiting};
 use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{CREDENTIALS, Home, Task};
 use crate::kubernetes::{read, request};
-use crate::world::{AskError, World};
+use crate::world::{AskError, World, user_name};
 
 /// Port of the probe inside its pod.
 const PORT: u16 = 8080;
@@ -198,7 +198,7 @@ fn pod_task(spec: &PostgresSpec) -> Task {
 
 async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskError> {
     let postgres = &spec.postgres;
-    let user = world.credentials(&postgres.application).await?.user;
+    let user = user_name(&world.outside.kube, &postgres.application).await?;
     let address = client_address(world, postgres).await?;
     // Behind a pooler nobody may see an error; without one errors are counted, and judged only
     // where the spec sets a limit.
@@ -209,7 +209,11 @@ async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskErro
     Ok(json!({"config": {
         "subject": format!("{} ({})", spec.name, postgres.stateful_set),
         "run": run_identity(world),
-        "dsn": format!("{address} user={user} dbname={}", postgres.database),
+        "dsn": format!(
+            "{address} user={user} dbname={} sslmode={}",
+            postgres.database,
+            ssl_mode(postgres)
+        ),
         "controls_required": spec.controls == Controls::Required,
         "limits": {
             "write_stall_ms": spec.limits.write_stall.0,
@@ -217,6 +221,20 @@ async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskErro
             "errors": errors,
         },
     }}))
+}
+
+/// What applications would write. The probe encrypts as the spec wants it, and never asks with whom.
+fn ssl_mode(spec: &PostgresSpec) -> &'static str {
+    let tls = if spec.poolers.is_empty() {
+        spec.tls.as_ref()
+    } else {
+        spec.pooler_tls.as_ref().or(spec.tls.as_ref())
+    };
+    match tls.map(|tls| tls.mode).unwrap_or_default() {
+        TlsMode::Disable => "disable",
+        TlsMode::Prefer => "prefer",
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => "require",
+    }
 }
 
 /// The probe's run has the plan's identity: a start that is repeated is the same start.

@@ -210,7 +210,7 @@ async fn drop_slot(
     seat: &ObjectRef,
 ) -> Result<(), AskError> {
     let spec = world.postgres(database)?;
-    let superuser = world.credentials(&spec.superuser).await?;
+    let superuser = world.superuser(spec).await?;
     for member in world.members(&spec.stateful_set).await? {
         if member.pod == *leader {
             let server = world.server(database, spec, &member, &superuser);

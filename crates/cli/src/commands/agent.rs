@@ -10,6 +10,7 @@ use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::names::System;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
+use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
 use ferriswheel_actuators::dial::Direct;
 
 use crate::exit::Exit;
@@ -35,6 +36,24 @@ pub struct AgentArgs {
     /// Directory with the files `username` and `password` of a PgBouncer admin
     #[arg(long, value_name = "DIR")]
     pooler_admin: PathBuf,
+    /// TLS with the servers, as libpq's sslmode
+    #[arg(long, value_name = "MODE", default_value_t)]
+    tls: TlsMode,
+    /// Name that a server's certificate must have; $(POD) stands for the pod's
+    #[arg(long, value_name = "NAME")]
+    tls_name: Option<String>,
+    /// File with the certificate of the servers' authority
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// TLS with the poolers, as libpq's sslmode
+    #[arg(long, value_name = "MODE", default_value_t)]
+    pooler_tls: TlsMode,
+    /// Name that a pooler's certificate must have; $(POD) stands for the pod's
+    #[arg(long, value_name = "NAME")]
+    pooler_tls_name: Option<String>,
+    /// File with the certificate of the poolers' authority
+    #[arg(long, value_name = "FILE")]
+    pooler_tls_ca: Option<PathBuf>,
     /// Directory for the record of the window
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
@@ -50,8 +69,18 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
         token: read(&args.token_file)?,
         state_dir: args.state_dir,
         reach: Reach {
-            superuser: credentials(&args.superuser)?,
-            pooler_admin: credentials(&args.pooler_admin)?,
+            superuser: credentials(
+                &args.superuser,
+                tls(args.tls, args.tls_name, args.tls_ca.as_deref())?,
+            )?,
+            pooler_admin: credentials(
+                &args.pooler_admin,
+                tls(
+                    args.pooler_tls,
+                    args.pooler_tls_name,
+                    args.pooler_tls_ca.as_deref(),
+                )?,
+            )?,
             dial: Arc::new(Direct),
             names: Arc::new(System),
         },
@@ -61,10 +90,17 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn credentials(directory: &Path) -> Result<Credentials, Failure> {
+fn tls(mode: TlsMode, name: Option<String>, authority: Option<&Path>) -> Result<Tls, Failure> {
+    let authority = authority.map(read).transpose()?;
+    Tls::new(mode, authority.as_deref().map(str::as_bytes), name)
+        .map_err(|e| Failure::input(e.to_string()).fix("look at `tls` in the spec"))
+}
+
+fn credentials(directory: &Path, tls: Tls) -> Result<Credentials, Failure> {
     Ok(Credentials {
         user: read(&directory.join("username"))?,
         password: read(&directory.join("password"))?,
+        tls,
     })
 }
 

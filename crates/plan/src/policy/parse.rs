@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{Strategy, Upgrade};
+use super::{Strategy, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -201,6 +201,27 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
                     format!("two databases name the set `{set}`"),
                 )
                 .fix("name each set once"),
+            );
+        }
+        let secured = [("tls", &spec.postgres.tls), ("poolerTls", &spec.postgres.pooler_tls)];
+        for (field, tls) in secured {
+            let Some(tls) = tls else { continue };
+            let missing = match tls.mode {
+                mode if mode.verifies() && tls.ca.is_none() => "ca",
+                TlsMode::VerifyFull if tls.server_name.is_none() => "serverName",
+                _ => continue,
+            };
+            problems.push(
+                Diagnostic::new(
+                    codes::SPEC_VALUE,
+                    file_name,
+                    format!("`{field}` has the mode {} and no `{missing}`", tls.mode),
+                )
+                .fix(match missing {
+                    "ca" => "name the Secret that has the authority's certificate under `ca.crt`",
+                    _ => "say what name the certificates have, for example `$(POD).pg.db.svc.cluster.local`",
+                })
+                .at(place_of(text, field)),
             );
         }
         if spec.postgres.pause >= spec.postgres.window {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 
 use crate::config::MemberAddress;
 use crate::secret::Password;
@@ -44,11 +44,6 @@ pub enum DsnError {
         /// Ports given.
         ports: usize,
     },
-    /// The probe speaks plain text only.
-    #[error(
-        "use sslmode=require: the probe does not speak TLS; run it inside the cluster's network"
-    )]
-    Tls,
 }
 
 impl Dsn {
@@ -60,9 +55,6 @@ impl Dsn {
         let mut base: Config = text.parse().map_err(DsnError::Syntax)?;
         if base.get_password().is_some() {
             return Err(DsnError::PasswordInside);
-        }
-        if base.get_ssl_mode() == SslMode::Require {
-            return Err(DsnError::Tls);
         }
         base.application_name(APPLICATION);
         if let Some(password) = password {
@@ -144,7 +136,7 @@ fn without_hosts(base: &Config) -> Config {
     }
     config
         .application_name(APPLICATION)
-        .ssl_mode(SslMode::Disable)
+        .ssl_mode(base.get_ssl_mode())
         .target_session_attrs(base.get_target_session_attrs());
     config
 }
@@ -162,6 +154,8 @@ impl fmt::Debug for Dsn {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::*;
 
     fn hosts(text: &str) -> Vec<(Vec<Host>, Vec<u16>)> {
@@ -202,11 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_rather_than_ignored() {
-        assert!(matches!(
-            Dsn::parse("host=pg sslmode=require", None),
-            Err(DsnError::Tls)
-        ));
+    fn the_way_to_be_secured_is_kept_for_every_address() {
+        for (text, mode) in [
+            ("host=a,b sslmode=require", SslMode::Require),
+            ("host=a,b sslmode=disable", SslMode::Disable),
+            ("host=a,b", SslMode::Prefer),
+        ] {
+            let dsn = Dsn::parse(text, None).unwrap();
+            let modes: Vec<_> = dsn
+                .hosts(Duration::from_secs(1))
+                .map(|config| config.get_ssl_mode())
+                .collect();
+            assert_eq!(modes, [mode, mode], "{text}");
+        }
         assert!(matches!(
             Dsn::parse("user=app", None),
             Err(DsnError::NoHost)

@@ -8,6 +8,7 @@ pub mod dsn;
 pub(crate) mod examine;
 pub(crate) mod reader;
 pub(crate) mod session;
+mod tls;
 pub(crate) mod writer;
 
 use session::{Session, Trouble};

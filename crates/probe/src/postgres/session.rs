@@ -7,9 +7,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::dsn::Dsn;
+use super::tls;
 use crate::accounting::ledger::Outcome;
 
 /// What a client saw go wrong.
@@ -123,7 +124,7 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let mut last = None;
         for config in dsn.hosts(connect_deadline) {
-            match timeout(connect_deadline, config.connect(NoTls)).await {
+            match timeout(connect_deadline, config.connect(tls::connector())).await {
                 Ok(Ok((client, connection))) => {
                     let driver = tokio::spawn(async move {
                         if let Err(error) = connection.await {

@@ -16,6 +16,7 @@ pub mod record;
 pub mod recover;
 pub mod server;
 pub mod session;
+pub mod tls;
 pub mod wal;
 pub mod window;
 pub mod wire;

@@ -11,18 +11,21 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::server::ServerError;
+use super::tls::{Carrier, Tls};
 use crate::dial::{Dial, Target};
 
-/// A user name and its password.
+/// How a session says who it is, and makes sure that nobody listens.
 #[derive(Clone)]
 pub struct Credentials {
     /// Role.
     pub user: String,
     /// Password; never printed.
     pub password: String,
+    /// TLS.
+    pub tls: Tls,
 }
 
 impl fmt::Debug for Credentials {
@@ -30,6 +33,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("user", &self.user)
             .field("password", &"***")
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -184,9 +188,15 @@ impl Session {
             .user(&self.credentials.user)
             .password(&self.credentials.password)
             .dbname(&self.database)
-            .application_name("ferriswheel");
+            .application_name("ferriswheel")
+            .ssl_mode(self.credentials.tls.mode());
+        let tls = self
+            .credentials
+            .tls
+            .connect(&self.target.pod.name)
+            .map_err(|why| self.disconnected(&why))?;
         let (client, connection) = config
-            .connect_raw(stream, NoTls)
+            .connect_raw(Carrier(stream), tls)
             .await
             .map_err(|e| self.classify(&e))?;
         let name = self.name.clone();

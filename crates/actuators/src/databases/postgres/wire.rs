@@ -156,7 +156,7 @@ impl WireServer {
 
     /// [`Server::last_record`] where the server has no function for it: its start is known only of
     /// a shutdown checkpoint, the end is where replay ends.
-    async fn last_record_by_bytes(&self, since: Lsn) -> Result<LastRecord, ServerError> {
+    pub async fn last_record_by_bytes(&self, since: Lsn) -> Result<LastRecord, ServerError> {
         let rows = self.run(TAIL).await?;
         let row = rows
             .first()
