@@ -12,6 +12,14 @@ use crate::program;
 
 /// The bridge of the outer namespace.
 pub const BRIDGE: &str = "fwbr0";
+/// Link-layer address of that bridge.
+///
+/// Left to itself a bridge takes the lowest address of its ports, which changes as machines come and go; whoever has a
+/// pod on another machine then sends to an address that nobody has, for five seconds and more.
+///
+/// # Source
+/// Linux, `br_stp_recalculate_bridge_id`; a locally administered address as IEEE 802 has them.
+const BRIDGE_ADDRESS: &str = "02:fe:00:00:00:01";
 /// Address of the control plane on it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 1);
 /// The API server inside the sandbox.
@@ -101,7 +109,7 @@ pub fn set_up_outer() -> Result<(), Error> {
     // The addresses 10.0.0.0/16 and 10.244.0.0/16 must not lead out even when no node answers for them.
     batch(&format!(
         "link set lo up\n\
-         link add {BRIDGE} type bridge forward_delay 0\n\
+         link add {BRIDGE} address {BRIDGE_ADDRESS} type bridge forward_delay 0\n\
          addr add {GATEWAY}/16 dev {BRIDGE}\n\
          link set {BRIDGE} up\n\
          route add unreachable {POD_CIDR}\n"

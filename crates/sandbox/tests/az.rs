@@ -66,6 +66,18 @@ impl Sandbox {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
+    /// The bridge that all machines are plugged into has the address that its neighbours remember.
+    fn bridge_keeps_its_address(&self) {
+        let pid = self.file()["pid"].to_string();
+        let output = Command::new("nsenter")
+            .args(["--target", &pid, "--net", "ip", "-json", "link", "show"])
+            .arg("fwbr0")
+            .output()
+            .unwrap();
+        let links: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(links[0]["address"], "02:fe:00:00:00:01", "{links}");
+    }
+
     /// The nodes of a pool as kubectl shows them, by name.
     fn nodes(&self, pool: &str) -> BTreeMap<String, Value> {
         let selector = format!("kubernetes.azure.com/agentpool={pool}");
@@ -174,6 +186,7 @@ async fn what_az_orders_and_deletes_are_real_nodes() -> anyhow::Result<()> {
     .await?;
     let three = sandbox.nodes("dbz2");
     assert_eq!(three.len(), 3);
+    sandbox.bridge_keeps_its_address();
     assert!(three.values().all(is_ready));
     assert_eq!(
         three[first_name]["metadata"]["uid"],
@@ -211,6 +224,7 @@ async fn what_az_orders_and_deletes_are_real_nodes() -> anyhow::Result<()> {
     az.ok(&format!("aks nodepool delete {pool} --name dbz2"))
         .await?;
     assert_eq!(sandbox.nodes("dbz2").len(), 0);
+    sandbox.bridge_keeps_its_address();
     assert!(sandbox.nodes("dbpool").values().all(is_ready));
     assert!(sandbox.nodes("syspool").values().all(is_ready));
     Ok(())
