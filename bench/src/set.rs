@@ -205,38 +205,23 @@ impl Set {
             .map(drop)
     }
 
-    /// From empty disks: what a how-to script or a failed round left is given up.
+    /// From empty disks: what a how-to script or a failed round left is given up, so nobody waits for it to end well.
     async fn rebuild(&self) -> Result<()> {
         self.kubectl
             .call(NAMESPACE, &["scale", "statefulset/pg", "--replicas=0"])
             .await?;
-        let gone = [
-            "wait",
-            "--for=delete",
+        // Paused by a hand-over that failed, or not: fresh poolers are as they should be.
+        self.write_pooler_file("pg-0").await?;
+        let end = [
+            "delete",
             "pod",
-            "--selector=app=pg",
-            "--timeout=60s",
+            "--selector=app in (pg, pgbouncer)",
+            "--grace-period=1",
         ];
-        if self
-            .kubectl
-            .call_within(NAMESPACE, &gone, WHOLE)
-            .await
-            .is_err()
-        {
-            let force = [
-                "delete",
-                "pod",
-                "--selector=app=pg",
-                "--force",
-                "--grace-period=0",
-            ];
-            self.kubectl.call_within(NAMESPACE, &force, WHOLE).await?;
-        }
-        let mut arguments = vec!["delete", "--ignore-not-found", "pvc"];
-        arguments.extend(["data-pg-0", "data-pg-1", "data-pg-2", "data-pg-3"]);
-        self.kubectl
-            .call_within(NAMESPACE, &arguments, WHOLE)
-            .await?;
+        self.kubectl.call_within(NAMESPACE, &end, WHOLE).await?;
+        let mut disks = vec!["delete", "--ignore-not-found", "pvc"];
+        disks.extend(["data-pg-0", "data-pg-1", "data-pg-2", "data-pg-3"]);
+        self.kubectl.call_within(NAMESPACE, &disks, WHOLE).await?;
         self.kubectl
             .call(NAMESPACE, &["scale", "statefulset/pg", "--replicas=3"])
             .await?;
@@ -257,10 +242,6 @@ impl Set {
             &patch,
         ];
         self.kubectl.call(NAMESPACE, &arguments).await?;
-        // Paused by a hand-over that failed, or not: fresh ones are as they should be.
-        let poolers = ["delete", "pod", "--selector=app=pgbouncer"];
-        self.write_pooler_file("pg-0").await?;
-        self.kubectl.call_within(NAMESPACE, &poolers, WHOLE).await?;
         let rollout = ["rollout", "status", "deployment/pgbouncer", "--timeout=60s"];
         self.kubectl.call_within(NAMESPACE, &rollout, WHOLE).await?;
         Ok(())
