@@ -6,6 +6,7 @@
 
 mod picture;
 mod replay;
+mod rollback;
 
 use std::fmt;
 
@@ -57,9 +58,18 @@ impl fmt::Display for Violation {
 /// ordinal and never as the primary; deletes a pool only when it is empty and never the last System
 /// pool; needs exactly the peak that it states.
 ///
+/// A rollback that passes: moves a primary only if it says so, once; moves a member only from a
+/// closed machine of the run to a free, open one that the run did not make; deletes only machines
+/// and pools of the run, and none that carries a member; removes the seat as the highest ordinal and
+/// never as the primary, with claims that are there under that UID; leaves no node closed that was
+/// open before the run, and no probe or agent that it started.
+///
 /// # Errors
 /// Every promise that a step or the end would break.
 pub fn check(world: &Snapshot, plan: &Plan) -> Result<Proof, Vec<Violation>> {
+    if let Some(rollback) = &plan.body.rollback {
+        return rollback::Replay::new(world, plan, rollback).play();
+    }
     let mut replay = replay::Replay::new(world, plan);
     for step in &plan.body.steps {
         replay.step(step);

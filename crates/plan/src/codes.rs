@@ -92,6 +92,9 @@ codes! {
     NO_CANDIDATE = "FW0189", "nobody to hand over to";
     SYNC_FIXED = "FW0191", "synchronous_standby_names cannot be changed while the server runs";
     STANDBY_LEFT = "FW0192", "commits wait for the candidate of another hand-over";
+    SEAT_LEADS = "FW0193", "the extra seat is the primary";
+    OTHER_REPLICAS = "FW0194", "the set was scaled since the run";
+    ROLLBACK_OF_ROLLBACK = "FW0195", "a rollback is not rolled back";
     UNSOUND = "FW0199", "the plan failed its own check";
 }
 

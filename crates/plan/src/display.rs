@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plan::{Body, Plan};
+use crate::plan::{Becomes, Body, Plan};
 use crate::step::{Guard, Step, StepKind, Undo};
 
 /// Columns of the narrowest terminal that people use.
@@ -15,12 +15,15 @@ pub fn text(plan: &Plan) -> String {
     if body.steps.is_empty() {
         line(
             &mut out,
-            if body.target.is_some() {
+            if body.rollback.is_some() {
+                "Nothing to do: nothing that is left of the run can be taken back."
+            } else if body.target.is_some() {
                 "Nothing to do: every pool is at the target."
             } else {
                 "Nothing to do: every primary is where it shall be."
             },
         );
+        staying(&mut out, body);
         return out;
     }
     need(&mut out, body);
@@ -34,10 +37,41 @@ pub fn text(plan: &Plan) -> String {
         body.steps.len(),
         span(body.steps.iter().map(|step| step.expected_ms).sum())
     );
+    staying(&mut out, body);
     for warning in &body.warnings {
         paragraph(&mut out, "  ! ", warning);
     }
     out
+}
+
+/// What a rollback leaves as it is, and why.
+fn staying(out: &mut String, body: &Body) {
+    let Some(rollback) = &body.rollback else {
+        return;
+    };
+    for fate in &rollback.fates {
+        if let Becomes::Stays(why) = &fate.becomes {
+            paragraph(
+                out,
+                "  Stays    ",
+                &format!("step {} of the run ({}): {why}", fate.step, fate.title),
+            );
+        }
+    }
+}
+
+fn fate(becomes: &Becomes) -> String {
+    match becomes {
+        Becomes::TakenBack(by) => format!(
+            "taken back by step {}",
+            by.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        Becomes::AsBefore(how) => format!("nothing is left of it: {how}"),
+        Becomes::Stays(why) => format!("stays: {why}"),
+    }
 }
 
 /// Every step with its guards, gate, undo, soak and deadline.
@@ -68,6 +102,16 @@ pub fn detail(plan: &Plan) -> String {
             }
         );
     }
+    if let Some(rollback) = &plan.body.rollback {
+        out.push_str("\nThe run's steps, newest first\n");
+        for step in &rollback.fates {
+            paragraph(
+                &mut out,
+                &format!("{:>4}   ", step.step.0),
+                &format!("{}: {}", step.title, fate(&step.becomes)),
+            );
+        }
+    }
     out
 }
 
@@ -79,10 +123,11 @@ fn head(plan: &Plan) -> String {
         out,
         "Plan {}: {cluster}{}, as seen {}",
         plan.id,
-        body.target.map_or_else(
-            || ", primaries only".to_owned(),
-            |target| format!(" to {target}")
-        ),
+        match (&body.rollback, &body.parent, body.target) {
+            (Some(_), Some(parent), _) => format!(", rollback of {parent}"),
+            (.., Some(target)) => format!(" to {target}"),
+            _ => ", primaries only".to_owned(),
+        },
         body.observed_at.strftime("%Y-%m-%d %H:%M:%SZ")
     );
     out
@@ -102,6 +147,13 @@ fn need(out: &mut String, body: &Body) {
                 plural(peak.extra_replicas, "replica"),
                 peak.fewest_members
             ),
+        );
+    }
+    if body.rollback.is_some() {
+        paragraph(
+            out,
+            "  Peak     ",
+            &format!("never fewer than {} members", peak.fewest_members),
         );
     }
     paragraph(out, "  Crash    ", &peak.if_a_member_crashes);
@@ -194,7 +246,7 @@ fn condition(guard: &Guard) -> String {
 
 fn undo(undo: &Undo) -> String {
     match undo {
-        Undo::Inverse(how) => how.clone(),
+        Undo::Inverse(inverse) => inverse.to_string(),
         Undo::Restore(how) => format!("put back: {how}"),
         Undo::RollForwardOnly(why) => format!("not possible, only forward: {why}"),
         Undo::Manual(runbook) => format!("by a person: {runbook}"),

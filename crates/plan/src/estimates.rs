@@ -37,7 +37,7 @@ pub fn estimate(kind: &StepKind) -> Estimate {
         // A small pod: image pull and first readiness.
         StepKind::StartProbe { .. } | StepKind::StartAgents { .. } => (15 * SECOND, 5 * MINUTE),
         // One request a node.
-        StepKind::Cordon { .. } => (SECOND, 2 * MINUTE),
+        StepKind::Cordon { .. } | StepKind::Uncordon { .. } => (SECOND, 2 * MINUTE),
         // A virtual machine is ordered, boots and joins in 2 to 4 minutes; ARM's own limit for the
         // operation is longer than half an hour only when something is wrong.
         StepKind::GrowPool { .. } => (3 * MINUTE, 45 * MINUTE),

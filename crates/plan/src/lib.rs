@@ -20,6 +20,7 @@ pub mod plan;
 pub mod planner;
 pub mod platform;
 pub mod policy;
+pub mod rollback;
 pub mod safety;
 pub mod scope;
 pub mod step;

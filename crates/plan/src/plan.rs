@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{DatabaseName, PlanId};
+use crate::ids::{DatabaseName, NodeName, PlanId, PoolName};
 use crate::policy::Limits;
-use crate::step::Step;
+use crate::step::{NodeIdentity, Step, StepId};
 use crate::version::KubernetesVersion;
 
 /// Format of the plan file.
@@ -49,6 +49,47 @@ pub struct Body {
     pub warnings: Vec<String>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// What it takes back, if it is a rollback of its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+}
+
+/// What a rollback rests on, and what becomes of each step of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The former primaries take over again.
+    pub hand_back: bool,
+    /// Machines that the run made and that are still there.
+    pub machines: Vec<NodeIdentity>,
+    /// Pools that the run made and that are still there.
+    pub pools: Vec<PoolName>,
+    /// Nodes that somebody else has cordoned, before the run or since, and that stay so.
+    pub cordoned_by_others: Vec<NodeName>,
+    /// Every step of the run that was begun and has something to take back, newest first.
+    pub fates: Vec<Fate>,
+}
+
+/// What becomes of a step of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// The step, in the parent's plan.
+    pub step: StepId,
+    /// Its title.
+    pub title: String,
+    /// What becomes of it.
+    pub becomes: Becomes,
+}
+
+/// What becomes of a step's result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Becomes {
+    /// These steps of the rollback take it back.
+    TakenBack(Vec<StepId>),
+    /// Nothing of it is left already; how that shows.
+    AsBefore(String),
+    /// It stays as it is; why.
+    Stays(String),
 }
 
 /// Extra capacity at the highest point of the run.
@@ -86,6 +127,14 @@ impl Plan {
             id,
             body,
         })
+    }
+
+    /// The run whose marks the world carries: a rollback works on what its parent made.
+    pub fn run(&self) -> &PlanId {
+        match (&self.body.rollback, &self.body.parent) {
+            (Some(_), Some(parent)) => parent,
+            _ => &self.id,
+        }
     }
 
     /// Whether the id still matches the content: an edited plan is refused.

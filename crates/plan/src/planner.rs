@@ -55,6 +55,7 @@ pub fn plan(world: &Snapshot, upgrade: &Upgrade) -> Result<Plan, Refusal> {
         promises,
         warnings: findings.warnings.iter().map(ToString::to_string).collect(),
         steps: turn.steps,
+        rollback: None,
     };
     let plan = Plan::seal(body).map_err(|e| broken(upgrade, &[e.to_string()]))?;
     // Does somebody who shares no code with us agree?
@@ -105,7 +106,7 @@ fn refusal(upgrade: &Upgrade, findings: Findings) -> Refusal {
 }
 
 /// The planner and the checker disagree: a defect, said as one.
-fn broken(upgrade: &Upgrade, texts: &[String]) -> Refusal {
+pub(crate) fn broken(upgrade: &Upgrade, texts: &[String]) -> Refusal {
     let mut diagnostic = crate::diagnostic::Diagnostic::new(
         crate::codes::UNSOUND,
         &upgrade.metadata.name,

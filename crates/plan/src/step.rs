@@ -69,6 +69,11 @@ pub enum StepKind {
         /// Nodes, with the machine that the plan means.
         nodes: Vec<NodeIdentity>,
     },
+    /// Nodes that a run has cordoned take new pods again.
+    Uncordon {
+        /// Nodes, with the machine that the plan means.
+        nodes: Vec<NodeIdentity>,
+    },
     /// A pool at the target version exists with this many machines.
     GrowPool {
         /// Pool to create or enlarge.
@@ -143,6 +148,9 @@ pub enum StepKind {
         stateful_set: ObjectRef,
         /// Replicas wanted after the step.
         replicas: u32,
+        /// Claims of the seat that a rollback means although they may lack the run's mark.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        claims: Vec<ClaimIdentity>,
     },
     /// A pool without machines in use is deleted.
     DeletePool {
@@ -168,6 +176,7 @@ impl StepKind {
             Self::StartProbe { .. } => "startProbe",
             Self::StartAgents { .. } => "startAgents",
             Self::Cordon { .. } => "cordon",
+            Self::Uncordon { .. } => "uncordon",
             Self::GrowPool { .. } => "growPool",
             Self::AddSeat { .. } => "addSeat",
             Self::MoveReplica { .. } => "moveReplica",
@@ -188,6 +197,15 @@ pub struct NodeIdentity {
     /// Name.
     pub name: NodeName,
     /// UID of the Node object at planning time.
+    pub uid: Uid,
+}
+
+/// A claim and the object behind the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClaimIdentity {
+    /// Name.
+    pub name: ObjectRef,
+    /// UID of the claim at planning time.
     pub uid: Uid,
 }
 
@@ -296,8 +314,8 @@ pub struct Gate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Undo {
-    /// By the inverse act, described for people; the child plan carries the step.
-    Inverse(String),
+    /// By the inverse act; a rollback's plan ([`crate::rollback`]) carries the steps.
+    Inverse(Inverse),
     /// By putting back what was recorded.
     Restore(String),
     /// Not at all; the way is forward.
@@ -306,4 +324,99 @@ pub enum Undo {
     Manual(String),
     /// Nothing to take back.
     Nothing,
+}
+
+/// The inverse of a step, as far as it is known when the step is planned: machines that the run
+/// will make have no name yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Inverse {
+    /// The probe ends with its verdict.
+    Certify {
+        /// Database.
+        database: DatabaseName,
+    },
+    /// Agent and watchdog go.
+    StopAgents {
+        /// Database.
+        database: DatabaseName,
+    },
+    /// Nodes take pods again, except for those that were cordoned before the run.
+    Uncordon {
+        /// Nodes.
+        nodes: Vec<NodeIdentity>,
+    },
+    /// The machine that came with the step goes, once it carries no member.
+    RetireMachine {
+        /// Pool.
+        pool: PoolName,
+    },
+    /// The pool that came with the step goes with its machine, once it carries no member.
+    DeletePool {
+        /// Pool.
+        pool: PoolName,
+    },
+    /// The seat goes with its claim, disk and slot.
+    RemoveSeat {
+        /// Database.
+        database: DatabaseName,
+        /// Set.
+        stateful_set: ObjectRef,
+        /// Replicas wanted afterwards.
+        replicas: u32,
+    },
+    /// The member moves back, while its old machine is there.
+    MoveBack {
+        /// Member.
+        pod: ObjectRef,
+        /// The machine that it left.
+        to: NodeIdentity,
+    },
+    /// The former primary takes over again, if a person asks for that.
+    HandBack {
+        /// Primary after the step.
+        from: ObjectRef,
+        /// Primary before the step.
+        to: ObjectRef,
+    },
+}
+
+impl fmt::Display for Inverse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certify { .. } => write!(f, "stop the probe and certify"),
+            Self::StopAgents { .. } => write!(f, "stop them"),
+            Self::Uncordon { nodes } => write!(
+                f,
+                "uncordon the {} nodes, except for those that were cordoned before the run",
+                nodes.len()
+            ),
+            Self::RetireMachine { pool } => write!(
+                f,
+                "empty the new machine of {pool} and delete it, unless it carries a member by then"
+            ),
+            Self::DeletePool { pool } => write!(
+                f,
+                "empty the new machine and delete pool {pool}, unless it carries a member by then"
+            ),
+            Self::RemoveSeat {
+                stateful_set,
+                replicas,
+                ..
+            } => write!(
+                f,
+                "scale {stateful_set} back to {replicas}; claim, disk and slot of the seat go"
+            ),
+            Self::MoveBack { pod, to } => write!(
+                f,
+                "move {} back to {}, while that machine is there",
+                pod.name, to.name
+            ),
+            Self::HandBack { from, to } => write!(
+                f,
+                "only if asked for: hand over from {} back to {} with the same proof (a second move)",
+                from.name, to.name
+            ),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 pub mod ferris_wheel;
 pub(crate) mod hand_over;
-mod sequence;
+pub(crate) mod sequence;
 
 use crate::plan::Peak;
 use crate::step::Step;

@@ -71,6 +71,9 @@ impl<'a> Replay<'a> {
                 });
             }
             StepKind::Cordon { nodes } => self.cordon(nodes),
+            StepKind::Uncordon { .. } => self.must(false, || {
+                "only a rollback uncordons: the old nodes go".to_owned()
+            }),
             StepKind::GrowPool {
                 pool,
                 like,
@@ -103,6 +106,7 @@ impl<'a> Replay<'a> {
                 database,
                 stateful_set,
                 replicas,
+                ..
             } => self.remove_seat(database, stateful_set, *replicas),
             StepKind::DeletePool { pool } => self.delete(pool),
             StepKind::StopAgents { database } => self.with(database, |set| {

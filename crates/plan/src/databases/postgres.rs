@@ -176,6 +176,7 @@ pub fn retire(
             database: database.clone(),
             stateful_set: set.clone(),
             replicas,
+            claims: Vec::new(),
         },
         vec![
             Guard::NotPrimary {
@@ -226,8 +227,14 @@ pub fn promise(database: &DatabaseScope<'_>) -> Promise {
 
 fn clients(spec: &PostgresSpec) -> String {
     if spec.poolers.is_empty() {
+        let by_service = spec.service.as_ref().map_or_else(String::new, |service| {
+            format!(
+                " Those that come by the Service {service} wait up to a second more if kube-proxy has just written its \
+                 rules, and for as long as this run is not alive to move its labels."
+            )
+        });
         format!(
-            "Clients connect directly: their connections are cut once, with errors for about {} ms (longest measured on a quiet machine).",
+            "Clients connect directly: their connections are cut once, with errors for about {} ms (longest measured on a quiet machine).{by_service}",
             estimates::DIRECT_STALL_MS
         )
     } else {

@@ -203,7 +203,10 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
                 .fix("name each set once"),
             );
         }
-        let secured = [("tls", &spec.postgres.tls), ("poolerTls", &spec.postgres.pooler_tls)];
+        let secured = [
+            ("tls", &spec.postgres.tls),
+            ("poolerTls", &spec.postgres.pooler_tls),
+        ];
         for (field, tls) in secured {
             let Some(tls) = tls else { continue };
             let missing = match tls.mode {

@@ -14,7 +14,7 @@ use crate::layout::{Layout, NewPool};
 use crate::plan::Peak;
 use crate::policy::FerrisWheel;
 use crate::scope::{DatabaseScope, Member, OldNode, Scope};
-use crate::step::{Guard, StepKind, Undo};
+use crate::step::{Guard, Inverse, StepKind, Undo};
 use crate::strategies::Turn;
 use crate::strategies::sequence::{Sequence, streaming};
 use crate::version::KubernetesVersion;
@@ -139,11 +139,14 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|node| Guard::SameMachine { node: node.clone() })
             .collect();
+        let undo = Undo::Inverse(Inverse::Uncordon {
+            nodes: nodes.clone(),
+        });
         self.steps.push(
             format!("cordon {} old nodes", nodes.len()),
             StepKind::Cordon { nodes },
             guards,
-            Undo::Inverse("uncordon them".to_owned()),
+            undo,
         );
     }
 
@@ -210,9 +213,13 @@ impl<'a> Builder<'a> {
             },
             guards,
             Undo::Inverse(if exists {
-                format!("delete the new machine of {}", place.name)
+                Inverse::RetireMachine {
+                    pool: place.name.clone(),
+                }
             } else {
-                format!("delete pool {}", place.name)
+                Inverse::DeletePool {
+                    pool: place.name.clone(),
+                }
             }),
         );
     }
@@ -267,10 +274,11 @@ impl<'a> Builder<'a> {
                 },
                 streaming(database, database.set.replicas),
             ],
-            Undo::Inverse(format!(
-                "scale {} back; claim, disk and slot of {} go",
-                database.set_name, seat.name
-            )),
+            Undo::Inverse(Inverse::RemoveSeat {
+                database: database.name.clone(),
+                stateful_set: database.set_name.clone(),
+                replicas: database.set.replicas,
+            }),
         );
         Some(place)
     }
@@ -321,10 +329,10 @@ impl<'a> Builder<'a> {
                     node: node.identity.clone(),
                 },
             ],
-            Undo::Inverse(format!(
-                "uncordon {}, cordon the new node, evict {} again",
-                node.identity.name, member.name.name
-            )),
+            Undo::Inverse(Inverse::MoveBack {
+                pod: member.name.clone(),
+                to: node.identity.clone(),
+            }),
         );
         self.retire(node, &place);
     }
@@ -364,7 +372,7 @@ impl<'a> Builder<'a> {
             format!("remove the seat {} with claim, disk and slot", seat.name),
             kind,
             guards,
-            Undo::Inverse("add a seat again".to_owned()),
+            Undo::Nothing,
         );
         let Some(fill) = self.pools.get_mut(&place.name) else {
             return;
@@ -391,7 +399,7 @@ impl<'a> Builder<'a> {
             vec![Guard::NoOperation {
                 pool: place.name.clone(),
             }],
-            Undo::Inverse(format!("grow {} again", place.name)),
+            Undo::Nothing,
         );
     }
 

@@ -4,7 +4,7 @@ use crate::databases::postgres;
 use crate::estimates::estimate;
 use crate::ids::PoolName;
 use crate::scope::{DatabaseScope, Member, Scope};
-use crate::step::{Gate, Guard, Step, StepId, StepKind, Undo};
+use crate::step::{Gate, Guard, Inverse, Step, StepId, StepKind, Undo};
 
 /// Steps in order.
 #[derive(Debug)]
@@ -74,7 +74,9 @@ impl Sequence {
                 on_pools: on_pools.to_vec(),
             },
             vec![streaming(database, database.set.replicas)],
-            Undo::Inverse("stop the probe".to_owned()),
+            Undo::Inverse(Inverse::Certify {
+                database: database.name.clone(),
+            }),
         );
     }
 
@@ -86,7 +88,9 @@ impl Sequence {
                 on_pools: on_pools.to_vec(),
             },
             Vec::new(),
-            Undo::Inverse("stop them".to_owned()),
+            Undo::Inverse(Inverse::StopAgents {
+                database: database.name.clone(),
+            }),
         );
     }
 
@@ -108,10 +112,10 @@ impl Sequence {
             kind,
             guards,
             gate,
-            Undo::Inverse(format!(
-                "hand over from {} back to {} with the same proof (a second move)",
-                to.name.name, from.name.name
-            )),
+            Undo::Inverse(Inverse::HandBack {
+                from: to.name.clone(),
+                to: from.name.clone(),
+            }),
         );
     }
 
@@ -122,7 +126,7 @@ impl Sequence {
                 database: database.name.clone(),
             },
             Vec::new(),
-            Undo::Inverse("start them again".to_owned()),
+            Undo::Nothing,
         );
     }
 
