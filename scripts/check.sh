@@ -6,7 +6,7 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
 cargo xtask check-arrows
 cargo xtask errors --check
-cargo xtask errors --check
+cargo xtask deprecations --check
 deny_root="${FERRISWHEEL_CACHE:-$HOME/.cache/ferriswheel}/cargo-deny"
 if [ ! -x "$deny_root/bin/cargo-deny" ]; then
   (cd / && cargo install --quiet cargo-deny --version 0.20.2 --locked --root "$deny_root")

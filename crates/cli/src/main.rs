@@ -37,6 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(commands::check::CheckArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let (output, quiet) = (cli.output, cli.quiet);
     match cli.command {
+        Command::Check(args) => commands::check::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::life::status(&args, output),

@@ -42,11 +42,7 @@ pub fn check(root: &Path) -> Result<()> {
 fn build(root: &Path) -> Result<String> {
     let (served, tags) = facts(root)?;
     let components = read(root, "components.tsv")?;
-    Ok(join::render(
-        &join::rows(&served, &tags)?,
-        &components,
-        &served,
-    )?)
+    join::render(&join::rows(&served, &tags)?, &components, &served)
 }
 
 fn facts(root: &Path) -> Result<(Served, Tags)> {

@@ -1,0 +1,193 @@
+//! `ferriswheel check`: what the target would do to what is there.
+
+mod formats;
+mod input;
+mod text;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ferriswheel_analysis::check::check;
+use ferriswheel_analysis::deprecations::{Target, TargetError};
+use ferriswheel_analysis::findings::{Report, Severity};
+use ferriswheel_analysis::manifest::Want;
+
+use crate::Output;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use formats::Form;
+
+/// Find what an upgrade would break, in manifests, dumps and Helm releases; needs no cluster
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ferriswheel check --from manifests/ --target 1.36
+  kubectl get deploy,pdb,ingress -A -o json | ferriswheel check --from - --target 1.36
+  ferriswheel check --from dump/ --target 1.36 --target cert-manager=1.16 --fail-on breaks,stale-source
+  ferriswheel check --explain FWD001")]
+pub struct CheckArgs {
+    /// Directories, files or - for standard input: YAML, JSON, lists, dumps, Helm records, packaged charts
+    #[arg(long, value_name = "PATH", required_unless_present = "explain")]
+    from: Vec<PathBuf>,
+    /// The version to upgrade to, and releases of components (1.36, cert-manager=1.16)
+    #[arg(long, value_name = "VERSION", required_unless_present = "explain")]
+    target: Vec<String>,
+    /// Exit with 30 when there is a finding of these severities
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "breaks,blocks",
+        value_name = "SEVERITY"
+    )]
+    fail_on: Vec<FailOn>,
+    /// Write the findings to a file too: .json, .sarif, .xml (JUnit) or .md
+    #[arg(long, value_name = "FILE")]
+    write: Vec<PathBuf>,
+    /// Show the page of a finding's code, and nothing else
+    #[arg(long, value_name = "CODE")]
+    explain: Option<String>,
+}
+
+/// A severity, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Breaks,
+    Blocks,
+    StaleSource,
+    Later,
+    Warning,
+    Info,
+    /// Never
+    None,
+}
+
+impl FailOn {
+    fn severity(self) -> Option<Severity> {
+        Some(match self {
+            Self::Breaks => Severity::Breaks,
+            Self::Blocks => Severity::Blocks,
+            Self::StaleSource => Severity::StaleSource,
+            Self::Later => Severity::Later,
+            Self::Warning => Severity::Warning,
+            Self::Info => Severity::Info,
+            Self::None => return None,
+        })
+    }
+}
+
+/// Carries out `check`.
+#[expect(clippy::print_stdout, reason = "stdout is data")]
+#[expect(clippy::print_stderr, reason = "counts and skipped files are notes")]
+pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
+    if let Some(code) = &args.explain {
+        return explain(code);
+    }
+    let target = Target::parse(args.target.iter().map(String::as_str)).map_err(|e| refuse(&e))?;
+    let forms = args
+        .write
+        .iter()
+        .map(|path| Some((path, Form::of(path)?)))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| {
+            Failure::input("the form of a file to write is not known by its name")
+                .fix("end it with .json, .sarif, .xml or .md")
+        })?;
+    let (reading, files) = input::read(&args.from, Want::Names)?;
+    let objects = reading.objects.len()
+        + reading
+            .releases
+            .iter()
+            .map(|r| r.objects.len())
+            .sum::<usize>();
+    let report = check(reading, &target);
+    for (path, form) in forms {
+        let text = form.render(&report).map_err(|e| Failure::unexpected(&e))?;
+        std::fs::write(path, text).map_err(|e| {
+            Failure::input(format!("{} cannot be written: {e}", path.display()))
+                .fix("check the directory and its permissions")
+        })?;
+    }
+    match output {
+        Output::Json => println!(
+            "{}",
+            serde_json::to_string(&report).map_err(|e| Failure::unexpected(&e))?
+        ),
+        Output::Text => print!("{}", text::findings(&report)),
+    }
+    if !quiet {
+        eprint!(
+            "{}",
+            text::notes(&report, files, objects, target.is_planned())
+        );
+    }
+    Ok(verdict(&report, &args.fail_on))
+}
+
+fn verdict(report: &Report, fail_on: &[FailOn]) -> Exit {
+    let fatal: BTreeSet<Severity> = fail_on.iter().filter_map(|one| one.severity()).collect();
+    if report
+        .findings
+        .iter()
+        .any(|finding| fatal.contains(&finding.severity))
+    {
+        Exit::Refused
+    } else {
+        Exit::Done
+    }
+}
+
+fn refuse(error: &TargetError) -> Failure {
+    Failure::input(format!("failed to {error}"))
+        .fix("say --target 1.36, the version that you upgrade to")
+}
+
+#[expect(clippy::print_stdout, reason = "stdout is data")]
+fn explain(code: &str) -> Result<Exit, Failure> {
+    match page(&code.to_ascii_uppercase()) {
+        Some(page) => {
+            print!("{page}");
+            Ok(Exit::Done)
+        }
+        None => {
+            let known: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+            Err(Failure::input(format!("no finding has the code {code}"))
+                .fix(format!("one of {}", known.join(", "))))
+        }
+    }
+}
+
+/// The page of a code.
+fn page(code: &str) -> Option<&'static str> {
+    let found = PAGES.iter().find(|(known, _)| *known == code);
+    found.map(|(_, page)| *page)
+}
+
+macro_rules! pages {
+    ($($code:literal),* $(,)?) => {
+        &[$(($code, include_str!(concat!("../../../../../docs/checks/", $code, ".md")))),*]
+    };
+}
+
+/// Codes of findings with their pages.
+const PAGES: &[(&str, &str)] = pages![
+    "FWD001", "FWD002", "FWD003", "FWD004", "FWD005", "FWD006", "FWD007", "FWD010", "FWD011",
+    "FWD012",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_of_its_own() {
+        let codes: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, ferriswheel_analysis::codes::ALL);
+        for (code, page) in PAGES {
+            assert!(page.starts_with(&format!("# {code}: ")), "{code}");
+            for part in ["## What it means", "## What to do"] {
+                assert!(page.contains(part), "{code} has no {part}");
+            }
+        }
+    }
+}

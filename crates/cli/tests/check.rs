@@ -1,0 +1,269 @@
+//! `ferriswheel check` through the real binary.
+
+#![expect(clippy::expect_used, reason = "a broken assumption fails the test")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn check(directory: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ferriswheel"))
+        .arg("check")
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A command that refuses its arguments reads nothing.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("the binary ends")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const OLD: &str = "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata:\n  name: web\n  namespace: shop\n";
+const NEW: &str =
+    "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: web\n  namespace: shop\n";
+
+fn repository() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &[u8]| {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("a file");
+    };
+    write("m/a.yaml", format!("{NEW}---\n{OLD}").as_bytes());
+    write(
+        "m/deep/b.json",
+        br#"{"apiVersion":"v1","kind":"List","items":[
+ {"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h","uid":"1","annotations":
+  {"kubectl.kubernetes.io/last-applied-configuration":"{\"apiVersion\":\"autoscaling/v2beta2\",\"kind\":\"HorizontalPodAutoscaler\"}"}}}]}"#,
+    );
+    write("m/broken.yaml", b"a: [1\n");
+    write("m/notes.txt", b"hello\n");
+    write("m/.git/config", b"x\n");
+    write("good/a.yaml", NEW.as_bytes());
+    root
+}
+
+#[test]
+fn findings_exit_codes_and_the_contract() {
+    let root = repository();
+    let run = |arguments: &[&str]| check(root.path(), arguments, "");
+    let all = ["--from", "m", "--target", "1.36"];
+
+    let json = run(&[&all[..], &["--output", "json"]].concat());
+    assert_eq!(code(&json), 30, "{}", text(&json.stderr));
+    let report: Value = serde_json::from_slice(&json.stdout).expect("one document");
+    let schema = include_str!("../../../docs/findings.v1.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    let mut wrong = Vec::new();
+    validate(&schema, &schema, &report, "$", &mut wrong);
+    assert_eq!(wrong, Vec::<String>::new());
+    let found: Vec<(&str, &str, &str, u64)> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|f| {
+            let text = |value: &'static str| f.pointer(value).and_then(Value::as_str).unwrap_or("");
+            let line = f["source"]["line"].as_u64().unwrap_or(0);
+            (text("/code"), text("/severity"), text("/source/file"), line)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("FWD001", "breaks", "m/a.yaml", 7),
+            ("FWD002", "stale-source", "m/deep/b.json", 2)
+        ]
+    );
+    let skipped: Vec<&str> = report["skipped"]
+        .as_array()
+        .expect("skipped")
+        .iter()
+        .filter_map(|s| s["file"].as_str())
+        .collect();
+    assert_eq!(skipped, ["m/.git", "m/broken.yaml", "m/notes.txt"]);
+    // The same input gives the same bytes.
+    assert_eq!(
+        run(&[&all[..], &["--output", "json"]].concat()).stdout,
+        json.stdout
+    );
+
+    let shown = run(&all);
+    let shown_text = text(&shown.stdout);
+    assert_eq!(code(&shown), 30);
+    assert!(
+        shown_text.starts_with("Breaks at 1.36 (1)\n  whoever keeps m/a.yaml\n"),
+        "{shown_text}"
+    );
+    assert!(
+        shown_text.contains("FWD001 PodDisruptionBudget shop/web  m/a.yaml:7"),
+        "{shown_text}"
+    );
+    assert!(
+        text(&shown.stderr).contains("3 objects in 3 files, 3 skipped:"),
+        "{}",
+        text(&shown.stderr)
+    );
+
+    assert_eq!(code(&run(&["--from", "good", "--target", "1.36"])), 0);
+    assert_eq!(code(&run(&[&all[..], &["--fail-on", "none"]].concat())), 0);
+    assert_eq!(
+        code(&run(&[&all[..], &["--fail-on", "stale-source"]].concat())),
+        30
+    );
+    assert_eq!(
+        code(&run(&[
+            "--from", "good", "--from", "m/a.yaml", "--target", "1.24"
+        ])),
+        0
+    );
+    for bad in [
+        &["--from", "missing", "--target", "1.36"][..],
+        &["--from", "m", "--target", "latest"],
+        &["--from", "m", "--target", "1.99"],
+        &["--from", "m"],
+        &["--target", "1.36"],
+        &["--from", "m", "--target", "1.36", "--write", "x.doc"],
+        &["--explain", "FWD999"],
+    ] {
+        assert_eq!(code(&run(bad)), 2, "{bad:?}");
+    }
+    let page = run(&["--explain", "fwd001"]);
+    assert_eq!(code(&page), 0);
+    assert!(
+        text(&page.stdout).starts_with("# FWD001: "),
+        "{}",
+        text(&page.stdout)
+    );
+}
+
+#[test]
+fn standard_input_and_other_forms() {
+    let root = tempfile::tempdir().expect("a directory");
+    let odd = OLD.replace("name: web", "name: \"a<b|c&d\"");
+    let output = check(
+        root.path(),
+        &[
+            "--from", "-", "--target", "v1.36.2", "--quiet", "--write", "f.sarif", "--write",
+            "f.xml", "--write", "f.md", "--write", "f.json",
+        ],
+        &odd,
+    );
+    assert_eq!(code(&output), 30, "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    assert!(
+        text(&output.stdout).contains("<stdin>:1"),
+        "{}",
+        text(&output.stdout)
+    );
+    let file = |name: &str| std::fs::read_to_string(root.path().join(name)).expect("a report");
+    let sarif: Value = serde_json::from_str(&file("f.sarif")).expect("SARIF is JSON");
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "FWD001");
+    assert_eq!(result["level"], "error");
+    assert_eq!(
+        result["locations"][0]["physicalLocation"]["region"]["startLine"],
+        1
+    );
+    assert_eq!(
+        sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"],
+        "FWD001"
+    );
+    let junit = file("f.xml");
+    assert!(
+        junit.contains("tests=\"1\" failures=\"1\" skipped=\"0\""),
+        "{junit}"
+    );
+    assert!(junit.contains("a&lt;b|c&amp;d"), "{junit}");
+    assert!(file("f.md").contains("a&lt;b\\|c&d"), "{}", file("f.md"));
+    let report: Value = serde_json::from_str(&file("f.json")).expect("JSON");
+    assert_eq!(report["schema"], "ferriswheel.findings.v1");
+}
+
+/// The part of JSON Schema that the contract uses. Anything else in a schema fails the test.
+fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<String>) {
+    let Some(rules) = schema.as_object() else {
+        return wrong.push(format!("{at}: a schema that is no object"));
+    };
+    for (rule, said) in rules {
+        let good = match rule.as_str() {
+            "$schema" | "title" | "description" | "$defs" => true,
+            "$ref" => {
+                let path = said.as_str().unwrap_or("").trim_start_matches('#');
+                match root.pointer(path) {
+                    Some(target) => {
+                        validate(root, target, value, at, wrong);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            "const" => value == said,
+            "enum" => said.as_array().is_some_and(|all| all.contains(value)),
+            "type" => {
+                let names: Vec<&str> = match said {
+                    Value::String(one) => vec![one],
+                    Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+                    _ => Vec::new(),
+                };
+                names.iter().any(|name| match *name {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    "null" => value.is_null(),
+                    _ => false,
+                })
+            }
+            "minimum" => value.as_i64() >= said.as_i64(),
+            "required" => said
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .all(|key| !value.is_object() || value.get(key).is_some()),
+            "additionalProperties" => {
+                said == &Value::Bool(false)
+                    && value.as_object().into_iter().flatten().all(|(key, _)| {
+                        schema
+                            .get("properties")
+                            .is_some_and(|known| known.get(key).is_some())
+                    })
+                    || !value.is_object()
+            }
+            "properties" => {
+                for (key, below) in said.as_object().into_iter().flatten() {
+                    if let Some(inner) = value.get(key) {
+                        validate(root, below, inner, &format!("{at}.{key}"), wrong);
+                    }
+                }
+                true
+            }
+            "items" => {
+                for (i, inner) in value.as_array().into_iter().flatten().enumerate() {
+                    validate(root, said, inner, &format!("{at}[{i}]"), wrong);
+                }
+                true
+            }
+            _ => false,
+        };
+        if !good {
+            wrong.push(format!("{at}: {rule} {said} does not hold for {value}"));
+        }
+    }
+}
