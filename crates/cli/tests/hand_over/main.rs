@@ -1,6 +1,6 @@
 //! Hand-overs on real servers, through the program, while it is killed or something else breaks.
 //!
-//! The two tests run side by side, each in a sandbox of its own: most of their time is waiting.
+//! The tests run side by side, each in a sandbox of its own: most of their time is waiting.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,3 +13,4 @@ mod faults;
 mod kills;
 #[path = "../support/mod.rs"]
 mod support;
+mod variants;

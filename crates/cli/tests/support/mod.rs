@@ -89,7 +89,13 @@ impl Practice {
 
     /// The example cluster, whole.
     pub fn example(&self) {
+        self.example_with(&[]);
+    }
+
+    /// The example cluster in another form; `more` are arguments of its `up.sh`.
+    pub fn example_with(&self, more: &[&str]) {
         let output = Command::new(root().join("examples/postgres/up.sh"))
+            .args(more)
             .env(
                 "KUBECTL",
                 format!("{BINARY} sandbox kubectl --name {} --", self.name),
