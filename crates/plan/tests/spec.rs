@@ -205,7 +205,10 @@ fn tls_that_verifies_needs_something_to_verify_with() {
         ("{ mode: verify-ca }", "`ca`"),
         ("{ mode: verify-full, ca: db/pg-ca }", "`serverName`"),
     ] {
-        let text = SPEC.replace("        database: ", &format!("        tls: {tls}\n        database: "));
+        let text = SPEC.replace(
+            "        database: ",
+            &format!("        tls: {tls}\n        database: "),
+        );
         assert_ne!(text, SPEC);
         let said = problem(&text);
         assert_eq!(said.code, "FW0104");
