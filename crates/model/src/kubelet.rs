@@ -28,10 +28,13 @@ impl Cluster {
         }
     }
 
-    /// Whoever plays an application says that its process has exited.
+    /// Whoever plays an application says that its process has exited. Nothing happens if no pod has
+    /// the UID.
     pub fn container_exited(&mut self, uid: &str) {
-        self.exited(uid);
-        self.settle();
+        if self.pod_by_uid(uid).is_some() {
+            self.exited(uid);
+            self.settle();
+        }
     }
 
     /// Gives the disk of one placed pod to its node, when no other node has it.

@@ -28,12 +28,7 @@ pub fn check(world: &mut Inner) {
     let mut broken = Vec::new();
     broken.extend(world.cluster.violations().iter().cloned());
 
-    let primaries: Vec<String> = world
-        .postgres
-        .primaries()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let primaries = world.postgres.primaries();
     if primaries.len() > 1 {
         broken.push(format!("two primaries: {}", primaries.join(", ")));
     }
@@ -70,7 +65,5 @@ pub fn check(world: &mut Inner) {
             }
         }
     }
-    watch
-        .broken
-        .extend(broken.into_iter().map(|what| what.to_string()));
+    watch.broken.extend(broken);
 }

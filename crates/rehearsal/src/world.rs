@@ -113,13 +113,17 @@ impl Inner {
     pub fn advance(&mut self, to: Duration) {
         while self.now < to {
             let fine = self.postgres.is_busy() || self.postgres.clients.held();
-            let mut next = if fine {
-                self.now + FINE
-            } else if self.probing {
-                self.postgres.clients.due().max(self.now + FINE)
-            } else {
-                self.now + COARSE
+            let mut next = match (fine, self.probing) {
+                (false, false) => self.now + COARSE,
+                (false, true) => self.postgres.clients.due(),
+                (true, probing) => {
+                    // What changes is looked at when it changes, and not in between.
+                    let client = probing.then(|| self.postgres.clients.due());
+                    let server = self.postgres.due(self.now);
+                    client.into_iter().chain(server).min().unwrap_or(to)
+                }
             };
+            next = next.max(self.now + FINE);
             if let Some(event) = self.cluster.next_event() {
                 next = next.min(event.max(self.now));
             }

@@ -13,13 +13,36 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+/// A mount in a program's own namespace.
+#[derive(Clone, Debug)]
+pub enum Mount {
+    /// A path shows another one.
+    Bind {
+        /// What is shown.
+        source: PathBuf,
+        /// Where.
+        at: PathBuf,
+    },
+    /// A directory is copied when it is written to.
+    Overlay {
+        /// The original.
+        lower: PathBuf,
+        /// What was written.
+        upper: PathBuf,
+        /// For the kernel, beside `upper`.
+        work: PathBuf,
+        /// Where.
+        at: PathBuf,
+    },
+}
+
 /// What a process is started with.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// What it sees in place of what: sources and targets of bind mounts.
-    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// What it sees of the file system that others do not.
+    pub mounts: Vec<Mount>,
     /// Where its output goes.
     pub log: PathBuf,
 }
@@ -35,13 +58,24 @@ impl Recipe {
             .append(true)
             .open(&self.log)
             .unwrap();
-        // Pairs of paths up to `--`, then the program.
-        let script = "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" || exit 1; shift 2; done; shift; \
+        // Mounts up to `--`, then the program.
+        let script = "while [ \"$1\" != -- ]; do case \"$1\" in \
+             bind) mount --bind \"$2\" \"$3\" || exit 1; shift 3;; \
+             overlay) mount -t overlay overlay -o \"lowerdir=$2,upperdir=$3,workdir=$4\" \"$5\" || exit 1; shift 5;; \
+             esac; done; shift; \
              exec setpriv --reuid=postgres --regid=postgres --init-groups --pdeathsig KILL \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["-m", "--", "sh", "-c", script, "sh"]);
-        for (source, target) in &self.binds {
-            command.arg(source).arg(target);
+        for mount in &self.mounts {
+            match mount {
+                Mount::Bind { source, at } => command.arg("bind").arg(source).arg(at),
+                Mount::Overlay {
+                    lower,
+                    upper,
+                    work,
+                    at,
+                } => command.arg("overlay").args([lower, upper, work, at]),
+            };
         }
         command
             .arg("--")

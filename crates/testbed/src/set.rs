@@ -2,23 +2,27 @@
 //!
 //! Every program sees its own `/etc/hosts`, so that members call each other by name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use ferriswheel_actuators::agent::state::Reach;
+use ferriswheel_actuators::databases::postgres::names::Names;
 use ferriswheel_actuators::databases::postgres::order::{Member, Order, PoolerAddress};
 use ferriswheel_actuators::databases::postgres::session::Credentials;
+use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
 use ferriswheel_actuators::dial::Direct;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::program::{Program, Recipe};
+use crate::program::{Mount, Program, Recipe};
 use crate::template::{PASSWORD, Template, Version, connect, directory, free_port, own, reached};
 
 /// What a set is made of.
@@ -57,6 +61,21 @@ pub struct Set {
     ports: Vec<u16>,
     pooler_port: u16,
     net: [u8; 2],
+}
+
+/// The hosts file of a set.
+struct Hosts(BTreeMap<String, Ipv4Addr>);
+
+#[async_trait]
+impl Names for Hosts {
+    async fn addresses(&self, host: &str) -> Result<BTreeSet<IpAddr>, String> {
+        Ok(self
+            .0
+            .get(host)
+            .map(|ip| IpAddr::V4(*ip))
+            .into_iter()
+            .collect())
+    }
 }
 
 /// Where the pooler listens, among the addresses of a set.
@@ -103,14 +122,15 @@ impl Set {
             .collect();
         fs::write(set.hosts(), hosts).unwrap();
         for n in 0..wanted.members {
-            set.template.copy_to(&set.data(n)).await;
+            let (root, name) = (set.root.path(), format!("pg-{n}"));
+            let data = set.template.lay_out(root, &name).await;
             if n > 0 {
-                set.make_standby(n).await;
+                set.make_standby(n, &data).await;
             }
-            let mut recipe =
-                set.template
-                    .server(set.root.path(), &set.data(n), set.address(n), set.ports[n]);
-            recipe.binds.push(set.hosts_bind());
+            let mut recipe = set
+                .template
+                .member(root, &name, set.address(n), set.ports[n]);
+            recipe.mounts.push(set.own_hosts());
             set.servers.push(Program::new(recipe, wanted.restart));
         }
         set.servers[0].start(&[]);
@@ -161,28 +181,31 @@ impl Set {
         self.root.path().join("hosts")
     }
 
-    fn hosts_bind(&self) -> (PathBuf, PathBuf) {
-        (self.hosts(), "/etc/hosts".into())
-    }
-
-    fn data(&self, n: usize) -> PathBuf {
-        self.root.path().join(format!("pg-{n}"))
+    fn own_hosts(&self) -> Mount {
+        Mount::Bind {
+            source: self.hosts(),
+            at: "/etc/hosts".into(),
+        }
     }
 
     fn log(&self, name: &str) -> PathBuf {
         self.root.path().join(format!("{name}.log"))
     }
 
-    async fn make_standby(&self, n: usize) {
+    async fn make_standby(&self, n: usize, data: &Path) {
         let conninfo = format!(
             "host=pg-0.pg port={} user=replicator password={PASSWORD} application_name=pg-{n}",
             self.ports[0]
         );
         let settings = format!("primary_conninfo = '{conninfo}'\nprimary_slot_name = 'pg_{n}'\n");
-        fs::write(self.data(n).join("postgresql.auto.conf"), settings).unwrap();
-        let signal = self.data(n).join("standby.signal");
-        fs::write(&signal, "").unwrap();
-        own(&signal).await;
+        for (name, text) in [
+            ("postgresql.auto.conf", settings.as_str()),
+            ("standby.signal", ""),
+        ] {
+            let path = data.join(name);
+            fs::write(&path, text).unwrap();
+            own(&path).await;
+        }
     }
 
     /// File that the pooler reads on RELOAD.
@@ -208,7 +231,7 @@ impl Set {
                 "/usr/sbin/pgbouncer".to_owned(),
                 self.pooler_ini().to_str().unwrap().to_owned(),
             ],
-            binds: vec![self.hosts_bind()],
+            mounts: vec![self.own_hosts()],
             log: self.log("pgbouncer"),
         }
     }
@@ -321,6 +344,7 @@ impl Set {
         Credentials {
             user: "postgres".into(),
             password: PASSWORD.into(),
+            tls: Tls::new(TlsMode::default(), None, None).unwrap(),
         }
     }
 
@@ -330,6 +354,11 @@ impl Set {
             superuser: self.superuser(),
             pooler_admin: self.superuser(),
             dial: Arc::new(Direct),
+            names: Arc::new(Hosts(
+                (0..self.ports.len())
+                    .map(|n| (format!("pg-{n}.pg"), self.address(n)))
+                    .collect(),
+            )),
         }
     }
 
@@ -368,6 +397,7 @@ impl Set {
             window_budget_ms: 8_000,
             max_lag_bytes: 64 * 1024,
             crash_safe: false,
+            make_synchronous: false,
         }
     }
 

@@ -1,10 +1,13 @@
-//! A data directory that every set of a version is copied from.
+//! A data directory that every member of every set of a version begins with.
 //!
 //! `initdb` costs more than all else about a set. A directory that was shut down cleanly can be
-//! copied as it is: the copy is the same database, and with `standby.signal` its standby.
+//! copied as it is: the copy is the same database, and with `standby.signal` its standby. It is
+//! copied by the kernel and on write (overlayfs): a dozen sets at once must not keep the disk, on
+//! which all of them sync, busy with copies.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
-use crate::program::{Program, Recipe};
+use crate::program::{Mount, Program, Recipe};
 
 /// Password of every role of a set.
 pub(crate) const PASSWORD: &str = "only-for-tests";
@@ -109,6 +112,8 @@ impl Template {
                     "scram-sha-256".into(),
                     "--data-checksums".into(),
                     "--no-sync".into(),
+                    // A copy on write copies whole files.
+                    "--wal-segsize=1".into(),
                     "--pwfile".into(),
                     text(&password),
                 ],
@@ -129,7 +134,9 @@ impl Template {
         let admin = reached(address, port, "postgres", &root.join("data.log")).await;
         for sql in [
             "CREATE ROLE replicator REPLICATION LOGIN PASSWORD 'only-for-tests'",
-            "CREATE EXTENSION pg_walinspect",
+            // From PostgreSQL 15 on.
+            "DO $$ BEGIN IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_walinspect') \
+             THEN CREATE EXTENSION pg_walinspect; END IF; END $$",
             "CREATE TABLE rows (n int PRIMARY KEY)",
             "CREATE DATABASE app",
         ] {
@@ -143,17 +150,20 @@ impl Template {
         template
     }
 
-    /// Makes a member's data directory in a set's directory.
-    pub async fn copy_to(&self, target: &Path) {
-        run(
-            "cp",
-            &[
-                "-a".as_ref(),
-                self.root.path().join("data").as_ref(),
-                target.as_ref(),
-            ],
-        )
-        .await;
+    /// Makes a member's data directory in a set's directory; what is written to the returned path
+    /// before its first start is in it.
+    pub async fn lay_out(&self, root: &Path, name: &str) -> PathBuf {
+        let upper = root.join(name).with_extension("upper");
+        for path in [
+            root.join(name),
+            upper.clone(),
+            root.join(name).with_extension("work"),
+        ] {
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            own(&path).await;
+        }
+        upper
     }
 
     /// A program of the version, in a set's directory.
@@ -165,13 +175,16 @@ impl Template {
         argv.extend(args);
         Recipe {
             argv,
-            binds: vec![(self.version.home(), home)],
+            mounts: vec![Mount::Bind {
+                source: self.version.home(),
+                at: home,
+            }],
             log: root.join("setup.log"),
         }
     }
 
-    /// A server of the version.
-    pub fn server(&self, root: &Path, data: &Path, address: Ipv4Addr, port: u16) -> Recipe {
+    /// A server on a data directory of its own.
+    fn server(&self, root: &Path, data: &Path, address: Ipv4Addr, port: u16) -> Recipe {
         let args = vec![
             "-D".into(),
             data.to_str().unwrap().into(),
@@ -184,6 +197,19 @@ impl Template {
             log: data.with_extension("log"),
             ..self.recipe(root, "postgres", args)
         }
+    }
+
+    /// A member that was laid out.
+    pub fn member(&self, root: &Path, name: &str, address: Ipv4Addr, port: u16) -> Recipe {
+        let data = root.join(name);
+        let mut recipe = self.server(root, &data, address, port);
+        recipe.mounts.push(Mount::Overlay {
+            lower: self.root.path().join("data"),
+            upper: data.with_extension("upper"),
+            work: data.with_extension("work"),
+            at: data,
+        });
+        recipe
     }
 }
 

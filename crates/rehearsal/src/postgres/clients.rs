@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Entry, Kind, Postgres};
+use super::Postgres;
+use super::disk::{Entry, Kind};
 
 /// One write per pooler in this time.
 ///
@@ -72,6 +73,16 @@ impl Clients {
     /// A server went: whoever waited for it sees an error and does not know what became of it.
     pub fn server_lost(&mut self, server: &str) {
         self.fail(|pending| pending.server == server, server);
+        let in_transaction = self.idle_in_transaction.as_ref().is_some_and(|pooler| {
+            self.poolers
+                .get(pooler)
+                .is_some_and(|pooler| pooler.aimed == server)
+        });
+        if in_transaction {
+            self.idle_in_transaction = None;
+            self.errors
+                .push(format!("{server} went away in a transaction"));
+        }
     }
 
     /// A pooler went, with its clients' connections.

@@ -10,7 +10,9 @@ use ferriswheel_actuators::databases::postgres::server::{
     Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream,
 };
 
-use super::{Kind, Phase, Postgres, Receiver};
+use super::Postgres;
+use super::disk::Kind;
+use super::process::{Phase, Process, Receiver};
 use crate::world::World;
 
 /// The process that holds a session. A dead one does nothing any more, and never returns.
@@ -123,6 +125,48 @@ impl ModelServer {
     }
 }
 
+impl ModelServer {
+    /// Commits a row, as a client with a session of its own would.
+    ///
+    /// # Errors
+    /// 25006 on a standby, and whatever ends a session.
+    pub async fn write(&self, deadline: Duration) -> Result<Lsn, ServerError> {
+        self.commit(Kind::Write, deadline).await
+    }
+
+    async fn commit(&self, kind: Kind, deadline: Duration) -> Result<Lsn, ServerError> {
+        let refusal = match kind {
+            Kind::Write => {
+                self.refused("25006", "cannot execute INSERT in a read-only transaction")
+            }
+            // It has no class of its own in PostgreSQL.
+            _ => self.refused("XX000", "cannot make new WAL entries during recovery"),
+        };
+        let commit = async {
+            let entry = self
+                .ask(|postgres, _| {
+                    let process = postgres.processes.get(&self.pod);
+                    if !process.is_some_and(Process::is_primary) {
+                        return Err(refusal);
+                    }
+                    postgres
+                        .append(&self.pod, kind)
+                        .ok_or_else(|| self.disconnected("it is gone"))
+                })
+                .await?;
+            loop {
+                let done = self
+                    .ask(|postgres, _| Ok(postgres.is_synchronous_at(&self.pod, &entry)))
+                    .await?;
+                if done {
+                    return Ok(Lsn(entry.end));
+                }
+            }
+        };
+        self.within(deadline, commit).await
+    }
+}
+
 /// Role and positions of a running server.
 pub fn status(postgres: &Postgres, pod: &str) -> Option<Status> {
     let process = postgres.processes.get(pod).filter(|p| p.runs())?;
@@ -145,7 +189,7 @@ pub fn status(postgres: &Postgres, pod: &str) -> Option<Status> {
             streaming: true,
             flush: postgres.disk_of(follower).map(|disk| Lsn(disk.end())),
             replay: replayed(follower),
-            sync_state: if postgres.synchronous > 0 {
+            sync_state: if postgres.synchronous > 0 || disk.required.as_deref() == Some(follower) {
                 "quorum".to_owned()
             } else {
                 "async".to_owned()
@@ -157,7 +201,7 @@ pub fn status(postgres: &Postgres, pod: &str) -> Option<Status> {
         in_recovery: standby,
         timeline: disk.timeline(),
         flush: (!standby).then(|| Lsn(disk.end())),
-        receive: standby.then(|| Lsn(disk.end())),
+        receive: postgres.received(pod).filter(|_| standby).map(Lsn),
         replay: if standby { replayed(pod) } else { None },
         streaming_from: (standby && process.receiver == Receiver::Streaming)
             .then(|| disk.upstream.as_ref().map(|up| up.host.clone()))
@@ -316,6 +360,26 @@ impl Server for ModelServer {
         .await
     }
 
+    async fn require_standby(&self, standby: &str) -> Result<(), ServerError> {
+        self.ask(|postgres, _| {
+            if let Some(disk) = postgres.disk_of_mut(&self.pod) {
+                disk.required.get_or_insert_with(|| standby.to_owned());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release_standby(&self) -> Result<(), ServerError> {
+        self.ask(|postgres, _| {
+            if let Some(disk) = postgres.disk_of_mut(&self.pod) {
+                disk.required = None;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn stop_fast(&self) -> Result<(), ServerError> {
         self.ask(|postgres, now| {
             postgres.stop(now, &self.pod);
@@ -326,30 +390,40 @@ impl Server for ModelServer {
 
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
         self.ask(|postgres, _| {
-            let process = postgres
-                .processes
-                .get(&self.pod)
-                .ok_or_else(|| self.disconnected("it is gone"))?;
-            if !process.in_recovery {
-                return Err(self.refused("55000", "recovery is not in progress"));
+            let gone = || self.disconnected("it is gone");
+            let unreadable = || ServerError::Unexpected {
+                server: self.pod.clone(),
+                what: "no record after the given position".to_owned(),
+            };
+            let process = postgres.processes.get(&self.pod).ok_or_else(gone)?;
+            let disk = postgres.disk_of(&self.pod).ok_or_else(gone)?;
+            // A primary knows what it replayed only if it was a standby in this life.
+            let (replayed, reached) = match (process.in_recovery, process.promoted_at) {
+                (true, _) => (process.replayed, process.replayed),
+                (false, promoted) => (promoted.unwrap_or(0), disk.log.len()),
+            };
+            let end = |length: usize| {
+                let last = length.checked_sub(1)?;
+                disk.log.get(last).map(|entry| entry.end)
+            };
+            if end(reached).is_none_or(|end| since.0 >= end) {
+                return Err(self.refused("22023", "WAL start LSN must be less than current LSN"));
             }
-            let disk = postgres
-                .disk_of(&self.pod)
-                .ok_or_else(|| self.disconnected("it is gone"))?;
-            let entry = process
-                .replayed
+            let entry = replayed
                 .checked_sub(1)
                 .and_then(|last| disk.log.get(last))
                 .filter(|entry| entry.end > since.0)
-                .ok_or_else(|| ServerError::Unexpected {
-                    server: self.pod.clone(),
-                    what: "no record after the given position".to_owned(),
-                })?;
+                .ok_or_else(unreadable)?;
+            let receive = if process.in_recovery {
+                postgres.received(&self.pod).unwrap_or(0)
+            } else {
+                entry.end
+            };
             Ok(LastRecord {
                 start: Lsn(entry.start),
                 end: Lsn(entry.end),
                 shutdown_checkpoint: entry.kind == Kind::Shutdown,
-                receive: Lsn(disk.end()),
+                receive: Lsn(receive),
                 replay: Lsn(entry.end),
             })
         })
@@ -371,34 +445,7 @@ impl Server for ModelServer {
     }
 
     async fn commit_marker(&self, _: &str, deadline: Duration) -> Result<Lsn, ServerError> {
-        let commit = async {
-            let entry = self
-                .ask(|postgres, _| {
-                    let primary = postgres
-                        .processes
-                        .get(&self.pod)
-                        .is_some_and(|p| p.is_primary());
-                    if !primary {
-                        return Err(self.refused(
-                            "25006",
-                            "cannot execute a write in a read-only transaction",
-                        ));
-                    }
-                    postgres
-                        .append(&self.pod, Kind::Marker)
-                        .ok_or_else(|| self.disconnected("it is gone"))
-                })
-                .await?;
-            loop {
-                let done = self
-                    .ask(|postgres, _| Ok(postgres.is_synchronous_at(&self.pod, &entry)))
-                    .await?;
-                if done {
-                    return Ok(Lsn(entry.end));
-                }
-            }
-        };
-        self.within(deadline, commit).await
+        self.commit(Kind::Marker, deadline).await
     }
 
     async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, ServerError> {
