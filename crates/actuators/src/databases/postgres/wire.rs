@@ -244,10 +244,19 @@ impl Server for WireServer {
     async fn reconnect(&self, deadline: Duration) -> Result<Status, ServerError> {
         self.session.open(deadline).await?;
         let status = self.status(deadline).await?;
-        self.learn_template().await?;
-        self.data_directory().await?;
-        self.reads_its_log().await?;
-        Ok(status)
+        // Asked once: a server that stalls in between must not hold up whoever looks at others too.
+        let learn = async {
+            self.learn_template().await?;
+            self.data_directory().await?;
+            self.reads_its_log().await
+        };
+        match tokio::time::timeout(deadline, learn).await {
+            Ok(learnt) => learnt.map(|_| status),
+            Err(_) => Err(ServerError::Timeout {
+                server: self.session.name().to_owned(),
+                after: deadline,
+            }),
+        }
     }
 
     async fn checkpoint(&self, deadline: Duration) -> Result<(), ServerError> {
