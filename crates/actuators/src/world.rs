@@ -178,7 +178,8 @@ impl World {
     pub(crate) fn home(&self, spec: &PostgresSpec) -> Home {
         Home {
             namespace: spec.stateful_set.namespace.clone(),
-            plan: self.plan.id.clone(),
+            // A rollback goes on with the pods of the run that it takes back.
+            plan: self.plan.run().clone(),
             image: self.outside.image.clone(),
         }
     }

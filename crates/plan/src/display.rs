@@ -190,7 +190,7 @@ fn need(out: &mut String, body: &Body) {
 
 fn step_line(out: &mut String, step: &Step) {
     let mark = match step.undo {
-        Undo::Inverse(_) | Undo::Restore(_) => '\u{21a9}',
+        Undo::Inverse(_) | Undo::Told(_) | Undo::Restore(_) => '\u{21a9}',
         Undo::RollForwardOnly(_) | Undo::Manual(_) => '\u{2192}',
         Undo::Nothing => '\u{b7}',
     };
@@ -247,6 +247,7 @@ fn condition(guard: &Guard) -> String {
 fn undo(undo: &Undo) -> String {
     match undo {
         Undo::Inverse(inverse) => inverse.to_string(),
+        Undo::Told(how) => how.clone(),
         Undo::Restore(how) => format!("put back: {how}"),
         Undo::RollForwardOnly(why) => format!("not possible, only forward: {why}"),
         Undo::Manual(runbook) => format!("by a person: {runbook}"),

@@ -315,7 +315,11 @@ pub struct Gate {
 #[serde(rename_all = "camelCase")]
 pub enum Undo {
     /// By the inverse act; a rollback's plan ([`crate::rollback`]) carries the steps.
+    #[serde(rename = "by")]
     Inverse(Inverse),
+    /// By the inverse act, told for people alone, as older plans do.
+    #[serde(rename = "inverse")]
+    Told(String),
     /// By putting back what was recorded.
     Restore(String),
     /// Not at all; the way is forward.

@@ -34,6 +34,7 @@ impl Actuator for World {
             StepKind::StartProbe { database, .. } => probe::observe_start(self, database).await,
             StepKind::StartAgents { database, .. } => agents::observe_start(self, database).await,
             StepKind::Cordon { nodes } => nodes::observe_cordon(self, nodes).await,
+            StepKind::Uncordon { nodes } => nodes::observe_uncordon(self, nodes).await,
             StepKind::GrowPool {
                 pool,
                 count,
@@ -64,6 +65,7 @@ impl Actuator for World {
                 database,
                 stateful_set,
                 replicas,
+                ..
             } => seat::observe_remove(self, database, stateful_set, *replicas).await,
             StepKind::DeletePool { pool } => pools::observe_delete(self, pool).await,
             StepKind::StopAgents { database } => agents::observe_stop(self, database).await,
@@ -85,6 +87,7 @@ impl Actuator for World {
                 agents::start(self, database, on_pools).await
             }
             StepKind::Cordon { nodes } => nodes::cordon(self, nodes).await,
+            StepKind::Uncordon { nodes } => nodes::uncordon(self, nodes).await,
             StepKind::GrowPool {
                 pool,
                 like,
@@ -118,7 +121,8 @@ impl Actuator for World {
                 database,
                 stateful_set,
                 replicas,
-            } => seat::remove(self, database, stateful_set, *replicas).await,
+                claims,
+            } => seat::remove(self, database, stateful_set, *replicas, claims).await,
             StepKind::DeletePool { pool } => pools::delete(self, pool).await,
             StepKind::StopAgents { database } => agents::stop(self, database).await,
             StepKind::Certify { database } => probe::certify(self, database).await,

@@ -1,4 +1,4 @@
-//! Cordon, retire, shrink.
+//! Cordon, uncordon, retire, shrink.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,11 +57,45 @@ pub(super) async fn cordon(world: &World, nodes: &[NodeIdentity]) -> Result<Ack,
     Ok(ack("cordoned"))
 }
 
+/// A node that is gone by now is not closed either.
+pub(super) async fn observe_uncordon(
+    world: &World,
+    nodes: &[NodeIdentity],
+) -> Result<Observed, AskError> {
+    let mut open = 0;
+    for node in nodes {
+        match same_machine(world, node).await? {
+            Some(found) if is_cordoned(&found) => return Ok(Observed::Ready),
+            Some(_) => open += 1,
+            None => {}
+        }
+    }
+    Ok(done(format!(
+        "{open} nodes take pods again, {} are gone",
+        nodes.len() - open
+    )))
+}
+
+pub(super) async fn uncordon(world: &World, nodes: &[NodeIdentity]) -> Result<Ack, ActError> {
+    for node in nodes {
+        let found = same_machine(world, node).await.map_err(class)?;
+        if found.as_ref().is_some_and(is_cordoned) {
+            set_cordon(world, &node.name, false).await?;
+        }
+    }
+    Ok(ack("uncordoned"))
+}
+
 async fn cordon_one(world: &World, name: &NodeName) -> Result<(), ActError> {
+    set_cordon(world, name, true).await
+}
+
+async fn set_cordon(world: &World, name: &NodeName, closed: bool) -> Result<(), ActError> {
     let nodes: Api<Node> = Api::all(world.kube());
-    let patch = json!({"spec": {"unschedulable": true}});
+    let patch = json!({"spec": {"unschedulable": closed}});
+    let verb = if closed { "cordon" } else { "uncordon" };
     request(
-        format!("cordon {name}"),
+        format!("{verb} {name}"),
         nodes.patch(
             name.as_str(),
             &PatchParams::default(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Observed};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef, PoolName};
+use ferriswheel_plan::step::ClaimIdentity;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -142,6 +143,7 @@ pub(super) async fn remove(
     database: &DatabaseName,
     set: &ObjectRef,
     replicas: u32,
+    meant: &[ClaimIdentity],
 ) -> Result<Ack, ActError> {
     let found = world.stateful_set(set).await.map_err(class)?;
     let seat = set.sibling(format!("{}-{replicas}", set.name));
@@ -182,11 +184,20 @@ pub(super) async fn remove(
             cause: format!("{seat} is stopping"),
         });
     }
+    // The slot before the claims: while one of them is left the step is not done, and a slot that
+    // is left behind holds WAL for ever.
+    drop_slot(world, database, &leader, &seat)
+        .await
+        .map_err(class)?;
     for claim in claims_of_run(world, set, &found, replicas)
         .await
         .map_err(class)?
     {
-        if !belongs_to(&claim, world) {
+        let is_meant = |claim: &PersistentVolumeClaim| {
+            let uid = claim.uid().unwrap_or_default();
+            meant.iter().any(|meant| meant.uid.as_str() == uid)
+        };
+        if !belongs_to(&claim, world) && !is_meant(&claim) {
             return Err(ActError::AskHuman {
                 code: "FW0303".to_owned(),
                 cause: format!(
@@ -197,9 +208,6 @@ pub(super) async fn remove(
         }
         delete_claim(world, &claim).await.map_err(class_request)?;
     }
-    drop_slot(world, database, &leader, &seat)
-        .await
-        .map_err(class)?;
     Ok(ack(format!("{seat} was removed with its claim and slot")))
 }
 
@@ -271,7 +279,7 @@ async fn claims_of_run(
 }
 
 fn belongs_to(claim: &PersistentVolumeClaim, world: &World) -> bool {
-    claim.labels().get(RUN_LABEL).map(String::as_str) == Some(world.plan.id.as_str())
+    claim.labels().get(RUN_LABEL).map(String::as_str) == Some(world.plan.run().as_str())
 }
 
 async fn mark(world: &World, claim: &PersistentVolumeClaim) -> Result<(), RequestError> {
@@ -283,7 +291,7 @@ async fn mark(world: &World, claim: &PersistentVolumeClaim) -> Result<(), Reques
     let patch = json!({
         "metadata": {
             "uid": claim.uid(),
-            "labels": {RUN_LABEL: world.plan.id.as_str()},
+            "labels": {RUN_LABEL: world.plan.run().as_str()},
         },
     });
     request(
