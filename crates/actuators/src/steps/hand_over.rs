@@ -4,17 +4,19 @@
 //! it only on RELOAD, which the agent sends after the promotion. A pooler that is started again
 //! between the two comes up aimed at the candidate.
 
+mod poolers;
+mod records;
+
 use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::PostgresSpec;
 use ferriswheel_plan::step::HandOverTerms;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
 use tokio::time::{Instant, sleep};
+
+use poolers::{aim_poolers, console, console_entries, holds, pooler_admin};
+use records::{last_moment, lines, running_window, untidy};
 
 use super::move_replica::primary;
 use super::seat::slot_name;
@@ -24,31 +26,12 @@ use crate::agent::{PORT, Watch};
 use crate::databases::postgres::console::resume;
 use crate::databases::postgres::facts;
 use crate::databases::postgres::order::{Order, PoolerAddress};
-use crate::databases::postgres::pooler::Entry;
 use crate::databases::postgres::record::{Outcome, Reason, Record};
-use crate::databases::postgres::server::Server;
 use crate::databases::postgres::session::Session;
 use crate::databases::postgres::window::streams_from;
 use crate::dial::Target;
-use crate::kubernetes::exec;
-use crate::kubernetes::pods::Home;
-use crate::kubernetes::poolers::{PoolerPod, aim, names_pod};
-use crate::kubernetes::request;
+use crate::kubernetes::poolers::names_pod;
 use crate::world::{AskError, LOOK, MemberState, World};
-
-/// A ConfigMap reaches running pods with the kubelet's next sync at the latest: a minute and a half,
-/// and its cache.
-const FILE_SYNC: Duration = Duration::from_secs(180);
-
-/// A pod whose annotation changes is synced at once, with the ConfigMap that the kubelet's watch has
-/// brought by then; where the watch was later, the next change brings it.
-///
-/// # Source
-/// Kubernetes, "Mounted ConfigMaps are updated automatically": an annotation triggers a refresh.
-const NUDGE: Duration = Duration::from_secs(3);
-
-/// When the run last asked the kubelet to look at the pod's files.
-const REFRESHED: &str = "ferriswheel.dev/refreshed-at";
 
 /// Longest wait for the agent's record to be closed: rehearsal, checkpoints, window, rejoin.
 const AGENT: Duration = Duration::from_secs(900);
@@ -284,15 +267,6 @@ async fn finish(
     })
 }
 
-/// The entry leads to one of the two and its clients wait.
-fn holds(entry: &Entry, from: &ObjectRef, to: &ObjectRef) -> bool {
-    entry.paused
-        && entry
-            .host
-            .as_deref()
-            .is_some_and(|host| names_pod(host, &from.name) || names_pod(host, &to.name))
-}
-
 pub(super) async fn settle(
     world: &World,
     database: &DatabaseName,
@@ -488,268 +462,4 @@ async fn run(
         let in_window = record.is_ok_and(|record| record.window_is_open());
         sleep(Duration::from_millis(if in_window { 5 } else { 20 })).await;
     }
-}
-
-/// The record of a window that somebody is on, agent or watchdog.
-///
-/// # Errors
-/// Nobody can tell: the agent does not answer, and its watchdog has not ended the window.
-async fn running_window(world: &World, spec: &PostgresSpec) -> Result<Option<Record>, AskError> {
-    let home = world.home(spec);
-    let (agent, watchdog) = futures::future::join(
-        record_of(world, &home, "agent"),
-        record_of(world, &home, "watchdog"),
-    )
-    .await;
-    // A watchdog that does not answer does nothing that the agent's record would not show.
-    let watchdog = watchdog.ok().flatten();
-    if let Some(seen) = &watchdog
-        && seen.is_under_way()
-    {
-        return Ok(watchdog);
-    }
-    let ended = |key: &str| {
-        watchdog
-            .as_ref()
-            .is_some_and(|seen| seen.key == key && seen.outcome.is_some())
-    };
-    let watched = |key: &str| {
-        watchdog
-            .as_ref()
-            .is_some_and(|seen| seen.key == key && seen.outcome.is_none())
-    };
-    match agent {
-        Ok(None) => Ok(None),
-        Ok(Some(record)) => {
-            let open = !record.key.is_empty() && record.outcome.is_none() && !ended(&record.key);
-            // What an earlier process of the agent left open is the watchdog's, if it watched.
-            let somebody = !record.abandoned || watched(&record.key);
-            Ok((open && somebody).then_some(record))
-        }
-        Err(_) if watchdog.as_ref().is_some_and(|seen| ended(&seen.key)) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-async fn record_of(world: &World, home: &Home, task: &str) -> Result<Option<Record>, AskError> {
-    Ok(match world.agent(home, task).await? {
-        Some(agent) => Some(agent.record().await?),
-        None => None,
-    })
-}
-
-/// What was meant for the window only and is still there: an armed primary, a short retry
-/// interval, or whatever an agent had that ended before it took things back.
-async fn untidy(
-    world: &World,
-    database: &DatabaseName,
-    spec: &PostgresSpec,
-) -> Result<Option<String>, AskError> {
-    let home = world.home(spec);
-    let mut records = Vec::new();
-    for task in agents::TASKS {
-        // A record that cannot be had is made up for by what the servers show.
-        if let Ok(Some(record)) = record_of(world, &home, task).await {
-            records.push(record);
-        }
-    }
-    let restored = records.iter().any(|record| record.at("restored").is_some());
-    let ended = records
-        .iter()
-        .find(|record| !record.entries.is_empty() && record.outcome.is_some());
-    if let (Some(record), false) = (ended, restored) {
-        return Ok(Some(format!(
-            "its record ends with {}",
-            last_moment(record)
-        )));
-    }
-    let superuser = world.superuser(spec).await?;
-    for member in world.members(&spec.stateful_set).await? {
-        let server = world.server(database, spec, &member, &superuser);
-        // A standby that is away is waited for elsewhere.
-        if server.reconnect(LOOK).await.is_err() {
-            continue;
-        }
-        if let Some(what) = server.left_over(LOOK).await?.first() {
-            return Ok(Some(format!("{}: {what}", member.pod)));
-        }
-    }
-    Ok(None)
-}
-
-/// Aims the poolers' configuration at another member and waits until every process would read it.
-async fn aim_poolers(
-    world: &World,
-    spec: &PostgresSpec,
-    from: &ObjectRef,
-    to: &ObjectRef,
-) -> Result<(), ActError> {
-    let poolers = world.poolers(spec).await.map_err(class)?;
-    for pooler in &poolers {
-        let Some(config) = &pooler.config else {
-            return Err(ActError::AskHuman {
-                code: "FW0304".to_owned(),
-                cause: format!(
-                    "{} has no configuration file from a ConfigMap that can change while it runs",
-                    pooler.pod
-                ),
-            });
-        };
-        let maps: Api<ConfigMap> = Api::namespaced(world.kube(), &config.config_map.namespace);
-        let map = request(
-            format!("read {}", config.config_map),
-            maps.get(&config.config_map.name),
-        )
-        .await
-        .map_err(|e| class(e.into()))?;
-        let file = map
-            .data
-            .as_ref()
-            .and_then(|data| data.get(&config.key))
-            .ok_or_else(|| ActError::Replan {
-                expected: format!("key `{}` in {}", config.key, config.config_map),
-                found: "no such key".to_owned(),
-            })?;
-        let (aimed, changed) = aim(file, &from.name, &to.name);
-        if !changed.is_empty() {
-            let patch = json!({
-                "metadata": {"resourceVersion": map.resource_version()},
-                "data": {&config.key: aimed},
-            });
-            request(
-                format!("aim {} at {to}", config.config_map),
-                maps.patch(
-                    &config.config_map.name,
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                ),
-            )
-            .await
-            .map_err(|e| class(e.into()))?;
-        }
-        wait_for_file(world, pooler, aimed.as_bytes()).await?;
-    }
-    Ok(())
-}
-
-async fn wait_for_file(world: &World, pooler: &PoolerPod, wanted: &[u8]) -> Result<(), ActError> {
-    let Some(config) = &pooler.config else {
-        return Ok(());
-    };
-    let end = Instant::now() + FILE_SYNC;
-    let mut nudge_at = Instant::now();
-    loop {
-        // PgBouncer shows what it has read, never what its file says now: only the file does.
-        let seen = exec::output(
-            &world.outside.kube,
-            &pooler.pod,
-            &config.container,
-            &["cat", &config.path],
-            LOOK,
-        )
-        .await;
-        match seen {
-            Ok(bytes) if bytes == wanted => return Ok(()),
-            _ if Instant::now() < end => {
-                if nudge_at <= Instant::now() {
-                    nudge_at = Instant::now() + NUDGE;
-                    nudge(world, &pooler.pod).await.map_err(class)?;
-                }
-                sleep(Duration::from_millis(200)).await;
-            }
-            Ok(_) => {
-                return Err(ActError::AskHuman {
-                    code: "FW0305".to_owned(),
-                    cause: format!(
-                        "{} does not show the new configuration file after {} s",
-                        pooler.pod,
-                        FILE_SYNC.as_secs()
-                    ),
-                });
-            }
-            Err(e) => {
-                return Err(ActError::Retry {
-                    after: Duration::from_secs(1),
-                    cause: e.to_string(),
-                });
-            }
-        }
-    }
-}
-
-/// Has the kubelet sync the pod now. The pod's template is not touched.
-async fn nudge(world: &World, pod: &ObjectRef) -> Result<(), AskError> {
-    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
-    let patch =
-        json!({"metadata": {"annotations": {REFRESHED: jiff::Timestamp::now().to_string()}}});
-    request(
-        format!("annotate {pod}"),
-        pods.patch(&pod.name, &PatchParams::default(), &Patch::Merge(&patch)),
-    )
-    .await?;
-    Ok(())
-}
-
-async fn pooler_admin(
-    world: &World,
-    spec: &PostgresSpec,
-) -> Result<crate::databases::postgres::session::Credentials, AskError> {
-    world.pooler_admin(spec).await
-}
-
-fn console(
-    world: &World,
-    pooler: &PoolerPod,
-    admin: &crate::databases::postgres::session::Credentials,
-) -> Session {
-    Session::new(
-        &pooler.pod.name,
-        Target {
-            pod: pooler.pod.clone(),
-            ip: pooler.ip.clone(),
-            port: pooler.port,
-        },
-        std::sync::Arc::clone(&world.outside.dial),
-        admin.clone(),
-        "pgbouncer",
-    )
-}
-
-async fn console_entries(
-    world: &World,
-    pooler: &PoolerPod,
-    admin: &crate::databases::postgres::session::Credentials,
-) -> Result<Vec<Entry>, AskError> {
-    let session = console(world, pooler, admin);
-    session.open(LOOK).await?;
-    Ok(crate::databases::postgres::console::entries(&session, LOOK).await?)
-}
-
-fn last_moment(record: &Record) -> &'static str {
-    record
-        .entries
-        .last()
-        .map_or("accepted", |entry| entry.moment.name())
-}
-
-/// The record as evidence: every moment with its time relative to PAUSE.
-fn lines(record: &Record) -> Vec<String> {
-    let origin = record.at("pauseSent").unwrap_or(0);
-    let mut lines: Vec<String> = record
-        .window()
-        .map(|window| format!("window {:.1} ms", window.as_secs_f64() * 1_000.0))
-        .into_iter()
-        .collect();
-    for entry in &record.entries {
-        let sign = if entry.at_us < origin { "-" } else { "+" };
-        let distance = entry.at_us.abs_diff(origin);
-        lines.push(format!(
-            "{} {sign}{}.{:03} ms at {}",
-            entry.moment.name(),
-            distance / 1_000,
-            distance % 1_000,
-            entry.wall
-        ));
-    }
-    lines
 }

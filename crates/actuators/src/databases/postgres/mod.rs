@@ -4,6 +4,7 @@
 //! domain; [`wire`] and [`console`] speak them over the PostgreSQL protocol; the rehearsal
 //! implements them by models. [`window`] knows only the traits.
 
+mod aftercare;
 pub mod conninfo;
 pub mod console;
 pub mod durability;
@@ -12,6 +13,7 @@ pub mod lsn;
 pub mod names;
 pub mod order;
 pub mod pooler;
+mod prepare;
 pub mod record;
 pub mod recover;
 pub mod server;

@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::aftercare::{aftercare, withdraw};
 use super::lsn::Lsn;
 use super::order::Order;
 use super::record::{Log, Moment, Outcome, Reason};
 use super::server::{ServerError, Status};
-use super::window::{
-    Cast, aftercare, finish_forward, promote, repoint, resume_all, streams_from, withdraw,
-};
+use super::window::{Cast, finish_forward, promote, repoint, resume_all, streams_from};
 
 /// What the caller knows beyond what can be observed.
 #[derive(Clone, Debug, Default)]
