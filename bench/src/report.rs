@@ -51,7 +51,8 @@ pub fn section(results: &Results, raw: &str) -> String {
     let _ = writeln!(
         text,
         "\nGap: longest interval of a round without an acknowledged write of any writer, of the rounds that did not \
-         fail. Errors and losses: over all rounds that were measured.\n"
+         fail. Errors and losses: over all rounds that were measured. A phase \"last write before\" below zero: writes \
+         were still acknowledged after the window had opened.\n"
     );
     text.push_str(&comparison(&rows));
     for row in rows.iter().filter(|row| !row.phases.is_empty()) {

@@ -176,6 +176,7 @@ impl Runner {
                     .ok_or_else(|| unexpected("there is no standby"))?;
                 let round = format!("{}-{number}", method.key());
                 let plan = ferriswheel::plan(&self.sandbox, &round, &to.name, pooled).await?;
+                self.set.is_moved();
                 let members = all(&primary, &standbys);
                 Ok(Stage0 {
                     dsn: if pooled {
@@ -190,11 +191,14 @@ impl Runner {
                 })
             }
             Method::SeedQuick | Method::SeedControlled => {
-                let (primary, _) = self.set.whole().await?;
-                // The one script brings its fourth member itself.
-                if method == Method::SeedControlled {
+                let (primary, _) = if method == Method::SeedControlled {
+                    let found = self.set.whole_and_original().await?;
+                    // The other script brings its fourth member itself.
                     self.set.grow().await?;
-                }
+                    found
+                } else {
+                    self.set.whole().await?
+                };
                 Ok(Stage0 {
                     dsn: "host=pg-primary.db.svc.cluster.local port=5432 user=app dbname=app"
                         .to_owned(),

@@ -30,6 +30,8 @@ pub struct Set {
     pooler_file: String,
     /// Made anew before the next round.
     broken: bool,
+    /// The primary is not the one that the database was made on.
+    moved: bool,
 }
 
 /// A member as it is.
@@ -62,12 +64,28 @@ impl Set {
             kubectl: kubectl.clone(),
             pooler_file,
             broken: false,
+            moved: false,
         })
     }
 
     /// The next round needs it from nothing.
     pub fn is_spoilt(&mut self) {
         self.broken = true;
+    }
+
+    /// A hand-over was begun.
+    pub fn is_moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Whole, and never handed over: the controlled failover's check of the lag asks the primary, and one that was a
+    /// standby before has an answer, so the script refuses to go on.
+    ///
+    /// # Errors
+    /// It does not become whole.
+    pub async fn whole_and_original(&mut self) -> Result<(Member, Vec<Member>)> {
+        self.broken |= self.moved;
+        self.whole().await
     }
 
     /// Whole, with fresh pods where a container was restarted; gives the primary and its standbys in the order of their
@@ -85,6 +103,7 @@ impl Set {
         self.broken = true;
         self.rebuild().await?;
         self.broken = false;
+        self.moved = false;
         self.refreshed().await
     }
 
