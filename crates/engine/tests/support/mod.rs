@@ -29,6 +29,7 @@ pub fn plan(steps: u32) -> Plan {
     Plan::seal(Body {
         name: "scripted".to_owned(),
         parent: None,
+        rollback: None,
         observed_at: "2026-11-21T00:00:00Z".parse().unwrap(),
         cluster: "c".to_owned(),
         target: Some("1.36.3".parse().unwrap()),
