@@ -24,9 +24,9 @@ pub enum Exit {
     Diverged = 31,
     /// A step failed; the run can be resumed.
     StepFailed = 40,
-    /// Rolled back.
+    /// Rolled back: a rollback has finished, or the run was taken back by one.
     RolledBack = 41,
-    /// Stuck: a person is needed.
+    /// Stuck: a run that was given up, or a rollback that cannot go on; a person is needed.
     Stuck = 42,
     /// Another driver took over.
     LostLease = 50,
@@ -50,6 +50,6 @@ Exit codes:
   30  refused by a guard or a check
   31  the world diverged: plan again
   40  a step failed; the run can be resumed
-  41  rolled back
-  42  stuck: a person is needed
+  41  rolled back: a rollback has finished, or the run was taken back
+  42  stuck: a person is needed (given up, or a step of a rollback failed)
   50  another driver took over";

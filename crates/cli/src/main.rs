@@ -48,8 +48,9 @@ enum Command {
     /// Stop a run before its next act
     Pause(commands::life::RunArgs),
     Resume(commands::life::ResumeArgs),
-    /// Give a run up; the world stays as it is
+    /// Give a run up; the world stays as it is, and what is left is said
     Abort(commands::life::RunArgs),
+    Rollback(commands::rollback::RollbackArgs),
     /// Print every record of a run
     Journal(commands::life::RunArgs),
     Report(commands::report::ReportArgs),
@@ -100,12 +101,13 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(args) => commands::check::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
-        Command::Status(args) => commands::life::status(&args, output),
-        Command::Watch(args) => commands::life::watch(&args, output).await,
+        Command::Status(args) => commands::status::status(&args, output),
+        Command::Watch(args) => commands::status::watch(&args, output).await,
         Command::Approve(args) => commands::life::approve(&args),
         Command::Pause(args) => commands::life::pause(&args),
         Command::Resume(args) => commands::life::resume(&args, output, quiet).await,
-        Command::Abort(args) => commands::life::abort(&args),
+        Command::Abort(args) => commands::life::abort(&args, output),
+        Command::Rollback(args) => commands::rollback::run(args, output, quiet).await,
         Command::Journal(args) => commands::life::journal(&args, output),
         Command::Report(args) => commands::report::run(&args, output),
         Command::Probe(args) => commands::probe::run(args, output == Output::Json).await,

@@ -7,6 +7,7 @@ use ferriswheel_engine::journal::sqlite::SqliteJournal;
 use ferriswheel_engine::journal::{Journal, ReadError};
 use ferriswheel_engine::record::Record;
 use ferriswheel_engine::state::State;
+use ferriswheel_engine::status::{Status, status};
 use ferriswheel_plan::plan::Plan;
 
 use crate::exit::Exit;
@@ -121,6 +122,12 @@ impl Run {
     /// The journal, checked.
     pub fn journal(&self) -> Result<SqliteJournal, Failure> {
         SqliteJournal::open(&self.journal_file()).map_err(|e| damaged(&self.journal_file(), &e))
+    }
+
+    /// Where the run stands.
+    pub fn status(&self, plan: &Plan) -> Result<Status, Failure> {
+        let (records, _) = self.records()?;
+        status(plan, &records).map_err(|e| Failure::unexpected(&e))
     }
 
     /// Every record and what they mean.

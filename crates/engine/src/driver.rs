@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::actuator::{ActError, Actuator, Evidence, Observed, OperationKey, WaitingOn};
 use crate::clock::Clock;
 use crate::journal::{AppendError, Journal, ReadError};
-use crate::record::{Entry, Record, Stop};
+use crate::record::{Entry, Record, Request, Stop};
 use crate::state::{Illegal, State, StepState};
 
 /// Pause between two looks at a step that is not done.
@@ -35,6 +35,15 @@ const SAY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A step whose earlier act ended without a clear result is settled again after this time.
 const SETTLE_AGAIN: Duration = Duration::from_secs(2);
+
+/// A run that is given up waits this long for an act that is under way, then settles it.
+///
+/// 30 s: a window of a hand-over, its watchdog and its recovery end within a few seconds; what takes
+/// longer (a machine, a pod) is found again in the world and needs no settling.
+const IN_FLIGHT: Duration = Duration::from_secs(30);
+
+/// A run that is given up asks this long what became of an act, then a person.
+const CERTAIN: Duration = Duration::from_secs(120);
 
 /// Appends to a busy store before the run stops; the store itself waits 5 s each time.
 const APPENDS: u32 = 3;
@@ -118,23 +127,7 @@ enum Next {
 impl Driver<'_> {
     /// Drives the plan until it ends or stands still. Called again, it goes on.
     pub async fn run(&self) -> Result<Outcome, DriveError> {
-        let mut state = State::default();
-        for record in self.journal.after(0)? {
-            if record.plan != self.plan.id {
-                return Err(DriveError::OtherPlan {
-                    expected: self.plan.id.to_string(),
-                    found: record.plan.to_string(),
-                });
-            }
-            state = state.apply(&record)?;
-        }
-        let mut drive = Drive {
-            driver: self,
-            epoch: 0,
-            state,
-            waiting: None,
-            settled: None,
-        };
+        let mut drive = self.take()?;
         if drive.state.over {
             return Ok(drive.ending());
         }
@@ -173,7 +166,120 @@ impl Driver<'_> {
     }
 }
 
+impl Driver<'_> {
+    /// Gives the run up: settles the act whose fate is unknown, if there is one, and waits for
+    /// nothing else.
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    pub async fn give_up(&self) -> Result<Outcome, DriveError> {
+        let mut drive = self.take()?;
+        if drive.state.over {
+            return Ok(drive.ending());
+        }
+        drive.epoch = drive.append(Entry::Driving).await?.epoch;
+        drive.catch_up()?;
+        if drive.state.over {
+            return Ok(drive.ending());
+        }
+        if !drive.state.abort_asked {
+            drive
+                .write(Entry::Asked {
+                    request: Request::Abort,
+                })
+                .await?;
+        }
+        for step in &self.plan.body.steps {
+            if matches!(drive.standing(step), Some(StepState::Acting(_)))
+                && let Some(how) = drive.make_certain(step).await?
+            {
+                drive
+                    .write(Entry::Stopped {
+                        step: step.id,
+                        how: how.clone(),
+                    })
+                    .await?;
+                return Ok(Outcome::Stopped {
+                    step: Box::new(step.clone()),
+                    how,
+                });
+            }
+        }
+        drive.write(Entry::Aborted).await?;
+        Ok(Outcome::Aborted)
+    }
+
+    fn take(&self) -> Result<Drive<'_>, DriveError> {
+        let mut state = State::default();
+        for record in self.journal.after(0)? {
+            if record.plan != self.plan.id {
+                return Err(DriveError::OtherPlan {
+                    expected: self.plan.id.to_string(),
+                    found: record.plan.to_string(),
+                });
+            }
+            state = state.apply(&record)?;
+        }
+        Ok(Drive {
+            driver: self,
+            epoch: 0,
+            state,
+            waiting: None,
+            settled: None,
+        })
+    }
+}
+
 impl Drive<'_> {
+    /// Finds out what became of an announced act, and makes whole what it left half-done.
+    /// `Some` if that was not possible.
+    async fn make_certain(&mut self, step: &Step) -> Result<Option<Stop>, DriveError> {
+        let begun = self.driver.clock.now();
+        loop {
+            let Some(StepState::Acting(key)) = self.standing(step) else {
+                return Ok(None);
+            };
+            let waited = self.driver.clock.now().duration_since(begun);
+            let pause = match self.driver.actuator.observe(step).await {
+                Observed::Done(evidence) => {
+                    self.write(Entry::Verified {
+                        step: step.id,
+                        evidence,
+                    })
+                    .await?;
+                    return Ok(None);
+                }
+                Observed::InFlight(_) if waited < signed(IN_FLIGHT) => LOOK,
+                Observed::Unknown(_) => ASK_AGAIN,
+                _ => match self.driver.actuator.settle(step, &key).await {
+                    Ok(evidence) => {
+                        self.write(Entry::Settled {
+                            step: step.id,
+                            evidence,
+                        })
+                        .await?;
+                        return Ok(None);
+                    }
+                    Err(ActError::Retry { after, .. }) => after,
+                    Err(ActError::Wait(_)) => LOOK,
+                    Err(error) => {
+                        return Ok(Some(Stop::NeedsPerson {
+                            code: "FW0415".to_owned(),
+                            cause: error.to_string(),
+                        }));
+                    }
+                },
+            };
+            if waited > signed(CERTAIN) {
+                return Ok(Some(Stop::NeedsPerson {
+                    code: "FW0415".to_owned(),
+                    cause: format!("what became of the act is not known: {}", step.title),
+                }));
+            }
+            self.driver.clock.sleep(pause.max(LOOK)).await;
+        }
+    }
+
     async fn write(&mut self, entry: Entry) -> Result<(), DriveError> {
         self.append(entry).await?;
         self.catch_up()
@@ -483,6 +589,32 @@ impl Drive<'_> {
 
 fn signed(duration: Duration) -> jiff::SignedDuration {
     jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+/// Writes one record into the journal of a run that nobody drives: that it is given up, or what has
+/// become of it. A driver that is still alive is fenced by it.
+///
+/// # Errors
+/// The record may not follow, or the journal fails; then nothing but the change of driver is
+/// written.
+pub fn conclude(
+    plan: &Plan,
+    journal: &dyn Journal,
+    now: Timestamp,
+    entry: Entry,
+) -> Result<(), DriveError> {
+    let epoch = journal.append(&plan.id, 0, now, Entry::Driving)?.epoch;
+    let state = State::replay(&journal.after(0)?)?;
+    // Whether it may follow is asked before it is written: a journal keeps what it is given.
+    state.clone().apply(&Record {
+        seq: state.seq + 1,
+        at: now,
+        plan: plan.id.clone(),
+        epoch,
+        entry: entry.clone(),
+    })?;
+    journal.append(&plan.id, epoch, now, entry)?;
+    Ok(())
 }
 
 /// Time that a plan still needs, by its own figures, in milliseconds.

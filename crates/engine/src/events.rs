@@ -1,19 +1,16 @@
 //! Progress as a stream: one event a record, with the step, the reason for waiting and the time
 //! left.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::mpsc::Sender;
-
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::step::StepId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::actuator::{Evidence, WaitingOn};
-use crate::driver::{Listener, time_left_ms};
+use crate::driver::Listener;
 use crate::record::{Entry, Record, Stop};
 use crate::state::State;
+use crate::status::left_ms;
 
 /// Format of [`Event`].
 pub const SCHEMA: &str = "ferriswheel.event.v1";
@@ -46,59 +43,53 @@ pub struct Event {
     pub left_ms: u64,
 }
 
-/// The event of a record. `state` is the state after it.
-pub fn event(plan: &Plan, record: &Record, state: &State) -> Event {
-    let step = record.entry.step();
-    let title = plan
-        .body
-        .steps
-        .iter()
-        .find(|candidate| Some(candidate.id) == step)
-        .map(|step| step.title.clone());
-    let evidence = match &record.entry {
-        Entry::Found { evidence, .. }
-        | Entry::Acted { evidence, .. }
-        | Entry::Settled { evidence, .. }
-        | Entry::Verified { evidence, .. } => evidence.clone(),
-        Entry::NotTaken { error, .. } => Evidence::one(error.to_string()),
-        _ => Evidence::default(),
-    };
-    Event {
-        schema: SCHEMA.to_owned(),
-        seq: record.seq,
-        at: record.at,
-        what: record.entry.name().to_owned(),
-        step,
-        of: plan.body.steps.len(),
-        title,
-        waiting: state.waiting.clone(),
-        stopped: state.stopped.clone(),
-        evidence,
-        left_ms: time_left_ms(plan, state, record.at),
-    }
-}
-
-/// A listener that turns records into events and sends them on.
+/// Turns the records of one run, in their order, into events.
 pub struct Events<'a> {
     plan: &'a Plan,
-    to: Mutex<Sender<Event>>,
+    began: Option<(StepId, Timestamp)>,
 }
 
 impl<'a> Events<'a> {
-    /// Sends to a channel. A receiver that is gone is no error: progress is a courtesy.
-    pub fn new(plan: &'a Plan, to: Sender<Event>) -> Self {
-        Self {
-            plan,
-            to: Mutex::new(to),
-        }
+    /// Events of a plan.
+    pub const fn of(plan: &'a Plan) -> Self {
+        Self { plan, began: None }
     }
-}
 
-impl Listener for Events<'_> {
-    fn record(&self, record: &Record, state: &State) {
-        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        if to.send(event(self.plan, record, state)).is_err() {
-            tracing::debug!("nobody listens to the progress");
+    /// The event of a record. `state` is the state after it.
+    pub fn event(&mut self, record: &Record, state: &State) -> Event {
+        let step = record.entry.step();
+        if let Some(id) = step
+            && self.began.is_none_or(|(known, _)| known != id)
+        {
+            self.began = Some((id, record.at));
+        }
+        let title = self
+            .plan
+            .body
+            .steps
+            .iter()
+            .find(|candidate| Some(candidate.id) == step)
+            .map(|step| step.title.clone());
+        let evidence = match &record.entry {
+            Entry::Found { evidence, .. }
+            | Entry::Acted { evidence, .. }
+            | Entry::Settled { evidence, .. }
+            | Entry::Verified { evidence, .. } => evidence.clone(),
+            Entry::NotTaken { error, .. } => Evidence::one(error.to_string()),
+            _ => Evidence::default(),
+        };
+        Event {
+            schema: SCHEMA.to_owned(),
+            seq: record.seq,
+            at: record.at,
+            what: record.entry.name().to_owned(),
+            step,
+            of: self.plan.body.steps.len(),
+            title,
+            waiting: state.waiting.clone(),
+            stopped: state.stopped.clone(),
+            evidence,
+            left_ms: left_ms(self.plan, state, self.began.as_ref(), Some(record)),
         }
     }
 }

@@ -102,6 +102,16 @@ pub enum Entry {
     Finished,
     /// The run was given up by a person; the world stays as it is.
     Aborted,
+    /// The run, which is over, is taken back by another one.
+    RollingBack {
+        /// Plan of the rollback.
+        by: PlanId,
+    },
+    /// The rollback has finished.
+    RolledBack {
+        /// Plan of the rollback.
+        by: PlanId,
+    },
 }
 
 impl Entry {
@@ -121,6 +131,8 @@ impl Entry {
             Self::Asked { .. } => "asked",
             Self::Finished => "finished",
             Self::Aborted => "aborted",
+            Self::RollingBack { .. } => "rollingBack",
+            Self::RolledBack { .. } => "rolledBack",
         }
     }
 
@@ -136,7 +148,12 @@ impl Entry {
             | Self::Settled { step, .. }
             | Self::Verified { step, .. }
             | Self::Stopped { step, .. } => Some(*step),
-            Self::Driving | Self::Asked { .. } | Self::Finished | Self::Aborted => None,
+            Self::Driving
+            | Self::Asked { .. }
+            | Self::Finished
+            | Self::Aborted
+            | Self::RollingBack { .. }
+            | Self::RolledBack { .. } => None,
         }
     }
 }

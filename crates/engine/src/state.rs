@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ferriswheel_plan::ids::PlanId;
+use ferriswheel_plan::rollback::Progress;
 use ferriswheel_plan::step::StepId;
 
 use crate::actuator::{ActError, OperationKey, WaitingOn};
@@ -47,6 +49,10 @@ pub struct State {
     pub over: bool,
     /// The run is over because a person gave it up.
     pub aborted: bool,
+    /// Plan of the rollback that was decided last.
+    pub rolling_back: Option<PlanId>,
+    /// That rollback has finished.
+    pub rolled_back: bool,
 }
 
 /// A record that cannot follow what came before.
@@ -77,7 +83,15 @@ impl State {
         }
         // A request, or a driver that read the journal before the last record, may come late. It
         // changes nothing and must not make the journal unreadable.
-        if self.over && !matches!(record.entry, Entry::Driving | Entry::Asked { .. }) {
+        if self.over
+            && !matches!(
+                record.entry,
+                Entry::Driving
+                    | Entry::Asked { .. }
+                    | Entry::RollingBack { .. }
+                    | Entry::RolledBack { .. }
+            )
+        {
             return Err(illegal("the run is over"));
         }
         match (&record.entry, record.epoch) {
@@ -159,10 +173,50 @@ impl State {
                 self.over = true;
                 self.aborted = true;
             }
+            (Entry::RollingBack { by }, _) => {
+                if !self.over {
+                    return Err(illegal("the run is not over"));
+                }
+                if self.rolled_back {
+                    return Err(illegal("the run is rolled back"));
+                }
+                // What an act of unknown fate left cannot be planned for.
+                if self
+                    .steps
+                    .values()
+                    .any(|state| matches!(state, S::Acting(_)))
+                {
+                    return Err(illegal("the fate of an act is unknown"));
+                }
+                self.rolling_back = Some(by.clone());
+            }
+            (Entry::RolledBack { by }, _) => {
+                if self.rolling_back.as_ref() != Some(by) {
+                    return Err(illegal("that rollback was not decided"));
+                }
+                if self.rolled_back {
+                    return Err(illegal("the run is rolled back"));
+                }
+                self.rolled_back = true;
+            }
             (_, None) => return Err(illegal("the step was not started")),
             (_, Some(state)) => return Err(illegal(&format!("the step is {state:?}"))),
         }
         Ok(self)
+    }
+
+    /// How far each step came that did anything at all: what a rollback is planned from.
+    pub fn progress(&self) -> BTreeMap<StepId, Progress> {
+        self.steps
+            .iter()
+            .filter_map(|(step, state)| match state {
+                StepState::Started => None,
+                StepState::Acting(_) | StepState::Acted(_) | StepState::Open => {
+                    Some((*step, Progress::Half))
+                }
+                StepState::Done => Some((*step, Progress::Done)),
+            })
+            .collect()
     }
 
     /// The state that a whole journal leads to.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actuator::{Evidence, WaitingOn};
 use crate::record::{Entry, Record, Stop};
-use crate::state::{Illegal, State};
+use crate::state::{Illegal, State, StepState};
 
 /// Format of [`Status`].
 pub const SCHEMA: &str = "ferriswheel.status.v1";
@@ -22,12 +22,18 @@ pub struct Status {
     pub schema: String,
     /// Plan.
     pub plan: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
     /// The whole run.
     pub phase: Phase,
     /// Why it stands still, if it does.
     pub stopped: Option<Stop>,
     /// What the current step waits for.
     pub waiting: Option<WaitingOn>,
+    /// Plan of the rollback that was decided last.
+    #[serde(default)]
+    pub rolling_back: Option<String>,
     /// A person asked for a pause.
     pub pause_asked: bool,
     /// A person asked to give up.
@@ -36,7 +42,8 @@ pub struct Status {
     pub started: Option<Timestamp>,
     /// Last record.
     pub last: Option<Timestamp>,
-    /// By the plan's own figures, in milliseconds.
+    /// By the plan's own figures at the last record, in milliseconds; what the step under way has
+    /// used of its share is taken off.
     pub left_ms: u64,
     /// Every step of the plan.
     pub steps: Vec<StepStatus>,
@@ -56,6 +63,8 @@ pub enum Phase {
     Finished,
     /// A person gave it up.
     Aborted,
+    /// It was taken back.
+    RolledBack,
 }
 
 /// A step of a run.
@@ -78,6 +87,15 @@ pub struct StepStatus {
     pub acts: u32,
     /// Time spent waiting, by the first reason of each wait; in milliseconds.
     pub waited_ms: u64,
+    /// By the plan's own figures, in milliseconds.
+    #[serde(default)]
+    pub expected_ms: u64,
+    /// What it waits for, if that was its last word.
+    #[serde(default)]
+    pub waiting: Option<WaitingOn>,
+    /// How it stopped, if that was its last word.
+    #[serde(default)]
+    pub stopped: Option<Stop>,
     /// What shows the result, or what the last act answered.
     pub evidence: Evidence,
     /// What the act itself answered (a hand-over's moments, for example).
@@ -100,6 +118,25 @@ pub enum StepPhase {
     Verified,
 }
 
+/// Time left at a record. `began` is the step under way with the time of its first record.
+pub(crate) fn left_ms(
+    plan: &Plan,
+    state: &State,
+    began: Option<&(StepId, Timestamp)>,
+    at: Option<&Record>,
+) -> u64 {
+    let Some(record) = at else {
+        return crate::driver::time_left_ms(plan, state, plan.body.observed_at);
+    };
+    let used = began.and_then(|(id, since)| {
+        let open = state.steps.get(id) != Some(&StepState::Done);
+        let step = plan.body.steps.iter().find(|step| open && step.id == *id)?;
+        let spent = u64::try_from(record.at.duration_since(*since).as_millis()).unwrap_or(0);
+        Some(spent.min(step.expected_ms))
+    });
+    crate::driver::time_left_ms(plan, state, record.at).saturating_sub(used.unwrap_or(0))
+}
+
 /// Where the run of a plan stands by its records.
 ///
 /// # Errors
@@ -113,6 +150,7 @@ pub fn status(plan: &Plan, records: &[Record]) -> Result<Status, Illegal> {
         .map(|step| (step.id, StepStatus::new(step)))
         .collect();
     let mut waiting: Option<(StepId, Timestamp)> = None;
+    let mut began: Option<(StepId, Timestamp)> = None;
     for record in records {
         if let Some((id, since)) = waiting.take()
             && let Some(step) = steps.get_mut(&id)
@@ -125,12 +163,15 @@ pub fn status(plan: &Plan, records: &[Record]) -> Result<Status, Illegal> {
         };
         if let Some(step) = steps.get_mut(&id) {
             step.take(record);
+            began = step.started.map(|since| (id, since));
         }
         if matches!(record.entry, Entry::Waiting { .. }) {
             waiting = Some((id, record.at));
         }
     }
-    let phase = if state.aborted {
+    let phase = if state.rolled_back {
+        Phase::RolledBack
+    } else if state.aborted {
         Phase::Aborted
     } else if state.over {
         Phase::Finished
@@ -145,9 +186,11 @@ pub fn status(plan: &Plan, records: &[Record]) -> Result<Status, Illegal> {
         schema: SCHEMA.to_owned(),
         plan: plan.id.to_string(),
         phase,
-        left_ms: crate::driver::time_left_ms(plan, &state, plan.body.observed_at),
+        left_ms: left_ms(plan, &state, began.as_ref(), records.last()),
+        name: plan.body.name.clone(),
         stopped: state.stopped,
         waiting: state.waiting,
+        rolling_back: state.rolling_back.map(|plan| plan.to_string()),
         pause_asked: state.pause_asked,
         abort_asked: state.abort_asked,
         started: records.first().map(|record| record.at),
@@ -167,6 +210,9 @@ impl StepStatus {
             finished: None,
             acts: 0,
             waited_ms: 0,
+            expected_ms: step.expected_ms,
+            waiting: None,
+            stopped: None,
             evidence: Evidence::default(),
             act_evidence: Evidence::default(),
         }
@@ -174,7 +220,11 @@ impl StepStatus {
 
     fn take(&mut self, record: &Record) {
         self.started.get_or_insert(record.at);
+        self.waiting = None;
+        self.stopped = None;
         match &record.entry {
+            Entry::Waiting { on, .. } => self.waiting = Some(on.clone()),
+            Entry::Stopped { how, .. } => self.stopped = Some(how.clone()),
             Entry::Started { .. } => self.phase = StepPhase::Observing,
             Entry::Acting { .. } => {
                 self.phase = StepPhase::Acting;

@@ -370,20 +370,26 @@ async fn failures_are_classed_by_what_may_happen_next() {
 #[tokio::test(start_paused = true)]
 async fn progress_says_step_reason_and_time_left() {
     let bench = Bench::approved();
-    let (to, from) = std::sync::mpsc::channel();
-    let events = Events::new(&bench.plan, to);
-    Driver {
-        plan: &bench.plan,
-        actuator: &bench.world,
-        journal: &bench.journal,
-        clock: &bench.clock,
-        listener: &events,
+    bench.run().await.unwrap();
+    let mut events = Events::of(&bench.plan);
+    let mut state = State::default();
+    let records = bench.journal.after(0).unwrap();
+    let mut seen = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        state = state.apply(record).unwrap();
+        let event = events.event(record, &state);
+        // Whoever asks where the run stands hears the same as whoever listens.
+        let view = status(&bench.plan, &records[..=index]).unwrap();
+        assert_eq!(
+            (view.left_ms, view.waiting),
+            (event.left_ms, event.waiting.clone())
+        );
+        seen.push(event);
     }
-    .run()
-    .await
-    .unwrap();
-    drop(events);
-    let seen: Vec<_> = from.iter().collect();
+    assert!(
+        seen.windows(2).all(|two| two[1].left_ms <= two[0].left_ms),
+        "the time left never grows"
+    );
     assert_eq!(seen.first().map(|event| event.left_ms), Some(20_000));
     assert_eq!(seen.last().map(|event| event.left_ms), Some(0));
     let waiting = seen.iter().find_map(|event| event.waiting.clone()).unwrap();

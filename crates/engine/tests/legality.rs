@@ -205,6 +205,57 @@ fn a_late_request_does_not_spoil_a_finished_journal() {
     assert!(State::replay(&records).is_err());
 }
 
+#[test]
+fn a_rollback_is_decided_when_the_run_is_over_and_ends_once() {
+    let d = Entry::Driving;
+    let asked = Entry::Asked {
+        request: Request::Abort,
+    };
+    let back = |id: &str| Entry::RollingBack {
+        by: PlanId::new(id),
+    };
+    let ended = |id: &str| Entry::RolledBack {
+        by: PlanId::new(id),
+    };
+    let given_up = [d.clone(), started(), asked.clone(), Entry::Aborted];
+    let with = |more: &[Entry]| [&given_up[..], more].concat();
+
+    let state = replay(&with(&[back("b"), back("c"), ended("c")])).unwrap();
+    assert!(state.rolled_back);
+    assert_eq!(state.rolling_back, Some(PlanId::new("c")));
+    assert!(replay(&[d.clone(), Entry::Finished, back("b"), ended("b")]).is_ok());
+
+    let open = [d.clone(), started(), acting(), asked, Entry::Aborted];
+    let cases: [(Vec<Entry>, &str); 6] = [
+        (vec![d.clone(), back("b")], "not over"),
+        (with(&[ended("b")]), "not decided"),
+        (with(&[back("b"), ended("c")]), "not decided"),
+        (with(&[back("b"), ended("b"), ended("b")]), "rolled back"),
+        (with(&[back("b"), ended("b"), back("c")]), "rolled back"),
+        ([&open[..], &[back("b")]].concat(), "fate"),
+    ];
+    for (entries, why) in cases {
+        let refusal = replay(&entries).expect_err(&format!("{entries:?} is legal"));
+        assert!(refusal.contains(why), "{entries:?}: {refusal}");
+    }
+}
+
+#[test]
+fn progress_is_what_did_anything() {
+    use ferriswheel_plan::rollback::Progress;
+    let of = |entries: &[Entry]| {
+        let entries = [&[Entry::Driving], entries].concat();
+        replay(&entries).unwrap().progress().get(&STEP).copied()
+    };
+    assert_eq!(of(&[started()]), None);
+    assert_eq!(of(&[started(), acting()]), Some(Progress::Half));
+    assert_eq!(of(&[started(), acting(), settled()]), Some(Progress::Half));
+    assert_eq!(
+        of(&[started(), acting(), acted(key()), verified()]),
+        Some(Progress::Done)
+    );
+}
+
 fn any_entry() -> impl Strategy<Value = Entry> {
     let step = (1u32..4).prop_map(StepId);
     let keys = (1u64..4).prop_map(|n| OperationKey(format!("p/{n}")));
@@ -261,6 +312,12 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         request.prop_map(|request| Entry::Asked { request }),
         Just(Entry::Finished),
         Just(Entry::Aborted),
+        Just(Entry::RollingBack {
+            by: PlanId::new("b")
+        }),
+        Just(Entry::RolledBack {
+            by: PlanId::new("b")
+        }),
     ]
 }
 

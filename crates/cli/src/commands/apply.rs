@@ -11,9 +11,11 @@ use ferriswheel_engine::clock::SystemClock;
 use ferriswheel_engine::driver::{DriveError, Driver, Outcome};
 use ferriswheel_engine::journal::{AppendError, Journal};
 use ferriswheel_engine::record::{Entry, Stop};
+use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::planner;
+use ferriswheel_plan::step::{Step, StepKind};
 use ferriswheel_plan::world::Snapshot;
+use ferriswheel_plan::{planner, rollback};
 use jiff::Timestamp;
 
 use crate::Output;
@@ -48,6 +50,10 @@ pub struct ApplyArgs {
 /// Carries out `apply`.
 pub async fn run(args: ApplyArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     let plan = read_plan(&args.plan)?;
+    if plan.body.rollback.is_some() {
+        let (runs, connection) = (&args.runs, &args.connection);
+        return super::rollback::carry_out(&plan, runs, connection, output, quiet, args.yes).await;
+    }
     let run = args.runs.create(&plan)?;
     drive(&plan, &run, &args.connection, output, quiet, args.yes).await
 }
@@ -124,8 +130,12 @@ pub async fn drive(
             Summary::conclude(run, plan, after.as_ref())?;
             Ok(verdict(run, plan))
         }
-        Ok(Outcome::Aborted) => Ok(Exit::Stuck),
-        Ok(Outcome::Stopped { step, how }) => Err(stopped(plan, &step.title, how)),
+        Ok(Outcome::Aborted) => {
+            let (_, state) = run.records()?;
+            super::life::say_left(plan, &super::life::left_behind(plan, &state));
+            Ok(Exit::Stuck)
+        }
+        Ok(Outcome::Stopped { step, how }) => Err(stopped(plan, &step, how)),
         Err(error) => Err(broke(&error)),
     }
 }
@@ -149,7 +159,14 @@ fn refuse_stale(plan: &Plan, now: &Snapshot) -> Result<(), Failure> {
         "digest {} then, {digest} now",
         plan.body.world_digest
     ))
-    .fix("plan again: ferriswheel plan SPEC --out FILE"))
+    .fix(plan_again(plan)))
+}
+
+fn plan_again(plan: &Plan) -> String {
+    match (&plan.body.rollback, &plan.body.parent) {
+        (Some(_), Some(parent)) => format!("plan again: ferriswheel rollback {parent}"),
+        _ => "plan again: ferriswheel plan SPEC --out FILE".to_owned(),
+    }
 }
 
 fn approve_all(plan: &Plan, journal: &dyn Journal) -> Result<(), Failure> {
@@ -168,24 +185,34 @@ fn approve_all(plan: &Plan, journal: &dyn Journal) -> Result<(), Failure> {
 
 /// A finished run whose certificate failed is not a success.
 fn verdict(run: &Run, plan: &Plan) -> Exit {
-    let measured = plan.body.policy.spec.strategy.probes();
-    let failed = measured
-        && plan.body.policy.spec.databases.iter().any(|database| {
-            let (path, _) =
-                ferriswheel_actuators::steps::probe::artifact_paths(&run.directory, &database.name);
-            std::fs::read(path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-                .and_then(|json| json.get("verdict")?.as_str().map(str::to_owned))
-                .as_deref()
-                != Some("pass")
-        });
+    let is_measured = |name: &DatabaseName| {
+        let is =
+            |kind: &StepKind| matches!(kind, StepKind::Certify { database } if database == name);
+        plan.body.steps.iter().any(|step| is(&step.kind))
+    };
+    let mut measured = plan
+        .body
+        .policy
+        .spec
+        .databases
+        .iter()
+        .filter(|database| is_measured(&database.name));
+    let failed = measured.any(|database| {
+        let (path, _) =
+            ferriswheel_actuators::steps::probe::artifact_paths(&run.directory, &database.name);
+        std::fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+            .and_then(|json| json.get("verdict")?.as_str().map(str::to_owned))
+            .as_deref()
+            != Some("pass")
+    });
     if failed { Exit::Refused } else { Exit::Done }
 }
 
-fn stopped(plan: &Plan, step: &str, how: Stop) -> Failure {
+pub(super) fn stopped(plan: &Plan, step: &Step, how: Stop) -> Failure {
     let failure = |exit, code: &str, message: String| {
-        Failure::one(exit, code, message).evidence(format!("step: {step}"))
+        Failure::one(exit, code, message).evidence(format!("step: {}", step.title))
     };
     match how {
         Stop::Gate { name } => failure(
@@ -206,7 +233,12 @@ fn stopped(plan: &Plan, step: &str, how: Stop) -> Failure {
         )
         .evidence(format!("expected {expected}"))
         .evidence(format!("found {found}"))
-        .fix("plan again: ferriswheel plan SPEC --out FILE"),
+        .fix(plan_again(plan)),
+        Stop::Failed { code, cause } | Stop::NeedsPerson { code, cause }
+            if plan.body.rollback.is_some() =>
+        {
+            failure(Exit::Stuck, &code, cause).fix(rollback::runbook(step))
+        }
         Stop::Failed { code, cause } => failure(Exit::StepFailed, &code, cause)
             .fix("clear the cause, then run the same command again: it goes on at this step"),
         Stop::NeedsPerson { code, cause } => failure(Exit::StepFailed, &code, cause)
@@ -214,7 +246,7 @@ fn stopped(plan: &Plan, step: &str, how: Stop) -> Failure {
     }
 }
 
-fn broke(error: &DriveError) -> Failure {
+pub(super) fn broke(error: &DriveError) -> Failure {
     match error {
         DriveError::Append(AppendError::Conflict { .. }) => {
             Failure::one(Exit::LostLease, "FW0412", error.to_string())

@@ -1,13 +1,12 @@
-//! A run's life: status, watch, approve, pause, resume, abort, journal.
-
-use std::time::Duration;
+//! A run's life: approve, pause, resume, abort, journal. Its rollback has its own file.
 
 use clap::Args;
-use ferriswheel_engine::driver::time_left_ms;
+use ferriswheel_engine::driver::conclude;
 use ferriswheel_engine::journal::Journal;
 use ferriswheel_engine::record::{Entry, Request};
 use ferriswheel_engine::state::{State, StepState};
 use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::step::Undo;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -15,7 +14,7 @@ use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::line;
-use crate::runs::RunsDir;
+use crate::runs::{Run, RunsDir};
 
 /// Which run.
 #[derive(Debug, Args)]
@@ -25,6 +24,13 @@ pub struct RunArgs {
     id: Option<String>,
     #[command(flatten)]
     runs: RunsDir,
+}
+
+impl RunArgs {
+    /// The run that is meant.
+    pub fn find(&self) -> Result<Run, Failure> {
+        self.runs.find(self.id.as_deref())
+    }
 }
 
 /// Approve a gate
@@ -56,7 +62,7 @@ pub fn ask(plan: &Plan, journal: &dyn Journal, request: Request) -> Result<(), F
 }
 
 fn request(args: &RunArgs, request: Request) -> Result<Exit, Failure> {
-    let run = args.runs.find(args.id.as_deref())?;
+    let run = args.find()?;
     let (_, state) = run.records()?;
     if state.over {
         return Err(Failure::input("the run is over").fix("see: ferriswheel status"));
@@ -67,7 +73,7 @@ fn request(args: &RunArgs, request: Request) -> Result<Exit, Failure> {
 
 /// Carries out `approve`.
 pub fn approve(args: &ApproveArgs) -> Result<Exit, Failure> {
-    let run = args.run.runs.find(args.run.id.as_deref())?;
+    let run = args.run.find()?;
     let plan = run.plan()?;
     let gates: Vec<_> = plan
         .body
@@ -102,142 +108,106 @@ pub fn pause(args: &RunArgs) -> Result<Exit, Failure> {
     request(args, Request::Pause)
 }
 
-/// Carries out `abort`: the run stops before its next act and cannot be resumed.
-pub fn abort(args: &RunArgs) -> Result<Exit, Failure> {
-    request(args, Request::Abort)
+/// Carries out `abort`: the run stops before its next act and cannot be resumed. One that stands
+/// still is given up at once. Says what is left, and how it is taken back.
+#[expect(clippy::print_stdout, reason = "stdout is data")]
+pub fn abort(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
+    let run = args.find()?;
+    let plan = run.plan()?;
+    request(args, Request::Abort)?;
+    let (_, state) = run.records()?;
+    let certain = !state
+        .steps
+        .values()
+        .any(|step| matches!(step, StepState::Acting(_)));
+    let at_once = state.stopped.is_some() && certain;
+    if at_once {
+        conclude(&plan, &run.journal()?, Timestamp::now(), Entry::Aborted)
+            .map_err(|e| Failure::unexpected(&e))?;
+    }
+    let left = left_behind(&plan, &state);
+    match output {
+        Output::Json => println!(
+            "{}",
+            json!({
+                "schema": "ferriswheel.abort.v1",
+                "plan": plan.id,
+                "aborted": at_once,
+                "left": left,
+                "next": format!("ferriswheel rollback {}", plan.id),
+            })
+        ),
+        Output::Text => {
+            if !at_once {
+                eprint_note(
+                    "asked: the process that drives the run gives it up before its next act; if none does, `ferriswheel rollback --apply` does it",
+                );
+            }
+            say_left(&plan, &left);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What a run that is given up leaves behind, newest first, with how it is taken back.
+pub fn left_behind(plan: &Plan, state: &State) -> Vec<String> {
+    let begun = state.progress();
+    plan.body
+        .steps
+        .iter()
+        .rev()
+        .filter(|step| begun.contains_key(&step.id))
+        .filter_map(|step| {
+            let how = match &step.undo {
+                Undo::Inverse(inverse) => format!("taken back: {inverse}"),
+                Undo::Told(how) => format!("taken back: {how}"),
+                Undo::Restore(what) => format!("put back: {what}"),
+                Undo::RollForwardOnly(why) => format!("stays: {why}"),
+                Undo::Manual(runbook) => format!("by a person: {runbook}"),
+                Undo::Nothing => return None,
+            };
+            Some(format!("step {} ({}): {how}", step.id, step.title))
+        })
+        .collect()
+}
+
+/// Says on stderr what is left and which command takes it back.
+pub fn say_left(plan: &Plan, left: &[String]) {
+    if plan.body.rollback.is_some() {
+        eprint_note("the rollback is given up; the rest of it is as it was");
+    } else if left.is_empty() {
+        eprint_note("nothing was done yet: nothing is left");
+    } else {
+        eprint_note("left as it is, newest first:");
+        for line in left {
+            eprint_note(&format!("  {line}"));
+        }
+        eprint_note(&format!("take it back: ferriswheel rollback {}", plan.id));
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "stderr is for notes")]
+pub(super) fn eprint_note(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Carries out `resume`: takes the pause back and drives the run.
 pub async fn resume(args: &ResumeArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     request(&args.run, Request::Resume)?;
-    let run = args.run.runs.find(args.run.id.as_deref())?;
+    let run = args.run.find()?;
     let plan = run.plan()?;
+    if plan.body.rollback.is_some() {
+        let runs = &args.run.runs;
+        return super::rollback::carry_out(&plan, runs, &args.connection, output, quiet, false)
+            .await;
+    }
     super::apply::drive(&plan, &run, &args.connection, output, quiet, false).await
-}
-
-/// Carries out `status`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
-pub fn status(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
-    let run = args.runs.find(args.id.as_deref())?;
-    let plan = run.plan()?;
-    let (_, state) = run.records()?;
-    match output {
-        Output::Json => println!("{}", status_json(&plan, &state)),
-        Output::Text => print!("{}", status_text(&plan, &state)),
-    }
-    Ok(standing(&state))
-}
-
-fn standing(state: &State) -> Exit {
-    use ferriswheel_engine::record::Stop;
-    match &state.stopped {
-        _ if state.over && state.abort_asked => Exit::Stuck,
-        Some(Stop::Gate { .. }) => Exit::WaitingForApproval,
-        Some(Stop::Paused) => Exit::Paused,
-        Some(Stop::Diverged { .. }) => Exit::Diverged,
-        Some(Stop::Failed { .. } | Stop::NeedsPerson { .. }) => Exit::StepFailed,
-        None => Exit::Done,
-    }
-}
-
-fn word(state: Option<&StepState>) -> &'static str {
-    match state {
-        None => "-",
-        Some(StepState::Started) => "looking",
-        Some(StepState::Acting(_)) => "acting",
-        Some(StepState::Acted(_)) => "waiting for the result",
-        Some(StepState::Open) => "open",
-        Some(StepState::Done) => "done",
-    }
-}
-
-fn status_json(plan: &Plan, state: &State) -> serde_json::Value {
-    json!({
-        "schema": "ferriswheel.status.v1",
-        "plan": plan.id,
-        "name": plan.body.name,
-        "over": state.over,
-        "stopped": state.stopped,
-        "waiting": state.waiting,
-        "time_left_ms": time_left_ms(plan, state, Timestamp::now()),
-        "steps": plan.body.steps.iter().map(|step| json!({
-            "id": step.id,
-            "title": step.title,
-            "kind": step.kind.name(),
-            "state": word(state.steps.get(&step.id)),
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn status_text(plan: &Plan, state: &State) -> String {
-    let mut text = format!("plan {} ({})\n", plan.id, plan.body.name);
-    for step in &plan.body.steps {
-        text.push_str(&format!(
-            "  {:>3}  {:<24} {}\n",
-            step.id,
-            word(state.steps.get(&step.id)),
-            step.title
-        ));
-    }
-    if let Some(on) = &state.waiting {
-        text.push_str(&format!("waiting: {on}\n"));
-    }
-    if let Some(stop) = &state.stopped {
-        text.push_str(&format!("stopped: {}\n", crate::progress::stop_text(stop)));
-    }
-    if state.over {
-        text.push_str(if state.abort_asked {
-            "given up\n"
-        } else {
-            "finished\n"
-        });
-    } else {
-        text.push_str(&format!(
-            "about {} s left\n",
-            time_left_ms(plan, state, Timestamp::now()) / 1_000
-        ));
-    }
-    text
-}
-
-/// Carries out `watch`: prints records as they are written, until the run stands still.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
-pub async fn watch(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
-    /// A person reads; the journal is one file.
-    const LOOK: Duration = Duration::from_millis(500);
-    let run = args.runs.find(args.id.as_deref())?;
-    let plan = run.plan()?;
-    let journal = run.journal()?;
-    let mut state = State::default();
-    loop {
-        for record in journal
-            .after(state.seq)
-            .map_err(|e| Failure::unexpected(&e))?
-        {
-            state = state.apply(&record).map_err(|e| Failure::unexpected(&e))?;
-            match output {
-                Output::Json => println!(
-                    "{}",
-                    serde_json::to_string(&record).map_err(|e| Failure::unexpected(&e))?
-                ),
-                Output::Text => {
-                    if let Some(line) = line(&plan, &record) {
-                        println!("{line}");
-                    }
-                }
-            }
-        }
-        if state.over || state.stopped.is_some() {
-            return Ok(standing(&state));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// Carries out `journal`: every record, one a line.
 #[expect(clippy::print_stdout, reason = "stdout is data")]
 pub fn journal(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
-    let run = args.runs.find(args.id.as_deref())?;
+    let run = args.find()?;
     let plan = run.plan()?;
     let (records, _) = run.records()?;
     for record in &records {

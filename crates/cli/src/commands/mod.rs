@@ -7,4 +7,6 @@ pub mod life;
 pub mod plan;
 pub mod probe;
 pub mod report;
+pub mod rollback;
 pub mod sandbox;
+pub mod status;

@@ -1,21 +1,21 @@
 //! `ferriswheel report`: the HTML page of a run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ferriswheel_actuators::databases::postgres::record::Record as Window;
 use ferriswheel_actuators::steps::probe::artifact_paths;
-use ferriswheel_engine::record::{Entry, Record};
-use ferriswheel_engine::state::State;
+use ferriswheel_engine::status::{Phase, Status, StepPhase, StepStatus as Stands};
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::step::{Step, StepKind, Undo};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
+use super::status::word;
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::progress::stop_text;
 use crate::report::{Fact, Input, Moment, PlanView, StepStatus, StepView, render};
 use crate::runs::{Run, RunsDir};
 use crate::summary::Summary;
@@ -64,13 +64,13 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, Failure> {
 /// What a program wants to know of a run: where it stands, what it came to, every certificate.
 fn document(run: &Run) -> Result<serde_json::Value, Failure> {
     let plan = run.plan()?;
-    let (_, state) = run.records()?;
+    let status = run.status(&plan)?;
     let summary: Option<Summary> = load(&run.directory.join("summary.json"));
     Ok(serde_json::json!({
         "schema": "ferriswheel.report.v1",
         "plan": plan.id,
         "name": plan.body.name,
-        "state": standing(&state),
+        "state": word(status.phase),
         "summary": summary,
     }))
 }
@@ -81,7 +81,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 fn input(run: &Run) -> Result<Input, Failure> {
     let plan = run.plan()?;
-    let (records, state) = run.records()?;
+    let status = run.status(&plan)?;
     let database = plan.body.policy.spec.databases.first();
     let paths = database.map(|d| artifact_paths(&run.directory, &d.name));
     let window: Option<Window> =
@@ -95,20 +95,11 @@ fn input(run: &Run) -> Result<Input, Failure> {
         plan: Some(PlanView {
             id: plan.id.to_string(),
             strategy: plan.body.policy.spec.strategy.name().to_owned(),
-            state: standing(&state).to_owned(),
+            state: word(status.phase).to_owned(),
             facts: facts(&plan, summary.as_ref()),
-            steps: steps(&plan, &records, &state, window.as_ref()),
+            steps: steps(&plan, &status, window.as_ref()),
         }),
     })
-}
-
-fn standing(state: &State) -> &'static str {
-    match (state.over, state.abort_asked, &state.stopped) {
-        (true, true, _) => "given up",
-        (true, false, _) => "done",
-        (false, _, Some(_)) => "stopped",
-        (false, _, None) => "running",
-    }
 }
 
 fn facts(plan: &Plan, summary: Option<&Summary>) -> Vec<Fact> {
@@ -146,65 +137,47 @@ fn facts(plan: &Plan, summary: Option<&Summary>) -> Vec<Fact> {
     facts
 }
 
-fn steps(plan: &Plan, records: &[Record], state: &State, window: Option<&Window>) -> Vec<StepView> {
-    let mut by_step: BTreeMap<u32, Vec<&Record>> = BTreeMap::new();
-    for record in records {
-        if let Some(id) = record.entry.step() {
-            by_step.entry(id.0).or_default().push(record);
-        }
-    }
-    plan.body
-        .steps
-        .iter()
-        .map(|step| {
-            let records = by_step.remove(&step.id.0).unwrap_or_default();
-            step_view(step, &records, state, window)
-        })
+fn steps(plan: &Plan, status: &Status, window: Option<&Window>) -> Vec<StepView> {
+    let pairs = plan.body.steps.iter().zip(&status.steps);
+    pairs
+        .map(|(step, stands)| step_view(step, stands, status.phase, window))
         .collect()
 }
 
-fn step_view(step: &Step, records: &[&Record], state: &State, window: Option<&Window>) -> StepView {
+fn step_view(step: &Step, stands: &Stands, run: Phase, window: Option<&Window>) -> StepView {
+    let over = matches!(run, Phase::Finished | Phase::Aborted | Phase::RolledBack);
     let mut view = StepView {
         number: step.id.0,
         title: step.title.clone(),
-        started: records.first().map(|record| record.at),
+        status: match stands.phase {
+            StepPhase::Pending => StepStatus::Pending,
+            StepPhase::Skipped => StepStatus::Skipped,
+            StepPhase::Verified => StepStatus::Done,
+            _ if over || stands.stopped.is_some() => StepStatus::Failed,
+            _ if stands.waiting.is_some() => StepStatus::Waiting,
+            StepPhase::Observing | StepPhase::Acting => StepStatus::Running,
+        },
+        started: stands.started,
+        finished: stands.finished,
         expected_ms: Some(step.expected_ms),
         expected_stall_ms: step.expected_stall_ms,
+        reason: stands
+            .stopped
+            .as_ref()
+            .map(stop_text)
+            .or_else(|| stands.waiting.as_ref().map(ToString::to_string)),
         undo: match &step.undo {
-            Undo::Inverse(text)
-            | Undo::Restore(text)
-            | Undo::RollForwardOnly(text)
-            | Undo::Manual(text) => Some(text.clone()),
+            Undo::Inverse(inverse) => Some(inverse.to_string()),
+            Undo::Told(text)
+            | Undo::Restore(text) | Undo::RollForwardOnly(text) | Undo::Manual(text) => {
+                Some(text.clone())
+            }
             Undo::Nothing => None,
         },
         ..StepView::default()
     };
-    for record in records {
-        match &record.entry {
-            Entry::Found { evidence, .. } => {
-                view.status = StepStatus::Skipped;
-                view.finished = Some(record.at);
-                view.evidence.clone_from(&evidence.0);
-            }
-            Entry::Verified { evidence, .. } => {
-                view.status = StepStatus::Done;
-                view.finished = Some(record.at);
-                view.reason = None;
-                view.evidence.clone_from(&evidence.0);
-            }
-            Entry::Waiting { on, .. } => {
-                view.status = StepStatus::Waiting;
-                view.reason = Some(on.to_string());
-            }
-            Entry::Stopped { how, .. } => {
-                view.status = StepStatus::Failed;
-                view.reason = Some(crate::progress::stop_text(how));
-            }
-            _ => view.status = StepStatus::Running,
-        }
-    }
-    if state.over && matches!(view.status, StepStatus::Waiting | StepStatus::Running) {
-        view.status = StepStatus::Failed;
+    if stands.finished.is_some() {
+        view.evidence.clone_from(&stands.evidence.0);
     }
     if matches!(step.kind, StepKind::HandOver { .. })
         && let Some(window) = window
