@@ -1,5 +1,7 @@
 //! Release records as Helm writes them.
 
+#![expect(clippy::expect_used, reason = "a buffer in memory takes everything")]
+
 use std::io::Write;
 
 use base64::Engine;
