@@ -479,7 +479,13 @@ async fn servers_and_poolers_that_demand_tls_are_handed_over() {
     // The old primary follows, and by TLS: nobody is let in otherwise.
     let status = cast.old.reconnect(STATEMENT).await.unwrap();
     assert!(status.in_recovery);
-    assert_eq!(status.streaming_from.as_deref(), Some("pg-1.pg"));
+    assert_eq!(
+        status.streaming_from.as_deref(),
+        Some("pg-1.pg"),
+        "{}\n{}",
+        story(&log.record()),
+        set.logs()
+    );
     assert_eq!(
         pooler.entries(STATEMENT).await.unwrap()[0].host.as_deref(),
         Some("pg-1.pg")

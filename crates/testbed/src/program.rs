@@ -65,6 +65,8 @@ impl Recipe {
              esac; done; shift; \
              exec setpriv --reuid=postgres --regid=postgres --init-groups --pdeathsig KILL \"$@\"";
         let mut command = Command::new("unshare");
+        // Not that of whoever runs the tests: libpq looks for certificates there.
+        command.env("HOME", "/nonexistent");
         command.args(["-m", "--", "sh", "-c", script, "sh"]);
         for mount in &self.mounts {
             match mount {
