@@ -121,13 +121,15 @@ fn head(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "Plan {}: {cluster}{}, as seen {}",
+        "Plan {}: {cluster}{},{}as seen {}",
         plan.id,
         match (&body.rollback, &body.parent, body.target) {
             (Some(_), Some(parent), _) => format!(", rollback of {parent}"),
             (.., Some(target)) => format!(" to {target}"),
             _ => ", primaries only".to_owned(),
         },
+        // Two ids leave no room for the time.
+        if body.rollback.is_some() { "\n  " } else { " " },
         body.observed_at.strftime("%Y-%m-%d %H:%M:%SZ")
     );
     out

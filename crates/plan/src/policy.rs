@@ -270,7 +270,7 @@ pub struct PostgresSpec {
     pub crash_safe: bool,
     /// With `crashSafe`, on an asynchronous set: commits may be made to wait for the candidate while
     /// the hand-over lasts, by a setting that is taken back afterwards.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub make_synchronous: bool,
     /// Budget of the window from PAUSE to RESUME.
     #[serde(default = "default_window")]

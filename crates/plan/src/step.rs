@@ -222,7 +222,7 @@ pub struct HandOverTerms {
     /// synchronous before the window opens.
     pub crash_safe: bool,
     /// The candidate of an asynchronous set is made synchronous for the length of the hand-over.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub make_synchronous: bool,
     /// Service whose selector follows the primary by a role label, if any.
     pub service: Option<ObjectRef>,

@@ -445,9 +445,10 @@ fn every_code_is_tried() {
         .iter()
         .chain(WARNINGS)
         .map(|(code, _)| *code)
-        // Codes of the spec's form have their own file; the checker's disagreement cannot be made
-        // from outside.
+        // Codes of the spec's form and of rollbacks have their own files; the checker's
+        // disagreement cannot be made from outside.
         .chain(["FW0101", "FW0102", "FW0103", "FW0104", codes::UNSOUND])
+        .chain(["FW0193", "FW0194", "FW0195"])
         .collect();
     let untried: Vec<_> = codes::ALL
         .iter()

@@ -20,6 +20,7 @@ pub(super) fn of(
     let mut telling = Telling {
         world,
         scope,
+        past,
         left,
         steps,
         taken: BTreeMap::new(),
@@ -43,6 +44,7 @@ pub(super) fn of(
 struct Telling<'a> {
     world: &'a Snapshot,
     scope: &'a Scope<'a>,
+    past: &'a Past<'a>,
     left: &'a Left,
     steps: &'a [Step],
     /// Machines of each pool whose going was told already: the newest growth goes first.
@@ -97,9 +99,9 @@ impl Telling<'_> {
                     Becomes::TakenBack(by)
                 } else if at == Some(&from.name) {
                     Becomes::AsBefore(format!("{} is on {}", pod.name, from.name))
-                } else if !self.is_there(from) {
+                } else if !self.is_there(from) || self.past.is_leaving(from) {
                     Becomes::Stays(format!(
-                        "{} stays on {}: the machine that it left is gone",
+                        "{} stays on {}: the machine that it left is gone, or on its way",
                         pod.name,
                         join(at)
                     ))

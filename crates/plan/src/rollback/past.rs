@@ -23,6 +23,8 @@ pub(super) struct Left {
     pub(super) kept: BTreeMap<NodeName, ObjectRef>,
     /// Nodes to uncordon.
     pub(super) closed: Vec<NodeIdentity>,
+    /// Their pools.
+    pub(super) closed_pools: BTreeSet<PoolName>,
     /// Nodes that somebody else has cordoned, before the run or since.
     pub(super) cordoned_by_others: BTreeSet<NodeName>,
     /// Members that move back.
@@ -64,6 +66,7 @@ impl Left {
             pool_of: BTreeMap::new(),
             kept: BTreeMap::new(),
             closed: Vec::new(),
+            closed_pools: BTreeSet::new(),
             cordoned_by_others: past
                 .before
                 .nodes
@@ -193,6 +196,10 @@ impl Left {
             else {
                 continue;
             };
+            // Once its deletion was asked for nobody knows how long the machine stays.
+            if past.is_leaving(from) {
+                continue;
+            }
             let taken = members(scope).any(|other| other.pod.node.as_ref() == Some(&from.name));
             if old.ready && !taken && !leads(scope, pod) {
                 self.returns.push(Return {
@@ -242,7 +249,7 @@ impl Left {
         if world
             .nodes
             .get(&from.name)
-            .is_some_and(|old| old.uid == from.uid)
+            .is_some_and(|old| old.uid == from.uid && !past.is_leaving(from))
         {
             return;
         }
@@ -285,6 +292,11 @@ impl Left {
                 now.is_some_and(|now| now.uid == node.uid && now.unschedulable)
                     && !self.cordoned_by_others.contains(&node.name)
             })
+            .collect();
+        self.closed_pools = self
+            .closed
+            .iter()
+            .filter_map(|node| world.nodes.get(&node.name)?.pool.clone())
             .collect();
     }
 
@@ -337,6 +349,12 @@ impl<'a> Past<'a> {
             .rev()
             .filter(move |step| begun.contains_key(&step.id))
             .map(|step| &step.kind)
+    }
+
+    /// The run has begun to retire the machine.
+    pub(super) fn is_leaving(&self, machine: &NodeIdentity) -> bool {
+        self.begun_kinds()
+            .any(|kind| matches!(kind, StepKind::RetireNode { node, .. } if node == machine))
     }
 }
 

@@ -139,12 +139,15 @@ impl Builder<'_> {
         };
         if !self.left.closed.is_empty() {
             let nodes = self.left.closed.clone();
+            let mut guards = same(&nodes);
+            // A machine whose deletion is under way is let go first: nobody shall land on it.
+            for pool in &self.left.closed_pools {
+                guards.push(Guard::NoOperation { pool: pool.clone() });
+            }
             self.steps.push(
                 format!("uncordon {}", count(nodes.len(), "node")),
-                StepKind::Uncordon {
-                    nodes: nodes.clone(),
-                },
-                same(&nodes),
+                StepKind::Uncordon { nodes },
+                guards,
                 Undo::Nothing,
             );
         }
