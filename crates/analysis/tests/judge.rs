@@ -4,6 +4,8 @@
 //! the source tree of each Kubernetes release serve; the table is made from another package's
 //! schemas and from lifecycle tags. `cargo xtask deprecations --judge` writes the file.
 
+#![expect(clippy::unwrap_used, reason = "the judge's own data are well formed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ferriswheel_analysis::deprecations::{COMPONENTS, NEWEST, ROWS, Standing, row};
