@@ -42,7 +42,12 @@ impl Hold {
             return;
         }
         tracing::error!(moment, period = ?self.period, "held, as this process was told");
-        std::thread::sleep(self.period);
+        // The process goes on answering meanwhile: only its window is held.
+        let sleep = || std::thread::sleep(self.period);
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => tokio::task::block_in_place(sleep),
+            Err(_) => sleep(),
+        }
     }
 }
 

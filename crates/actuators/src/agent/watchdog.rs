@@ -65,11 +65,13 @@ pub async fn watch(
     );
     let began = Instant::now();
     let mut opened: Option<Instant> = None;
+    let mut known = Knowledge::default();
     let mut misses = 0;
     while began.elapsed() < LONGEST_WATCH {
         match agent.get::<Record>("/v1/record", ANSWER).await {
             Ok(record) if record.key == watch.order.key => {
                 misses = 0;
+                known.proven = record.proven();
                 if record.window_is_open() {
                     opened.get_or_insert_with(Instant::now);
                 } else if record.at("resumed").is_some() || record.outcome.is_some() {
@@ -87,13 +89,13 @@ pub async fn watch(
         if misses >= MISSES && (opened.is_some() || held(&cast).await) {
             let opened = opened.unwrap_or_else(Instant::now);
             let reason = Reason::AgentLost(format!("{misses} looks without an answer"));
-            return Some(end(watch, &cast, opened, reason, log).await);
+            return Some(end(watch, &cast, opened, &known, reason, log).await);
         }
         if let Some(opened) = opened
             && opened.elapsed() > watch.order.window_budget()
         {
             let reason = Reason::BudgetSpent("the agent still holds the window open".to_owned());
-            return Some(end(watch, &cast, opened, reason, log).await);
+            return Some(end(watch, &cast, opened, &known, reason, log).await);
         }
         sleep(LOOK).await;
     }
@@ -117,17 +119,9 @@ async fn end(
     watch: &Watch,
     cast: &Cast,
     opened: Instant,
+    known: &Knowledge,
     reason: Reason,
     log: &dyn Log,
 ) -> Outcome {
-    recover(
-        &watch.order,
-        cast,
-        opened,
-        &Knowledge::default(),
-        reason,
-        "watchdog",
-        log,
-    )
-    .await
+    recover(&watch.order, cast, opened, known, reason, "watchdog", log).await
 }

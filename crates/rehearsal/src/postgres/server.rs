@@ -388,6 +388,18 @@ impl Server for ModelServer {
         .await
     }
 
+    async fn stop_armed(&self) -> Result<(), ServerError> {
+        if self.is_armed().await? {
+            return self.stop_fast().await;
+        }
+        Err(ServerError::Sql {
+            server: self.pod.clone(),
+            // external_routine_exception: the program ended with an error.
+            sqlstate: "38000".to_owned(),
+            message: "it is not armed".to_owned(),
+        })
+    }
+
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
         self.ask(|postgres, _| {
             let gone = || self.disconnected("it is gone");

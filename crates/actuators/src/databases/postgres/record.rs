@@ -289,6 +289,14 @@ impl Record {
         self.at("pauseSent").is_some() && self.at("resumed").is_none()
     }
 
+    /// Where the stopped primary's log ends, once the candidate was proven to have all of it.
+    pub fn proven(&self) -> Option<Lsn> {
+        self.entries.iter().find_map(|entry| match entry.moment {
+            Moment::Proven { end, .. } => Some(end),
+            _ => None,
+        })
+    }
+
     /// Length of the window.
     pub fn window(&self) -> Option<Duration> {
         let opened = self.at("pauseSent")?;

@@ -29,6 +29,8 @@ pub struct Knowledge {
     pub promotion_sent: Option<bool>,
     /// Whether the old primary was told to stop; `None`: not known.
     pub stop_sent: Option<bool>,
+    /// Where the log of the stopped primary ends, if that was proven before.
+    pub proven: Option<Lsn>,
 }
 
 /// An old primary that may have been told to stop is in charge only after it has answered as one
@@ -103,6 +105,15 @@ pub async fn recover(
                 }
                 _ => {}
             },
+            // The old server need not be back: what was proven of it holds for good, and the
+            // candidate has had nothing since.
+            (Ok(_), Err(_))
+                if known.proven.is_some()
+                    && end_of_log(cast).await == Some(known.proven)
+                    && promote(cast.candidate.as_ref(), limit).await.is_ok() =>
+            {
+                return go_forward(order, cast, opened, failed, log).await;
+            }
             // The candidate is gone and was never asked to become a primary: when it comes back it
             // is a standby, whatever happens here.
             (Err(_), Ok(_))
@@ -134,18 +145,25 @@ fn may_undo(order: &Order, opened: Instant, known: &Knowledge) -> bool {
 /// The old server, started again, replays its own log to the end; a candidate with the proof
 /// holds at least as much.
 async fn proof(cast: &Cast, old: &Status) -> Option<bool> {
-    let candidate = cast.candidate.status(LOOK).await.ok()?;
     let end_of_old = old.replay.max(old.receive)?;
+    let end = end_of_log(cast).await?;
+    Some(end.is_some_and(|end| end >= end_of_old))
+}
+
+/// Where the candidate's log ends if it ends with a clean shutdown, all of it replayed; the outer
+/// `None`: it cannot tell now.
+async fn end_of_log(cast: &Cast) -> Option<Option<Lsn>> {
+    let candidate = cast.candidate.status(LOOK).await.ok()?;
     let end = candidate.receive.max(candidate.replay)?;
     for since in looks_back(end) {
         match cast.candidate.last_record(since).await {
-            Ok(record) => return Some(record.proves_clean_end() && record.end >= end_of_old),
+            Ok(record) => return Some(record.proves_clean_end().then_some(record.end)),
             // No record can be read from there.
             Err(ServerError::Sql { .. } | ServerError::Unexpected { .. }) => {}
             Err(_) => return None,
         }
     }
-    Some(false)
+    Some(None)
 }
 
 /// Where to read from so that the last record of the log is found: a little back, and, where that

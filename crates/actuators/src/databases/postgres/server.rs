@@ -80,6 +80,11 @@ pub trait Server: Send + Sync {
     /// Sends the fast-shutdown signal to the postmaster. The session ends with it.
     async fn stop_fast(&self) -> Result<(), ServerError>;
 
+    /// The same, only while the next start would be a standby's, checked where the signal is sent:
+    /// whoever took the window back meanwhile has disarmed the server, and a stop that comes late
+    /// must not end in a second primary.
+    async fn stop_armed(&self) -> Result<(), ServerError>;
+
     /// The last WAL record that this standby holds, looked up from `since`.
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError>;
 

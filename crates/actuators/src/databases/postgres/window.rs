@@ -100,6 +100,7 @@ pub async fn open_window(
         old_started: Some(prepared.old_started.clone()),
         promotion_sent: Some(false),
         stop_sent: Some(false),
+        proven: None,
     };
     let failed = match forward(order, cast, opened, &mut known, log).await {
         Ok(()) => {
@@ -164,13 +165,14 @@ async fn forward(
     let flush = before.flush.unwrap_or_default();
     known.stop_sent = Some(true);
     log.note(Moment::StopSent { flush });
-    match cast.old.stop_fast().await {
+    match cast.old.stop_armed().await {
         // The session ends with the server; that is the expected reply.
         Ok(()) | Err(ServerError::Disconnected { .. } | ServerError::NotReady { .. }) => {}
         Err(e) => return Err(Reason::StopFailed(e.to_string())),
     }
 
     let proof = prove(cast, flush, limit).await?;
+    known.proven = Some(proof.end);
     log.note(Moment::Proven {
         start: proof.start,
         end: proof.end,

@@ -196,6 +196,19 @@ impl WireServer {
         })
     }
 
+    /// Sends the signal of a fast shutdown unless a condition, in shell, ends the program before.
+    async fn stop(&self, condition: &str) -> Result<(), ServerError> {
+        let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
+        // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
+        // by it would be reported as a stop that was not sent. Built-ins only: no second fork. The
+        // row is read before the signal: a pipe that the shell left too early is an error too.
+        self.program(&format!(
+            "trap '' TERM; read -r row; {condition}read -r pid < {} && kill -INT \"$pid\"",
+            shell(&pid_file)
+        ))
+        .await
+    }
+
     /// What postgresql.auto.conf says of a setting.
     async fn auto_setting(&self, name: &str) -> Result<Option<String>, ServerError> {
         let rows = self
@@ -391,15 +404,13 @@ impl Server for WireServer {
     }
 
     async fn stop_fast(&self) -> Result<(), ServerError> {
-        let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
-        // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
-        // by it would be reported as a stop that was not sent. Built-ins only: no second fork. The
-        // row is read before the signal: a pipe that the shell left too early is an error too.
-        self.program(&format!(
-            "trap '' TERM; read -r row; read -r pid < {} && kill -INT \"$pid\"",
-            shell(&pid_file)
-        ))
-        .await
+        self.stop("").await
+    }
+
+    async fn stop_armed(&self) -> Result<(), ServerError> {
+        let signal = format!("{}/standby.signal", self.data_directory().await?);
+        self.stop(&format!("[ -e {} ] || exit 3; ", shell(&signal)))
+            .await
     }
 
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError> {
