@@ -4,10 +4,11 @@ use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::policy::PostgresSpec;
 
 use crate::databases::postgres::record::Record;
-use crate::databases::postgres::server::Server;
+use crate::databases::postgres::window::streams_from;
 use crate::kubernetes::pods::Home;
-use crate::steps::agents;
+use crate::steps::{agents, primary};
 use crate::world::{AskError, LOOK, World};
+
 /// The record of a window that somebody is on, agent or watchdog.
 ///
 /// # Errors
@@ -63,8 +64,8 @@ pub(super) async fn record_of(
     })
 }
 
-/// What was meant for the window only and is still there: an armed primary, a short retry
-/// interval, or whatever an agent had that ended before it took things back.
+/// What a window that is over left behind: an armed primary, a short retry interval, a standby that
+/// follows a server which is none, or whatever an agent had that ended before it took things back.
 pub(super) async fn untidy(
     world: &World,
     database: &DatabaseName,
@@ -89,14 +90,24 @@ pub(super) async fn untidy(
         )));
     }
     let superuser = world.superuser(spec).await?;
-    for member in world.members(&spec.stateful_set).await? {
-        let server = world.server(database, spec, &member, &superuser);
+    let states = world.states(database).await?;
+    for state in &states {
         // A standby that is away is waited for elsewhere.
-        if server.reconnect(LOOK).await.is_err() {
+        let Ok(status) = &state.status else {
             continue;
-        }
+        };
+        let server = world.server(database, spec, &state.member, &superuser);
         if let Some(what) = server.left_over(LOOK).await?.first() {
-            return Ok(Some(format!("{}: {what}", member.pod)));
+            return Ok(Some(format!("{}: {what}", state.member.pod)));
+        }
+        if let Some((leader, _)) = primary(&states)
+            && let Some(host) = &status.streaming_from
+            && !streams_from(status, &leader.name)
+        {
+            return Ok(Some(format!(
+                "{} streams from {host}, and {leader} is the primary",
+                state.member.pod
+            )));
         }
     }
     Ok(None)
