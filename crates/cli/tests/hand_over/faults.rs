@@ -41,13 +41,15 @@ fn a_hand_over_comes_to_its_end_whatever_breaks() {
     practice.example();
     agent_killed_before_the_stop(&practice, "pg-0", "pg-1");
     practice.refresh_members();
-    agent_deleted_between_stop_and_promotion(&practice, "pg-2");
+    agent_asleep_until_it_is_too_late(&practice, "pg-1", "pg-2");
     practice.refresh_members();
-    agents_machine_frozen_after_the_promotion(&practice, &spare, "pg-0");
+    agent_deleted_between_stop_and_promotion(&practice, "pg-0");
     practice.refresh_members();
-    api_server_away(&practice, "pg-1");
+    agents_machine_frozen_after_the_promotion(&practice, &spare, "pg-1");
     practice.refresh_members();
-    slow_archive(&practice, "pg-1", "pg-2");
+    api_server_away(&practice, "pg-2");
+    practice.refresh_members();
+    slow_archive(&practice, "pg-2", "pg-0");
 }
 
 fn settled(practice: &Practice, run: &Run<'_>, primary: &str) {
@@ -72,6 +74,24 @@ fn agent_killed_before_the_stop(practice: &Practice, from: &str, to: &str) {
     assert_eq!(output.status.code(), Some(40), "{said}\n{}", run.story());
     assert!(said.contains("FW0209"), "{said}");
     assert!(said.contains("was never stopped"), "{said}");
+    practice.assert_settled_on(from);
+    run.finish();
+    settled(practice, &run, to);
+}
+
+/// The agent's process is stopped right before it would stop the old primary, and goes on when the
+/// watchdog has taken everything back: it must not stop a server that clients use again.
+fn agent_asleep_until_it_is_too_late(practice: &Practice, from: &str, to: &str) {
+    let run = practice.plan_hand_over(to);
+    let apply = run.start_held("stopSent", 500);
+    let agent = Pid::from_raw(i32::try_from(run.wait_until_held()).unwrap());
+    kill(agent, Signal::SIGSTOP).unwrap();
+    let output = apply.wait_with_output().unwrap();
+    kill(agent, Signal::SIGCONT).unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(40), "{said}\n{}", run.story());
+    assert!(said.contains("FW0209"), "{said}");
+    run.wait_for_moment("faltered");
     practice.assert_settled_on(from);
     run.finish();
     settled(practice, &run, to);

@@ -88,7 +88,10 @@ impl Run<'_> {
 
     /// An `apply` that must have succeeded.
     pub fn finished(&self, output: Output) {
-        super::succeeded(&format!("apply\n{}", self.story()), output);
+        let certificate = self.path("certificate-orders.json");
+        let certificate = std::fs::read_to_string(certificate).unwrap_or_default();
+        let story = format!("apply\n{}\n{certificate}", self.story());
+        super::succeeded(&story, output);
     }
 
     /// The journal, one line a record.
@@ -133,8 +136,12 @@ impl Run<'_> {
         format!("ferriswheel-{task}-{}", &self.id[..8])
     }
 
+    fn path(&self, name: &str) -> PathBuf {
+        self.practice.path().join("runs").join(&self.id).join(name)
+    }
+
     fn artifact(&self, name: &str) -> Value {
-        let path = self.practice.path().join("runs").join(&self.id).join(name);
+        let path = self.path(name);
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|e| panic!("{}: {e}\n{}", path.display(), self.story()));
         serde_json::from_slice(&bytes).unwrap()
