@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ferriswheel_actuators::databases::postgres::order::{Member, Order, PoolerAddress};
-use ferriswheel_actuators::databases::postgres::record::{Outcome, Record};
+use ferriswheel_actuators::databases::postgres::record::{Outcome, Reason, Record};
 use ferriswheel_actuators::databases::postgres::window::streams_from;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::ids::ObjectRef;
@@ -186,6 +186,13 @@ async fn conclude(
                 cause: format!("the hand-over was undone, {from} is the primary ({how}): {reason}"),
             })
         }
+        // Nobody knows what became of it: it is settled by observation, then tried again.
+        Some(Outcome::Unresolved {
+            reason: Reason::AgentLost(cause),
+        }) => Err(ActError::Retry {
+            after: Duration::from_secs(1),
+            cause: format!("the agent was lost: {cause}"),
+        }),
         Some(Outcome::Unresolved { reason }) => Err(ActError::AskHuman {
             code: reason.code().to_owned(),
             cause: reason.to_string(),

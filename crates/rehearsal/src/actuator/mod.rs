@@ -259,10 +259,7 @@ impl Actuator for Outside {
             StepKind::HandOver {
                 from, to, terms, ..
             } => hand_over::act(self, from, to, terms, key).await,
-            kind => {
-                self.ask(|world| act(world, kind, self.run.as_str()))
-                    .await
-            }
+            kind => self.ask(|world| act(world, kind, self.run.as_str())).await,
         }
     }
 

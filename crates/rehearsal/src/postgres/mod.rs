@@ -11,7 +11,8 @@
 //! every difference that is kept is stated in the scene that meets it. What no command shows there
 //! and is simpler here: a frozen standby has none of what was on its way to it (a real one finds
 //! it in its socket), a follower's replayed position is known to its upstream at once (a real one
-//! tells it with its next reply, up to 10 s later), and a log has no segments that could be gone.
+//! tells it with its next reply, up to 10 s later), a receiver calls itself streaming only when it
+//! is (a real one already while it asks), and a log has no segments that could be gone.
 //!
 //! Pure: time comes in with [`Postgres::tick`].
 

@@ -77,6 +77,10 @@ impl RealStage {
             writer: Mutex::default(),
             held: Mutex::default(),
         };
+        if shape.pooler {
+            // Its login is no part of any answer.
+            *stage.writer.lock().await = stage.set.client().await.ok();
+        }
         if shape.synchronous {
             for n in 0..shape.members {
                 for sql in [
@@ -229,7 +233,7 @@ impl Stage for RealStage {
     async fn client(&self, wait: Duration) -> Reply {
         let client = match self.writer.lock().await.take() {
             Some(client) if !client.is_closed() => client,
-            _ => match timeout(wait, self.set.client()).await {
+            _ => match timeout(STATEMENT, self.set.client()).await {
                 Ok(Ok(client)) => client,
                 Ok(Err(_)) => return Reply::Error,
                 Err(_) => return Reply::Held,
