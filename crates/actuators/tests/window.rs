@@ -1,6 +1,11 @@
 //! The hand-over window on real servers, and each of its branches.
 
-#![expect(clippy::print_stdout, reason = "a test that fails says where")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that fails says where"
+)]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,7 +18,7 @@ use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::names::Names;
 use ferriswheel_actuators::databases::postgres::order::Order;
 use ferriswheel_actuators::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Reason};
-use ferriswheel_actuators::databases::postgres::window::{STATEMENT, hand_over};
+use ferriswheel_actuators::databases::postgres::window::{Cast, STATEMENT, hand_over};
 use ferriswheel_testbed::set::Set;
 use ferriswheel_testbed::writers::{Writers, Written, lost};
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +40,7 @@ impl<F: Fn(&str) + Send + Sync> Log for Faulty<F> {
 struct Result {
     outcome: Outcome,
     written: Written,
+    window: Duration,
     story: String,
 }
 
@@ -57,6 +63,7 @@ async fn run_order(
         fault,
     };
     let outcome = hand_over(&order, &cast, &log).await;
+    let held = held(&cast).await;
     if !matches!(outcome, Outcome::HandedOver { .. }) {
         set.aim_pooler(0);
     }
@@ -74,11 +81,30 @@ async fn run_order(
         written.longest,
         written.errors.len()
     );
+    // Whatever happened in between: RESUME was sent within the budget, to everybody.
+    let window = record.window().expect("the window was closed");
+    assert!(window <= order.window_budget() + CLOSING, "{story}");
+    assert_eq!(held, [""; 0], "{story}");
     Result {
         outcome,
         written,
+        window,
         story,
     }
+}
+
+/// When the budget is spent RESUME is sent; its way to the pooler comes on top.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// Entries whose clients are held.
+async fn held(cast: &Cast) -> Vec<String> {
+    let mut held = Vec::new();
+    for pooler in &cast.poolers {
+        pooler.reconnect(STATEMENT).await.unwrap();
+        let entries = pooler.entries(STATEMENT).await.unwrap();
+        held.extend(entries.into_iter().filter(|e| e.paused).map(|e| e.name));
+    }
+    held
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,8 +202,11 @@ async fn an_idle_transaction_leaves_everything_where_it_was() {
     assert_eq!(lost(&set, 0, &result.written).await, []);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_candidate_is_promoted_without_the_long_stall() {
+/// `wal_retrieve_retry_interval`: what a promotion waits for that finds its standby between two
+/// attempts, if nothing is done against it.
+const LONG_STALL: Duration = Duration::from_secs(5);
+
+async fn frozen_candidate(period: Duration) {
     let set = Arc::new(Set::start().await);
     let frozen = Arc::clone(&set);
     let result = run(&set, move |moment| {
@@ -185,7 +214,7 @@ async fn a_frozen_candidate_is_promoted_without_the_long_stall() {
             let pid = frozen.postmaster(1);
             kill(pid, Signal::SIGSTOP).unwrap();
             std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(period);
                 kill(pid, Signal::SIGCONT).unwrap();
             });
         }
@@ -197,8 +226,19 @@ async fn a_frozen_candidate_is_promoted_without_the_long_stall() {
         "{}",
         result.story
     );
+    assert!(result.window < LONG_STALL, "{}", result.story);
     assert_eq!(lost(&set, 1, &result.written).await, []);
     assert_eq!(result.written.errors, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_frozen_for_30_ms_is_promoted_without_the_long_stall() {
+    frozen_candidate(Duration::from_millis(30)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_frozen_for_200_ms_is_promoted_without_the_long_stall() {
+    frozen_candidate(Duration::from_millis(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,13 +279,20 @@ async fn a_killed_primary_is_promoted_in_place() {
     })
     .await;
     assert!(
-        matches!(result.outcome, Outcome::Undone { in_place: true, .. }),
+        matches!(
+            result.outcome,
+            Outcome::Undone {
+                in_place: true,
+                reason: Reason::NotProven(_) | Reason::StopFailed(_)
+            }
+        ),
         "{:?}\n{}",
         result.outcome,
         result.story
     );
     assert!(!set.in_recovery(0).await);
     assert_eq!(lost(&set, 0, &result.written).await, []);
+    assert_eq!(result.written.errors, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
