@@ -96,15 +96,15 @@ impl Sandbox {
             .unwrap()
     }
 
-    /// Waits until a step of this kind is in one of these states.
-    fn wait_for(&self, kind: &str, states: &[&str]) {
+    /// Waits until a step of this kind is in one of these phases.
+    fn wait_for(&self, kind: &str, phases: &[&str]) {
         let end = Instant::now() + Duration::from_secs(300);
         while Instant::now() < end {
             let output = self.run(&["status", "--output", "json"]);
             let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             let there = status["steps"].as_array().is_some_and(|steps| {
                 steps.iter().any(|step| {
-                    step["kind"] == kind && states.iter().any(|state| step["state"] == *state)
+                    step["kind"] == kind && phases.iter().any(|phase| step["phase"] == *phase)
                 })
             });
             if there {
@@ -112,8 +112,123 @@ impl Sandbox {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("step {kind} was never {states:?}");
+        panic!("step {kind} was never {phases:?}");
     }
+}
+
+/// What a rollback must bring back, as `plan` sees it.
+fn seen(sandbox: &Sandbox, spec: &str) -> Value {
+    let file = sandbox.state.path().join("seen.json");
+    sandbox.ok(&[
+        "plan",
+        spec,
+        "--sandbox",
+        NAME,
+        "--snapshot-out",
+        file.to_str().unwrap(),
+    ]);
+    let world: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let object = |key: &str| world[key].as_object().unwrap().clone();
+    let pick = |key: &str, fields: &[&str]| -> Value {
+        object(key)
+            .iter()
+            .map(|(name, value)| {
+                let picked: Vec<Value> = fields.iter().map(|f| value[*f].clone()).collect();
+                (name.clone(), Value::from(picked))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let members: serde_json::Map<String, Value> = object("pods")
+        .iter()
+        .filter(|(name, _)| name.starts_with("db/pg-"))
+        .map(|(name, pod)| (name.clone(), pod["node"].clone()))
+        .collect();
+    let servers: serde_json::Map<String, Value> =
+        world["databases"]["orders"]["postgres"]["members"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, member)| {
+                let facts = &member["facts"];
+                let slots = &facts["physical_slots"];
+                (
+                    name.clone(),
+                    serde_json::json!([facts["in_recovery"], slots]),
+                )
+            })
+            .collect();
+    serde_json::json!({
+        "nodes": pick("nodes", &["uid", "unschedulable"]),
+        "pools": pick("pools", &["count", "kubernetes_version"]),
+        "sets": pick("stateful_sets", &["replicas", "ready_replicas"]),
+        "claims": pick("claims", &["uid"]),
+        "members": members,
+        "servers": servers,
+    })
+}
+
+/// A run that dies after its first move is taken back, by a rollback that dies on the way too.
+fn a_run_is_taken_back(sandbox: &Sandbox, spec: &Path) {
+    let runs = sandbox.state.path().join("taken-back");
+    let quick = std::fs::read_to_string(spec)
+        .unwrap()
+        .replace("ferrisWheel: {}", "ferrisWheel: { soakSeconds: 0 }")
+        .replace("errors: 0", "errors: 0\n      controls: never");
+    let spec = sandbox.state.path().join("taken-back.yaml");
+    std::fs::write(&spec, quick).unwrap();
+    let spec = spec.to_str().unwrap();
+    let plan = sandbox.state.path().join("taken-back.json");
+    let back = sandbox.state.path().join("back.json");
+    let (plan, back) = (plan.to_str().unwrap(), back.to_str().unwrap());
+    let step = |file: &str, kind: &str| {
+        let json: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let steps = json["body"]["steps"].as_array().unwrap().clone();
+        let found = steps.iter().find(|step| step["kind"].get(kind).is_some());
+        found.unwrap_or_else(|| panic!("no {kind} in {steps:?}"))["id"].to_string()
+    };
+    let run = |args: &[&str], crash: &str| {
+        sandbox
+            .command(args)
+            .env("FERRISWHEEL_RUNS", &runs)
+            .env("FERRISWHEEL_CRASH_AFTER", crash)
+            .output()
+            .unwrap()
+    };
+    let before = seen(sandbox, spec);
+    sandbox.ok(&["plan", spec, "--sandbox", NAME, "--out", plan]);
+    let apply = |file: &str, crash: &str| run(&["apply", file, "--sandbox", NAME, "--yes"], crash);
+    let place = format!("{}:verified", step(plan, "moveReplica"));
+    let output = apply(plan, &place);
+    assert_eq!(output.status.code(), None, "{}", text(&output.stderr));
+
+    let output = run(&["abort"], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    for wanted in ["uncordon", "claim, disk and slot", "ferriswheel rollback"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    let output = run(&["rollback", "--sandbox", NAME, "--out", back], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let place = format!("{}:acting", step(back, "removeSeat"));
+    let output = apply(back, &place);
+    assert_eq!(output.status.code(), None, "{}", text(&output.stderr));
+    let output = apply(back, "");
+    assert_eq!(output.status.code(), Some(41), "{}", text(&output.stderr));
+
+    let now = seen(sandbox, spec);
+    assert_eq!(now, before);
+    let json: Value = serde_json::from_slice(&std::fs::read(back).unwrap()).unwrap();
+    let directory = runs.join(json["id"].as_str().unwrap());
+    let summary: Value =
+        serde_json::from_slice(&std::fs::read(directory.join("summary.json")).unwrap()).unwrap();
+    let certificate = &summary["certificate"];
+    assert_eq!(certificate["verdict"], "pass", "{certificate}");
+    assert_eq!(certificate["acked_lost"], 0, "{certificate}");
+    assert_eq!(certificate["errors"], 0, "{certificate}");
+    let parent = json["body"]["parent"].as_str().unwrap();
+    let output = run(&["status", "--run", parent], "");
+    assert_eq!(output.status.code(), Some(41), "{}", text(&output.stdout));
 }
 
 impl Drop for Sandbox {
@@ -130,6 +245,7 @@ fn text(bytes: &[u8]) -> String {
 fn a_run_that_is_killed_goes_on_and_ends_with_a_certificate() {
     let sandbox = Sandbox::up();
     let spec = sandbox.example();
+    a_run_is_taken_back(&sandbox, &spec);
     let plan = sandbox.state.path().join("plan.json");
     let plan = plan.to_str().unwrap();
     sandbox.ok(&[
@@ -144,7 +260,7 @@ fn a_run_that_is_killed_goes_on_and_ends_with_a_certificate() {
     // Killed in the middle of a move, and again in the middle of the hand-over.
     for kind in ["moveReplica", "handOver"] {
         let mut run = sandbox.apply(plan);
-        sandbox.wait_for(kind, &["acting", "waiting for the result"]);
+        sandbox.wait_for(kind, &["acting"]);
         run.kill().unwrap();
         run.wait().unwrap();
     }
