@@ -41,27 +41,66 @@ enum Command {
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
+    #[command(after_help = "Example:
+  ferriswheel status
+  ferriswheel status --run 3f2a --output json
+
+The exit code says how it stands: 20 waits for a person, 21 paused, 31 plan again, 40 a step failed.")]
     Status(commands::life::RunArgs),
     /// Follow a run until it stands still
+    #[command(after_help = "Example:
+  ferriswheel watch
+  ferriswheel watch --output json           one event a line: step, reason, time left")]
     Watch(commands::life::RunArgs),
     Approve(commands::life::ApproveArgs),
     /// Stop a run before its next act
+    #[command(after_help = "Example:
+  ferriswheel pause
+  ferriswheel resume                        goes on")]
     Pause(commands::life::RunArgs),
     Resume(commands::life::ResumeArgs),
     /// Give a run up; the world stays as it is, and what is left is said
+    #[command(after_help = "Example:
+  ferriswheel abort --run 3f2a
+  ferriswheel rollback 3f2a                 how what is left is taken back")]
     Abort(commands::life::RunArgs),
     Rollback(commands::rollback::RollbackArgs),
     /// Print every record of a run
+    #[command(after_help = "Example:
+  ferriswheel journal
+  ferriswheel journal --run 3f2a --output json")]
     Journal(commands::life::RunArgs),
     Report(commands::report::ReportArgs),
     Probe(commands::probe::ProbeArgs),
     /// A practice AKS on this machine
+    #[command(after_help = "Example:
+  ferriswheel sandbox up
+  ferriswheel sandbox kubectl -- get nodes
+  ferriswheel sandbox down")]
     Sandbox(ferriswheel_sandbox::command::SandboxArgs),
     #[command(hide = true)]
     Agent(commands::agent::AgentArgs),
 }
 
+/// A reader of stdout that has seen enough (`ferriswheel journal | head`) is no defect.
+#[expect(
+    clippy::exit,
+    reason = "a panic hook has no caller to return a code to"
+)]
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("os error 32") {
+            // As a shell counts a program that SIGPIPE ended.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     // First of all: with two providers compiled in by accident, rustls would panic later.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

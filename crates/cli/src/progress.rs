@@ -1,5 +1,6 @@
 //! A run's records as people and programs read them: step, what happens, why it waits, time left.
 
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use ferriswheel_engine::actuator::{Evidence, WaitingOn};
@@ -33,15 +34,14 @@ impl<'a> Progress<'a> {
 }
 
 impl Listener for Progress<'_> {
-    #[expect(clippy::print_stderr, reason = "stderr is progress")]
-    #[expect(clippy::print_stdout, reason = "stdout is data")]
     fn record(&self, record: &Record, state: &State) {
         let mut teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
-        match (teller.tell(record, state, self.output), self.output) {
-            (Some(event), Output::Json) => println!("{event}"),
-            (Some(line), Output::Text) if !self.quiet => eprintln!("{line}"),
-            _ => {}
-        }
+        // A run goes on although nobody reads its progress any more.
+        let _ = match (teller.tell(record, state, self.output), self.output) {
+            (Some(event), Output::Json) => writeln!(std::io::stdout(), "{event}"),
+            (Some(line), Output::Text) if !self.quiet => writeln!(std::io::stderr(), "{line}"),
+            _ => Ok(()),
+        };
     }
 }
 

@@ -22,6 +22,9 @@ const CONTROLS_SCHEMA: &str = "ferriswheel.controls.v1";
 
 /// Measure downtime and durability over the wire and write a certificate
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel probe postgres --dsn 'host=db user=app dbname=app' --duration 60s --out probe-result
+  ferriswheel probe controls")]
 pub struct ProbeArgs {
     #[command(subcommand)]
     command: ProbeCommand,
