@@ -95,9 +95,10 @@ async fn unfinished(
             .status
             .as_ref()
             .is_ok_and(|status| streams_from(status, &to.name));
-        let elsewhere = state.status.as_ref().is_ok_and(|status| {
-            status.streaming_from.is_some() && !streams_from(status, &to.name)
-        });
+        let elsewhere = state
+            .status
+            .as_ref()
+            .is_ok_and(|status| status.streaming_from.is_some() && !streams_from(status, &to.name));
         if elsewhere {
             // It will not come by itself: nobody is on the window any more.
             return Ok(Some(Observed::Ready));

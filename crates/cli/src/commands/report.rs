@@ -169,9 +169,9 @@ fn step_view(step: &Step, stands: &Stands, run: Phase, window: Option<&Window>) 
         undo: match &step.undo {
             Undo::Inverse(inverse) => Some(inverse.to_string()),
             Undo::Told(text)
-            | Undo::Restore(text) | Undo::RollForwardOnly(text) | Undo::Manual(text) => {
-                Some(text.clone())
-            }
+            | Undo::Restore(text)
+            | Undo::RollForwardOnly(text)
+            | Undo::Manual(text) => Some(text.clone()),
             Undo::Nothing => None,
         },
         ..StepView::default()

@@ -15,7 +15,11 @@ fn postgres_18_is_handed_over_however_it_replicates() {
 
     // Asynchronous, and made synchronous for as long as the hand-over takes.
     let run = practice.plan_variant("pg-1", "crashSafe: true, makeSynchronous: true");
-    assert!(run.1.contains("made to wait for the candidate"), "{}", run.1);
+    assert!(
+        run.1.contains("made to wait for the candidate"),
+        "{}",
+        run.1
+    );
     run.0.finish();
     run.0.assert_moved_once();
     practice.assert_settled_on("pg-1");
