@@ -118,8 +118,10 @@ impl WireServer {
         Ok(())
     }
 
+    /// The row is read first: a pipe that the shell leaves too early is an error too.
     async fn program(&self, command: &str) -> Result<(), ServerError> {
-        self.run(&format!("COPY (SELECT) TO PROGRAM {}", literal(command)))
+        let command = literal(&format!("read -r row; {command}"));
+        self.run(&format!("COPY (SELECT) TO PROGRAM {command}"))
             .await
             .map(|_| ())
     }
@@ -200,10 +202,9 @@ impl WireServer {
     async fn stop(&self, condition: &str) -> Result<(), ServerError> {
         let pid_file = format!("{}/postmaster.pid", self.data_directory().await?);
         // The server passes its own SIGTERM on to whatever a session has started: a shell that ends
-        // by it would be reported as a stop that was not sent. Built-ins only: no second fork. The
-        // row is read before the signal: a pipe that the shell left too early is an error too.
+        // by it would be reported as a stop that was not sent. Built-ins only: no second fork.
         self.program(&format!(
-            "trap '' TERM; read -r row; {condition}read -r pid < {} && kill -INT \"$pid\"",
+            "trap '' TERM; {condition}read -r pid < {} && kill -INT \"$pid\"",
             shell(&pid_file)
         ))
         .await
