@@ -269,10 +269,10 @@ impl Container {
     }
 }
 
-/// Reads the shim's and PID 1's reports until the program runs.
+/// Reads the shim's and PID 1's reports until the program runs: two processes, so either may come first.
 async fn executed(events: pipe::Receiver) -> Result<i32, Error> {
     let mut lines = BufReader::new(events).lines();
-    let mut pid = None;
+    let (mut pid, mut runs) = (None, false);
     while let Some(line) = lines
         .next_line()
         .await
@@ -281,8 +281,11 @@ async fn executed(events: pipe::Receiver) -> Result<i32, Error> {
         match line.split_once(' ').unwrap_or((line.as_str(), "")) {
             ("pid", text) => pid = text.parse().ok(),
             ("error", text) => return Err(Error::Start(text.to_owned())),
-            ("exec", _) => return pid.ok_or(Error::NotRunning),
+            ("exec", _) => runs = true,
             _ => {}
+        }
+        if let (Some(pid), true) = (pid, runs) {
+            return Ok(pid);
         }
     }
     Err(Error::NotRunning)
