@@ -174,7 +174,7 @@ fn a_run_is_taken_back(sandbox: &Sandbox, spec: &Path) {
     let quick = std::fs::read_to_string(spec)
         .unwrap()
         .replace("ferrisWheel: {}", "ferrisWheel: { soakSeconds: 0 }")
-        .replace("errors: 0", "errors: 0\n      controls: never");
+        .replace("controls: required", "controls: never");
     let spec = sandbox.state.path().join("taken-back.yaml");
     std::fs::write(&spec, quick).unwrap();
     let spec = spec.to_str().unwrap();
