@@ -200,15 +200,13 @@ async fn forward(
         log.note(Moment::Promoted { triggers });
         return finish_forward(order, cast, opened, log).await;
     }
-    // Nobody waits for the others: their settings are written when the promotion no longer needs
-    // the disks.
+    // Nobody waits for the others: their settings are written when neither the promotion nor the
+    // clients' first commits need the disks any more.
     let triggers = promote(cast.candidate.as_ref(), limit).await?;
     log.note(Moment::Promoted { triggers });
-    let (clients, ()) = futures::future::join(
-        finish_forward(order, cast, opened, log),
-        repoint(order, cast, log),
-    )
-    .await;
+    let clients = finish_forward(order, cast, opened, log).await;
+    sleep(FIRST_COMMITS).await;
+    repoint(order, cast, log).await;
     clients
 }
 
@@ -276,6 +274,11 @@ async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Re
     }
     Err(Reason::NotProven(last))
 }
+
+/// Time that the clients have the disks for themselves. 100 ms: their sessions are opened anew and
+/// have committed after 15 to 50 ms; for as long the other standbys lag, which an asynchronous set
+/// allows.
+const FIRST_COMMITS: Duration = Duration::from_millis(100);
 
 /// Time between two looks whether the old primary is back. The proof takes a few milliseconds
 /// when all is well, so these looks cost only a window that went wrong.
