@@ -25,7 +25,12 @@ if [ -n "$(db get job/ferriswheel --ignore-not-found --output name)" ]; then
     fi
     db delete job/ferriswheel --wait
 fi
-config ferriswheel-plan --from-file=plan.json="$plan"
+# A name of its own for each plan: a node may mount a ConfigMap as it was before it was replaced.
+db delete configmap --selector ferriswheel.dev/config=plan --ignore-not-found
+name="ferriswheel-plan-$(sha256sum "$plan" | cut -c 1-10)"
+config "$name" --from-file=plan.json="$plan"
+db label --overwrite "configmap/$name" ferriswheel.dev/config=plan
 config ferriswheel-azure --from-env-file="$azure"
 if [ -n "$ca" ]; then config ferriswheel-azure-ca --from-file=ca.crt="$ca"; fi
-$kubectl apply -f "$here/rbac.yaml" -f "$here/job.yaml"
+$kubectl apply -f "$here/rbac.yaml"
+sed "s/name: ferriswheel-plan }/name: $name }/" "$here/job.yaml" | $kubectl apply -f -
