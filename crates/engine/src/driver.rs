@@ -127,13 +127,7 @@ enum Next {
 impl Driver<'_> {
     /// Drives the plan until it ends or stands still. Called again, it goes on.
     pub async fn run(&self) -> Result<Outcome, DriveError> {
-        let mut drive = self.take()?;
-        if drive.state.over {
-            return Ok(drive.ending());
-        }
-        drive.epoch = drive.append(Entry::Driving).await?.epoch;
-        drive.catch_up()?;
-        // Another driver may have written the last record while this one took the run.
+        let mut drive = self.take().await?;
         if drive.state.over {
             return Ok(drive.ending());
         }
@@ -143,16 +137,7 @@ impl Driver<'_> {
             }
             match drive.step(step).await? {
                 Next::Stop(how) => {
-                    drive
-                        .write(Entry::Stopped {
-                            step: step.id,
-                            how: how.clone(),
-                        })
-                        .await?;
-                    return Ok(Outcome::Stopped {
-                        step: Box::new(step.clone()),
-                        how,
-                    });
+                    return drive.stop(step, how).await;
                 }
                 Next::Abort => {
                     drive.write(Entry::Aborted).await?;
@@ -173,12 +158,7 @@ impl Driver<'_> {
     /// # Errors
     /// As [`Driver::run`].
     pub async fn give_up(&self) -> Result<Outcome, DriveError> {
-        let mut drive = self.take()?;
-        if drive.state.over {
-            return Ok(drive.ending());
-        }
-        drive.epoch = drive.append(Entry::Driving).await?.epoch;
-        drive.catch_up()?;
+        let mut drive = self.take().await?;
         if drive.state.over {
             return Ok(drive.ending());
         }
@@ -193,23 +173,15 @@ impl Driver<'_> {
             if matches!(drive.standing(step), Some(StepState::Acting(_)))
                 && let Some(how) = drive.make_certain(step).await?
             {
-                drive
-                    .write(Entry::Stopped {
-                        step: step.id,
-                        how: how.clone(),
-                    })
-                    .await?;
-                return Ok(Outcome::Stopped {
-                    step: Box::new(step.clone()),
-                    how,
-                });
+                return drive.stop(step, how).await;
             }
         }
         drive.write(Entry::Aborted).await?;
         Ok(Outcome::Aborted)
     }
 
-    fn take(&self) -> Result<Drive<'_>, DriveError> {
+    /// Takes the run for this driver, unless it is over.
+    async fn take(&self) -> Result<Drive<'_>, DriveError> {
         let mut state = State::default();
         for record in self.journal.after(0)? {
             if record.plan != self.plan.id {
@@ -220,17 +192,36 @@ impl Driver<'_> {
             }
             state = state.apply(&record)?;
         }
-        Ok(Drive {
+        let mut drive = Drive {
             driver: self,
             epoch: 0,
             state,
             waiting: None,
             settled: None,
-        })
+        };
+        if !drive.state.over {
+            drive.epoch = drive.append(Entry::Driving).await?.epoch;
+            // Another driver may have written the last record while this one took the run.
+            drive.catch_up()?;
+        }
+        Ok(drive)
     }
 }
 
 impl Drive<'_> {
+    /// Ends the drive at a step, and says so.
+    async fn stop(&mut self, step: &Step, how: Stop) -> Result<Outcome, DriveError> {
+        self.write(Entry::Stopped {
+            step: step.id,
+            how: how.clone(),
+        })
+        .await?;
+        Ok(Outcome::Stopped {
+            step: Box::new(step.clone()),
+            how,
+        })
+    }
+
     /// Finds out what became of an announced act, and makes whole what it left half-done.
     /// `Some` if that was not possible.
     async fn make_certain(&mut self, step: &Step) -> Result<Option<Stop>, DriveError> {
