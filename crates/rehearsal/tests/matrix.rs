@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken assumption fails the test")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,14 +17,7 @@ use ferriswheel_engine::state::State;
 use ferriswheel_rehearsal::runner::Rehearsal;
 use ferriswheel_rehearsal::scenario::Choices;
 
-fn virtual_time<F: Future>(run: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(run)
-}
+use support::{carry_on, tail, virtual_time};
 
 /// Names of the records of an undisturbed run.
 fn straight(choices: Choices) -> Vec<&'static str> {
@@ -39,28 +34,6 @@ fn names(rehearsal: &Rehearsal) -> Vec<&'static str> {
         .records()
         .iter()
         .map(|record| record.entry.name())
-        .collect()
-}
-
-/// Applies the plan until it is finished. A person clears nothing here: a stop that only says
-/// "try again" must go away by trying again.
-async fn carry_on(rehearsal: &Rehearsal, context: &str) {
-    for _ in 0..4 {
-        match rehearsal.drive(Fault::None).await.unwrap() {
-            Outcome::Finished => return,
-            Outcome::Stopped { .. } => {}
-            Outcome::Aborted => panic!("{context}: nobody gave it up"),
-        }
-    }
-    panic!("{context}: it never finished: {:?}", tail(rehearsal));
-}
-
-fn tail(rehearsal: &Rehearsal) -> Vec<String> {
-    let records = rehearsal.records();
-    records
-        .iter()
-        .skip(records.len().saturating_sub(8))
-        .map(|record| format!("{} {:?}", record.seq, record.entry))
         .collect()
 }
 

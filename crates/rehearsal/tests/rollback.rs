@@ -6,24 +6,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken assumption fails the test")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ferriswheel_engine::driver::Outcome;
 use ferriswheel_engine::faults::Fault;
 use ferriswheel_plan::plan::Becomes;
 use ferriswheel_plan::rollback::Wish;
 use ferriswheel_rehearsal::runner::Rehearsal;
 use ferriswheel_rehearsal::scenario::Choices;
 
-fn virtual_time<F: Future>(run: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(run)
-}
+use support::{carry_on, tail, virtual_time};
 
 /// Runs a case for each number, on two threads, each in its own virtual time.
 fn each<F>(numbers: Vec<u64>, case: impl Fn(u64) -> F + Sync)
@@ -84,26 +78,6 @@ async fn given_up(choices: Choices, record: u64) -> Rehearsal {
     rehearsal
 }
 
-async fn finish(back: &Rehearsal, context: &str) {
-    for _ in 0..4 {
-        match back.drive(Fault::None).await.unwrap() {
-            Outcome::Finished => return,
-            Outcome::Stopped { .. } => {}
-            Outcome::Aborted => panic!("{context}: nobody gave it up"),
-        }
-    }
-    panic!("{context}: it never finished: {:#?}", tail(back));
-}
-
-fn tail(rehearsal: &Rehearsal) -> Vec<String> {
-    let records = rehearsal.records();
-    records
-        .iter()
-        .skip(records.len().saturating_sub(8))
-        .map(|record| format!("{} {:?}", record.seq, record.entry))
-        .collect()
-}
-
 async fn assert_back(back: &Rehearsal, context: &str) {
     assert_eq!(
         back.flaws_after_rollback().await,
@@ -135,7 +109,7 @@ fn a_run_that_ended_after_any_record_is_taken_back() {
                 let run = given_up(choices, n).await;
                 let moves = run.promotions().len();
                 let back = run.rollback(Wish::default()).unwrap();
-                finish(&back, &context).await;
+                carry_on(&back, &context).await;
                 assert_back(&back, &context).await;
                 // The primary stays where it is unless somebody asks.
                 assert_eq!(back.promotions().len(), moves, "{context}");
@@ -180,7 +154,7 @@ fn a_rollback_killed_at_any_record_goes_on() {
         let straight = {
             let run = given_up(choices, n).await;
             let back = run.rollback(Wish::default()).unwrap();
-            finish(&back, "straight").await;
+            carry_on(&back, "straight").await;
             back.records().len()
         };
         for m in 1..u64::try_from(straight).unwrap() {
@@ -194,10 +168,10 @@ fn a_rollback_killed_at_any_record_goes_on() {
                 // Given up and planned again, from what the first one left.
                 back.give_up().await.unwrap();
                 let again = run.rollback(Wish::default()).unwrap();
-                finish(&again, &context).await;
+                carry_on(&again, &context).await;
                 assert_back(&again, &context).await;
             } else {
-                finish(&back, &context).await;
+                carry_on(&back, &context).await;
                 assert_back(&back, &context).await;
             }
         }
@@ -223,7 +197,7 @@ fn the_primary_goes_back_only_if_asked() {
             back.world.with(|world| world.watch.members = 2);
             // The member that was the primary has served for less than the kubelet's memory.
             tokio::time::sleep(Duration::from_secs(660)).await;
-            finish(&back, &context).await;
+            carry_on(&back, &context).await;
             assert_back(&back, &context).await;
             if moved {
                 assert_eq!(back.promotions(), ["pg-1", "pg-0"], "{context}");
