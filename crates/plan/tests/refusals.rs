@@ -29,7 +29,7 @@ fn found(change: Change) -> Findings {
 }
 
 fn pg(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::PostgresSpec {
-    &mut spec.spec.databases[0].postgres
+    postgres_of(&mut spec.spec.databases[0])
 }
 
 fn wheel(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::FerrisWheel {
@@ -194,8 +194,9 @@ const REFUSALS: &[(&str, Change)] = &[
         put_set(w, "other", "bills", &nodes, 0);
         let mut second = s.spec.databases[0].clone();
         second.name = "bills".into();
-        second.postgres.stateful_set = db("other");
         s.spec.databases.push(second);
+        let last = s.spec.databases.last_mut().expect("the second");
+        postgres_of(last).stateful_set = db("other");
     }),
     (codes::LABEL_BY_HAND, |w, _| {
         set(w)
