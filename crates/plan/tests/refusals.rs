@@ -446,14 +446,14 @@ fn every_code_is_tried() {
         .iter()
         .chain(WARNINGS)
         .map(|(code, _)| *code)
-        // Codes of the spec's form and of rollbacks have their own files; the checker's
+        // Codes of the spec's form, of rollbacks and of clusters have their own files; the checker's
         // disagreement cannot be made from outside.
         .chain(["FW0101", "FW0102", "FW0103", "FW0104", codes::UNSOUND])
         .chain(["FW0193", "FW0194", "FW0195"])
         .collect();
     let untried: Vec<_> = codes::ALL
         .iter()
-        .filter(|(code, _)| !tried.contains(code))
+        .filter(|(code, _)| !tried.contains(code) && !code.starts_with("FW05"))
         .collect();
     assert!(untried.is_empty(), "{untried:?}");
 }

@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{PostgresSpec, Strategy, TlsMode, Upgrade};
+use super::{PostgresSpec, SYSTEMS, Strategy, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -52,6 +52,11 @@ fn explain(file_name: &str, text: &str, error: &Error) -> Diagnostic {
             // The last line of a YAML error's text repeats the place, which has its own field.
             let message = other.to_string();
             let message = message.lines().next().unwrap_or_default().trim().to_owned();
+            if message.contains(SYSTEMS) {
+                return Diagnostic::new(codes::SPEC_VALUE, file_name, message)
+                    .fix("say once what it is, for example `redis: { statefulSet: db/redis }`")
+                    .at(place);
+            }
             Diagnostic::new(codes::SPEC_SYNTAX, file_name, message)
                 .fix("correct the value; `docs/patterns/postgres.md` shows a complete spec")
         }

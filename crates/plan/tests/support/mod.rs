@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::expect_used, reason = "a test's own world is well formed")]
 
+pub mod redis;
+
 use std::collections::BTreeMap;
 
 use ferriswheel_plan::ids::{NodeName, ObjectRef, PoolName, Uid, Zone};
