@@ -3,9 +3,11 @@
 //! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
 //! explicitly (`Option`), never by a default that looks like an observation.
 
+mod mongodb;
 mod postgres;
 mod redis;
 
+pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
 pub use postgres::{Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember};
 pub use redis::{
     Flavour, Redis, RedisFacts, RedisMember, RedisPeer, RedisPersistence, RedisRole, SlotRange,
@@ -251,6 +253,8 @@ pub enum Database {
     Postgres(Postgres),
     /// Redis or Valkey in cluster mode.
     Redis(Redis),
+    /// A MongoDB replica set.
+    Mongodb(Mongo),
 }
 
 impl Database {
@@ -266,6 +270,10 @@ impl Database {
             Self::Redis(set) => leading(&set.members, |member| {
                 let facts = member.facts.as_ref();
                 facts.is_some_and(|facts| facts.role == RedisRole::Primary)
+            }),
+            Self::Mongodb(set) => leading(&set.members, |member| {
+                let facts = member.facts.as_ref();
+                facts.is_some_and(|facts| facts.state == MongoState::Primary)
             }),
         }
     }
