@@ -154,7 +154,7 @@ pub(super) async fn start(
     let spec = world.database(database).map_err(class)?;
     let system = systems::of(world, database).map_err(class)?;
     let home = world.home(spec.stateful_set());
-    home.token(&world.outside.kube)
+    home.token_beside(&world.outside.kube, &system.probe_file())
         .await
         .map_err(class_request)?;
     let created = home
@@ -171,9 +171,7 @@ pub(super) async fn start(
             },
         });
     };
-    if system.has_controls() {
-        prove(&probe, spec.controls).await?;
-    }
+    prove(&probe, spec.controls).await?;
     let config = run_config(world, spec, system.as_ref())
         .await
         .map_err(class)?;
