@@ -201,7 +201,7 @@ pub struct DatabaseSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub enum System {
     /// PostgreSQL with streaming replication.
-    Postgres(PostgresSpec),
+    Postgres(Box<PostgresSpec>),
     /// Redis or Valkey in cluster mode.
     Redis(RedisSpec),
 }
@@ -280,7 +280,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
 
     fn try_from(text: DatabaseText) -> Result<Self, Self::Error> {
         let system = match (text.postgres, text.redis) {
-            (Some(spec), None) => System::Postgres(spec),
+            (Some(spec), None) => System::Postgres(Box::new(spec)),
             (None, Some(spec)) => System::Redis(spec),
             (None, None) => return Err(NotOneSystem::None(text.name)),
             (Some(_), Some(_)) => return Err(NotOneSystem::Several(text.name)),
@@ -297,7 +297,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
 impl From<DatabaseSpec> for DatabaseText {
     fn from(spec: DatabaseSpec) -> Self {
         let (postgres, redis) = match spec.system {
-            System::Postgres(spec) => (Some(spec), None),
+            System::Postgres(spec) => (Some(*spec), None),
             System::Redis(spec) => (None, Some(spec)),
         };
         Self {
