@@ -66,8 +66,8 @@ pub(crate) trait System: Send + Sync {
     /// `dsn`, `writers`.
     async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError>;
 
-    /// The probe has negative controls for this system.
-    fn has_controls(&self) -> bool;
+    /// What the file that the probe is started with says of this system.
+    fn probe_file(&self) -> Value;
 
     /// Errors that clients may see when the spec sets no limit; `None`: they are counted.
     fn errors_allowed(&self) -> Option<u64>;

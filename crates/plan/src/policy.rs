@@ -203,7 +203,7 @@ pub struct DatabaseSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub enum System {
     /// PostgreSQL with streaming replication.
-    Postgres(PostgresSpec),
+    Postgres(Box<PostgresSpec>),
     /// Redis or Valkey in cluster mode.
     Redis(RedisSpec),
     /// A MongoDB replica set.
@@ -296,7 +296,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
 
     fn try_from(text: DatabaseText) -> Result<Self, Self::Error> {
         let mut said = [
-            text.postgres.map(System::Postgres),
+            text.postgres.map(|spec| System::Postgres(Box::new(spec))),
             text.redis.map(System::Redis),
             text.mongodb.map(System::Mongodb),
         ]
@@ -327,7 +327,7 @@ impl From<DatabaseSpec> for DatabaseText {
             controls: spec.controls,
         };
         match spec.system {
-            System::Postgres(spec) => text.postgres = Some(spec),
+            System::Postgres(spec) => text.postgres = Some(*spec),
             System::Redis(spec) => text.redis = Some(spec),
             System::Mongodb(spec) => text.mongodb = Some(spec),
         }

@@ -194,9 +194,8 @@ const REFUSALS: &[(&str, Change)] = &[
         put_set(w, "other", "bills", &nodes, 0);
         let mut second = s.spec.databases[0].clone();
         second.name = "bills".into();
+        postgres_of(&mut second).stateful_set = db("other");
         s.spec.databases.push(second);
-        let last = s.spec.databases.last_mut().expect("the second");
-        postgres_of(last).stateful_set = db("other");
     }),
     (codes::LABEL_BY_HAND, |w, _| {
         set(w)

@@ -154,7 +154,7 @@ pub(super) async fn start(
     let spec = world.database(database).map_err(class)?;
     let system = systems::of(world, database).map_err(class)?;
     let home = world.home(spec.stateful_set());
-    home.token(&world.outside.kube)
+    home.token_beside(&world.outside.kube, &system.probe_file())
         .await
         .map_err(class_request)?;
     let created = home
@@ -171,9 +171,7 @@ pub(super) async fn start(
             },
         });
     };
-    if system.has_controls() {
-        prove(&probe, spec.controls).await?;
-    }
+    prove(&probe, spec.controls).await?;
     let config = run_config(world, spec, system.as_ref())
         .await
         .map_err(class)?;
@@ -284,18 +282,27 @@ fn summary(certificate: &Value) -> Evidence {
         "longest_ack_gap_ms",
         "worst_latency_ms",
     ];
-    Evidence(
-        FIGURES
-            .iter()
-            .filter_map(|key| {
-                let value = certificate.get(key)?;
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                Some(format!("{key} {text}"))
-            })
-            .collect(),
-    )
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let mut lines: Vec<String> = FIGURES
+        .iter()
+        .filter_map(|key| Some(format!("{key} {}", text(certificate.get(key)?))))
+        .collect();
+    // Each part with a leader of its own.
+    let shards = certificate.get("shards").and_then(Value::as_array);
+    lines.extend(shards.into_iter().flatten().filter_map(|shard| {
+        let field = |key: &str| shard.get(key).map(text);
+        Some(format!(
+            "shard {}: longest_ack_gap_ms {}, acked_lost {}",
+            field("name")?,
+            field("longest_ack_gap_ms")?,
+            field("acked_lost")?
+        ))
+    }));
+    Evidence(lines)
 }
 
 pub(super) async fn certify(world: &World, database: &DatabaseName) -> Result<Ack, ActError> {

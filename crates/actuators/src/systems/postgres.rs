@@ -110,8 +110,8 @@ impl System for Postgres<'_> {
         Ok(BTreeMap::from([("dsn".to_owned(), json!(dsn))]))
     }
 
-    fn has_controls(&self) -> bool {
-        true
+    fn probe_file(&self) -> Value {
+        json!({})
     }
 
     /// Behind a pooler nobody may see an error; without one errors are counted, and judged only

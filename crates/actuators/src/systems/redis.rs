@@ -323,8 +323,11 @@ impl System for Redis<'_> {
         ]))
     }
 
-    fn has_controls(&self) -> bool {
-        false
+    fn probe_file(&self) -> Value {
+        match self.application() {
+            Some(_) => json!({"system": "redis"}),
+            None => json!({"system": "redis", "password_file": null}),
+        }
     }
 
     /// Clients of a cluster follow its redirections, but the connections to a member that moves are

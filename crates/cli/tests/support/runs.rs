@@ -147,6 +147,11 @@ impl Run<'_> {
         serde_json::from_slice(&bytes).unwrap()
     }
 
+    /// What the run came to.
+    pub fn summary(&self) -> Value {
+        self.artifact("summary.json")
+    }
+
     /// The record of the window.
     pub fn window(&self) -> Window {
         Window(self.artifact("window-orders.json"))
@@ -155,7 +160,7 @@ impl Run<'_> {
     /// What every finished hand-over must have come to. A verdict that passes has no stall beyond
     /// the limit of the spec.
     pub fn assert_moved_once(&self) {
-        let summary = self.artifact("summary.json");
+        let summary = self.summary();
         assert_eq!(summary["primary_moves"], 1, "{summary}\n{}", self.story());
         let certificate = &summary["certificate"];
         for (field, wanted) in [

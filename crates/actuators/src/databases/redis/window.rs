@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use tokio::time::{Instant, sleep};
 
-use super::cluster::View;
+use super::cluster::{Node, View};
 use super::order::Order;
 use super::record::{Log, Moment, Outcome, Reason};
 use super::server::{Role, Server, ServerError};
@@ -231,22 +231,26 @@ enum Prepared {
 }
 
 async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepared, Reason> {
+    let not_ready = |e: ServerError| Reason::NotReady(e.to_string());
     let opened = join_all(cast.all().map(|server| server.open(COMMAND))).await;
+    // The candidate alone says whether there is anything to do.
+    if let Some(Err(e)) = opened.get(1) {
+        return Err(not_ready(e.clone()));
+    }
     let candidate = view_of(cast.candidate.as_ref(), &order.candidate.node_id).await?;
-    if let Some(found) = candidate.myself()
-        && found.is_primary()
-    {
-        return match look(cast).await {
-            Standing::Candidate if found.votes() => Ok(Prepared::AlreadyDone),
-            _ => Err(Reason::NotItsReplica {
+    if candidate.myself().is_some_and(Node::is_primary) {
+        return if is_done(order, cast, &candidate).await {
+            Ok(Prepared::AlreadyDone)
+        } else {
+            Err(Reason::NotItsReplica {
                 name: order.candidate.name.clone(),
                 old: order.old.name.clone(),
                 found: "it is a primary itself".to_owned(),
-            }),
+            })
         };
     }
     for answer in opened {
-        answer.map_err(|e| Reason::NotReady(e.to_string()))?;
+        answer.map_err(not_ready)?;
     }
     let old = view_of(cast.old.as_ref(), &order.old.node_id).await?;
     let epoch = check_shard(order, &old, &candidate)?;
@@ -260,6 +264,22 @@ async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepared, 
     barrier(order, cast, &old, log).await?;
     prompt(order, cast, log).await?;
     Ok(Prepared::Ready { epoch })
+}
+
+/// The candidate is a primary in the place of the old one: which is its replica by its own word, or
+/// is silent and serves nothing.
+async fn is_done(order: &Order, cast: &Cast, candidate: &View) -> bool {
+    if !candidate.myself().is_some_and(Node::votes) {
+        return false;
+    }
+    match cast.old.view(COMMAND).await {
+        Ok(old) => old
+            .myself()
+            .is_some_and(|me| me.primary.as_deref() == Some(&candidate.me)),
+        Err(_) => candidate.nodes.get(&order.old.node_id).is_some_and(|old| {
+            !old.votes() && old.primary.as_deref().is_none_or(|id| id == candidate.me)
+        }),
+    }
 }
 
 async fn view_of(server: &dyn Server, id: &str) -> Result<View, Reason> {
@@ -444,7 +464,8 @@ async fn agree(order: &Order, cast: &Cast, before: u64, log: &dyn Log) -> Vec<St
                 let old = view.nodes.get(&order.old.node_id);
                 epoch = epoch.max(candidate.map_or(0, |node| node.epoch));
                 candidate.is_some_and(|node| node.votes() && node.epoch > before)
-                    && old.is_some_and(|node| !node.is_primary())
+                    // Its new role is told by itself, with its next message to each member.
+                    && old.is_some_and(|node| !node.votes())
             });
             if !settled {
                 unsettled.push(server.name().to_owned());
