@@ -49,8 +49,9 @@ case $purpose in
 esac
 "${CARGO_TARGET_DIR:-target}/$built/ferriswheel" sandbox build >/dev/null
 if [ "$purpose" = test ]; then
-  for script in scripts/install-az.sh scripts/install-postgres-18.sh scripts/install-valkey-9.sh; do
+  for script in scripts/install-az.sh scripts/install-postgres-18.sh scripts/install-valkey-9.sh scripts/install-mongodb.sh; do
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi
+if [ "$purpose" = demo ] && [ "${DATABASE:-}" = mongodb ]; then ./scripts/install-mongodb.sh; fi
 if [ "$purpose" = bench ]; then ./scripts/install-peers.sh; fi

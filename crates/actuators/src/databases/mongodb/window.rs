@@ -192,7 +192,7 @@ async fn elect(
             // Never against a primary that has not stepped down.
             old_stays = old_is_writable(cast).await;
             if !old_stays {
-                let answer = cast.candidate.stand(GLANCE).await;
+                let answer = cast.candidate.stand(COMMAND).await;
                 note_failure(log, cast.candidate.as_ref(), "does not stand yet", answer);
                 stood = Some(Instant::now());
             }
