@@ -378,8 +378,9 @@ async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepared, 
             )));
         }
     }
-    let optime = |host: &str| old.members.get(host).map_or(0, |peer| peer.optime);
-    let lag_seconds = optime(&old.me).saturating_sub(optime(&candidate.me));
+    // Each by its own word: what others know of it is as old as their last heartbeat.
+    let newest = |status: &Status| status.members.get(&status.me).map_or(0, |me| me.optime);
+    let lag_seconds = newest(old).saturating_sub(newest(candidate));
     if lag_seconds > MAX_LAG_SECONDS {
         return Err(Reason::Behind(format!(
             "{} is {lag_seconds} s behind",

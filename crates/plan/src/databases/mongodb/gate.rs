@@ -424,18 +424,21 @@ fn succession(set: &Set<'_>, scope: &Scope<'_>) -> Findings {
     let Some((primary, theirs)) = set.primary() else {
         return findings;
     };
-    for (id, peer) in &theirs.peers {
-        let newest = theirs.myself().map_or(0, |(_, myself)| myself.optime);
-        let lag = newest.saturating_sub(peer.optime);
-        if peer.state == MongoState::Secondary && peer.delay_seconds == 0 && lag > WHOLE_LAG_SECONDS
-        {
+    // Each by its own word: what others know of it is as old as their last heartbeat.
+    let newest = |facts: &MongoFacts| facts.myself().map_or(0, |(_, myself)| myself.optime);
+    for (member, facts) in set.answers() {
+        let delayed = facts
+            .myself()
+            .is_some_and(|(_, myself)| myself.delay_seconds > 0);
+        let lag = newest(theirs).saturating_sub(newest(facts));
+        if facts.state == MongoState::Secondary && !delayed && lag > WHOLE_LAG_SECONDS {
             findings.refuse(
                 Diagnostic::new(
                     codes::SECONDARY_BEHIND,
-                    &peer.host,
+                    &member.name,
                     "the secondary has not everything that the primary has",
                 )
-                .seen(format!("member {id} is {lag} s behind {}", primary.name.name))
+                .seen(format!("{lag} s behind {}", primary.name.name))
                 .fix("wait until it has caught up; if it never does, look at its disk and at its network"),
             );
         }
