@@ -1,10 +1,6 @@
 //! The hand-over of a shard on real servers, and each of its branches.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that fails says where"
-)]
+#![expect(clippy::print_stdout, reason = "a test that fails says where")]
 
 use std::sync::Arc;
 use std::time::Duration;
