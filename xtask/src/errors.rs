@@ -19,7 +19,7 @@ const GROUPS: [(&str, &str); 8] = [
     ("02", "The hand-over"),
     ("03", "Acts on the cluster"),
     ("04", "The run and its journal"),
-    ("05", "Redis and Valkey clusters"),
+    ("05", "Redis and Valkey"),
     ("06", "MongoDB replica sets"),
 ];
 
