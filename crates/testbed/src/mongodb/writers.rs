@@ -96,7 +96,7 @@ async fn write(set: &Set, writer: usize, stop: &AtomicBool) -> Written {
             Err(e) => Err(e),
         };
         match answer {
-            Ok(answer) if answer.get_i32("n") == Ok(1) => {
+            Ok(answer) if answer.get_i32("n").is_ok_and(|n| n == 1) => {
                 if !written.acked.is_empty() {
                     written.longest = written.longest.max(last.elapsed());
                 }

@@ -139,6 +139,17 @@ impl Set {
         hello.is_ok_and(|hello| hello.get_bool(what).unwrap_or(false))
     }
 
+    /// Lets a member copy no more, or again. A member that is merely frozen would apply, once it goes
+    /// on, what lies in its sockets.
+    ///
+    /// # Errors
+    /// It is away, or refuses.
+    pub async fn copies(&self, member: usize, copies: bool) -> Result<(), ControlError> {
+        let mode = if copies { "off" } else { "alwaysOn" };
+        let command = doc! { "configureFailPoint": "stopReplProducer", "mode": mode };
+        self.run(member, command).await.map(drop)
+    }
+
     /// Kills a member without a word.
     pub fn crash(&mut self, member: usize) {
         self.servers[member].end();
@@ -175,6 +186,8 @@ impl Server {
             .args(["--replSet", "control", "--bind_ip", "127.0.0.1"])
             .args(["--port", &port.to_string(), "--nounixsocket", "--quiet"])
             .args(["--wiredTigerCacheSizeGB", CACHE_GB])
+            // For the one switch by which a member stops to copy.
+            .args(["--setParameter", "enableTestCommands=1"])
             .arg("--dbpath")
             .arg(home.path())
             .arg("--logpath")
