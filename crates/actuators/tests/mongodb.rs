@@ -204,8 +204,9 @@ async fn a_hand_over_cut_short_ends_by_itself() {
             }
         },
     };
+    let cast = set.cast(&order);
     tokio::select! {
-        outcome = hand_over(&order, &set.cast(&order), &log) => panic!("{outcome:?}"),
+        outcome = hand_over(&order, &cast, &log) => panic!("{outcome:?}"),
         () = cut.notified() => {}
     }
     set.until("the set has a primary", async || {
