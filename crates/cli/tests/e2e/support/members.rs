@@ -162,13 +162,38 @@ impl Practice {
 
     /// `SHOW DATABASES` of every pooler: the application's entry.
     fn pooler_entries(&self) -> Vec<(String, String)> {
+        let password = self.kubectl(&[
+            "-n",
+            "db",
+            "get",
+            "secret",
+            "pg-superuser",
+            "-o",
+            "go-template={{.data.password | base64decode}}",
+        ]);
+        let login = format!("PGPASSWORD={password}");
         self.poolers()
             .into_iter()
             .map(|pooler| {
-                // Its own Secret has the password; it is not printed.
-                let script = "PGPASSWORD=$(sed -n 's/^\"postgres\" \"\\(.*\\)\"$/\\1/p' /etc/pgbouncer-users/userlist.txt) \
-                              psql -h 127.0.0.1 -p 6432 -U postgres -XAtc 'SHOW DATABASES' pgbouncer";
-                let shown = self.kubectl(&["-n", "db", "exec", &pooler, "--", "sh", "-c", script]);
+                let shown = self.kubectl(&[
+                    "-n",
+                    "db",
+                    "exec",
+                    &pooler,
+                    "--",
+                    "env",
+                    &login,
+                    "psql",
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    "6432",
+                    "-U",
+                    "postgres",
+                    "-XAtc",
+                    "SHOW DATABASES",
+                    "pgbouncer",
+                ]);
                 let entry = shown
                     .lines()
                     .find(|line| line.starts_with("app|"))

@@ -1,6 +1,5 @@
 //! Plans and runs of a practice cluster.
 
-use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
@@ -56,6 +55,20 @@ impl Practice {
             id: json["id"].as_str().unwrap().to_owned(),
         }
     }
+
+    /// The plan that takes the last run back.
+    pub fn plan_back(&self) -> Run<'_> {
+        let plan = self.path().join("back.json");
+        let file = plan.to_str().unwrap();
+        self.ok(&["rollback", "--sandbox", self.name(), "--out", file]);
+        let json: Value = serde_json::from_slice(&std::fs::read(&plan).unwrap()).unwrap();
+        let id = json["id"].as_str().unwrap().to_owned();
+        Run {
+            practice: self,
+            plan,
+            id,
+        }
+    }
 }
 
 impl Run<'_> {
@@ -109,12 +122,6 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Every kind of record that the journal has, as a place for `FERRISWHEEL_CRASH_AFTER`:
-    /// `driving`, `3:acting`.
-    pub fn places(&self) -> BTreeSet<String> {
-        self.records().iter().map(place).collect()
-    }
-
     /// The last record's place.
     pub fn last_place(&self) -> String {
         place(self.records().last().unwrap())
@@ -147,6 +154,15 @@ impl Run<'_> {
         serde_json::from_slice(&bytes).unwrap()
     }
 
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the run came to.
+    pub fn summary(&self) -> Value {
+        self.artifact("summary.json")
+    }
+
     /// The record of the window.
     pub fn window(&self) -> Window {
         Window(self.artifact("window-orders.json"))
@@ -155,7 +171,7 @@ impl Run<'_> {
     /// What every finished hand-over must have come to. A verdict that passes has no stall beyond
     /// the limit of the spec.
     pub fn assert_moved_once(&self) {
-        let summary = self.artifact("summary.json");
+        let summary = self.summary();
         assert_eq!(summary["primary_moves"], 1, "{summary}\n{}", self.story());
         let certificate = &summary["certificate"];
         for (field, wanted) in [
@@ -218,7 +234,8 @@ impl Run<'_> {
     }
 }
 
-fn place(record: &Value) -> String {
+/// A record as a place for `FERRISWHEEL_CRASH_AFTER`: `driving`, `3:acting`.
+pub fn place(record: &Value) -> String {
     let name = record["entry"]["is"].as_str().unwrap();
     match record["entry"]["step"].as_u64() {
         Some(step) => format!("{step}:{name}"),

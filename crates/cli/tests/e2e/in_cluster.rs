@@ -1,21 +1,12 @@
 //! The run as a Job inside the cluster, with exactly the rights of `examples/in-cluster`; and the hand-over of a set
 //! without a pooler, whose clients come by the Service or by a list of hosts.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test that fails says where and shows what it saw"
-)]
-
-#[allow(dead_code, reason = "each test uses its own part")]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Practice, succeeded, until};
+
+use crate::support::{self, Practice, succeeded, until};
 
 /// The Job's own account.
 const ACCOUNT: &str = "--as=system:serviceaccount:db:ferriswheel";

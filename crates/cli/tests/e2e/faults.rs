@@ -34,10 +34,9 @@ data:
 ";
 
 #[test]
-fn a_hand_over_comes_to_its_end_whatever_breaks() {
-    let practice = Practice::up("faults", &POOLS);
+fn a_hand_over_comes_to_its_end_whatever_becomes_of_its_agent() {
+    let practice = Practice::up("agent", &POOLS);
     let spare = practice.spare_machine();
-    practice.kubectl_apply(ARCHIVE);
     practice.example();
     agent_killed_before_the_stop(&practice, "pg-0", "pg-1");
     practice.refresh_members();
@@ -46,10 +45,16 @@ fn a_hand_over_comes_to_its_end_whatever_breaks() {
     agent_deleted_between_stop_and_promotion(&practice, "pg-0");
     practice.refresh_members();
     agents_machine_frozen_after_the_promotion(&practice, &spare, "pg-1");
+}
+
+#[test]
+fn a_hand_over_comes_to_its_end_without_an_api_server_and_with_a_slow_archive() {
+    let practice = Practice::up("around", &[]);
+    practice.kubectl_apply(ARCHIVE);
+    practice.example();
+    api_server_away(&practice, "pg-1");
     practice.refresh_members();
-    api_server_away(&practice, "pg-2");
-    practice.refresh_members();
-    slow_archive(&practice, "pg-2", "pg-0");
+    slow_archive(&practice, "pg-1", "pg-2");
 }
 
 fn settled(practice: &Practice, run: &Run<'_>, primary: &str) {
