@@ -1,9 +1,4 @@
 //! The real kubectl, and kube's own client, against a real sandbox: what people type must work as they know it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test's helpers fail as the test does"
-)]
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams};
@@ -17,51 +12,34 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::support::{SYSTEM, Sandbox};
+
 /// Nothing here takes half of this on a loaded machine; a wait that long is a failure.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// More than all buffers on the way together.
 const LARGE: usize = 5 << 20;
 
-struct Sandbox {
-    state: tempfile::TempDir,
+/// A sandbox, and the kubectl that was built with its control plane.
+struct Practice {
+    sandbox: Sandbox,
     kubectl: PathBuf,
 }
 
-impl Sandbox {
+impl Practice {
     fn up() -> Self {
         let kubectl = match ferriswheel_sandbox::binaries::find() {
             Ok(binaries) => binaries.kubectl,
             Err(missing) => panic!("{missing}"),
         };
-        let state = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let sandbox = Self { state, kubectl };
-        let up = sandbox
-            .sandbox("up")
-            .args(["--pool", "name=syspool,mode=System,count=1,zones=1"])
-            .args([
-                "--pool",
-                "name=work,mode=User,count=3,zones=1+2+3,label=for:work",
-            ])
-            .output()
-            .unwrap();
-        assert!(
-            up.status.success(),
-            "{}",
-            String::from_utf8_lossy(&up.stderr)
-        );
-        sandbox
-    }
-
-    fn sandbox(&self, verb: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ferriswheel-sandbox"));
-        command
-            .env("FERRISWHEEL_STATE", self.state.path())
-            .args([verb, "--name", "kubectl"]);
-        command
+        let work = "name=work,mode=User,count=3,zones=1+2+3,label=for:work";
+        Self {
+            sandbox: Sandbox::up("kubectl", &[SYSTEM, work]),
+            kubectl,
+        }
     }
 
     fn kubeconfig(&self) -> PathBuf {
-        self.state.path().join("sandboxes/kubectl/kubeconfig")
+        self.sandbox.kubeconfig()
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Command {
@@ -137,15 +115,6 @@ impl Sandbox {
                 .unwrap(),
         )
         .unwrap()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let down = self.sandbox("down").output().unwrap();
-        if !down.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&down.stderr));
-        }
     }
 }
 
@@ -226,12 +195,12 @@ async fn kubectl_works_as_people_know_it() {
         nix::unistd::getuid().is_root(),
         "namespaces need root: run the tests as root"
     );
-    let sandbox = Sandbox::up();
-    watches_and_logs(&sandbox).await;
-    sandbox
+    let practice = Practice::up();
+    watches_and_logs(&practice).await;
+    practice
         .apply(&pod("shell", json!({"command": ["sleep", "infinity"]})))
         .await;
-    sandbox
+    practice
         .apply(&pod(
             "echo",
             json!({
@@ -241,28 +210,28 @@ async fn kubectl_works_as_people_know_it() {
             }),
         ))
         .await;
-    sandbox.ready("shell").await;
-    sandbox.ready("echo").await;
-    programs_run(&sandbox).await;
-    what_a_client_started_goes_with_it(&sandbox).await;
-    terminals_have_a_size(&sandbox).await;
-    attached_clients_talk(&sandbox).await;
-    files_are_copied(&sandbox).await;
-    ports_are_forwarded(&sandbox).await;
-    other_clients_are_served(&sandbox).await;
-    drains_respect_the_budget(&sandbox).await;
+    practice.ready("shell").await;
+    practice.ready("echo").await;
+    programs_run(&practice).await;
+    what_a_client_started_goes_with_it(&practice).await;
+    terminals_have_a_size(&practice).await;
+    attached_clients_talk(&practice).await;
+    files_are_copied(&practice).await;
+    ports_are_forwarded(&practice).await;
+    other_clients_are_served(&practice).await;
+    drains_respect_the_budget(&practice).await;
 }
 
-async fn watches_and_logs(sandbox: &Sandbox) {
+async fn watches_and_logs(practice: &Practice) {
     let script =
         "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; sleep 0.2; done; printf unfinished";
     let phases = "{.metadata.name} {.status.phase}{\"\\n\"}";
-    let mut watch = sandbox.follow(&["get", "pods", "-w", "-o", &format!("jsonpath={phases}")]);
-    sandbox
+    let mut watch = practice.follow(&["get", "pods", "-w", "-o", &format!("jsonpath={phases}")]);
+    practice
         .apply(&pod("counter", json!({"command": ["sh", "-c", script]})))
         .await;
-    sandbox.ready("counter").await;
-    let mut log = sandbox.follow(&["logs", "-f", "counter"]);
+    practice.ready("counter").await;
+    let mut log = practice.follow(&["logs", "-f", "counter"]);
     let mut lines = Vec::new();
     while let Some(line) = log.line().await {
         lines.push(line);
@@ -285,19 +254,19 @@ async fn watches_and_logs(sandbox: &Sandbox) {
     );
 
     assert_eq!(
-        sandbox.ok(&["logs", "counter", "--tail=2"]).await,
+        practice.ok(&["logs", "counter", "--tail=2"]).await,
         "line 10\nunfinished\n"
     );
     assert_eq!(
-        sandbox.ok(&["logs", "counter", "--limit-bytes=6"]).await,
+        practice.ok(&["logs", "counter", "--limit-bytes=6"]).await,
         "line 1"
     );
-    let stamped = sandbox
+    let stamped = practice
         .ok(&["logs", "counter", "--timestamps", "--tail=1"])
         .await;
     let (time, rest) = stamped.split_once(' ').unwrap();
     assert_eq!(rest, "unfinished\n");
-    let since = sandbox
+    let since = practice
         .ok(&["logs", "counter", &format!("--since-time={time}")])
         .await;
     // kubectl sends whole seconds.
@@ -305,7 +274,7 @@ async fn watches_and_logs(sandbox: &Sandbox) {
         since.ends_with("unfinished\n") && !since.contains("line 1\n"),
         "{since}"
     );
-    let before = sandbox.run(&["logs", "counter", "--previous"]).await;
+    let before = practice.run(&["logs", "counter", "--previous"]).await;
     let why = text(&before.stderr);
     assert!(
         why.contains("previous terminated container \"main\" in pod \"counter\" not found"),
@@ -313,10 +282,10 @@ async fn watches_and_logs(sandbox: &Sandbox) {
     );
 }
 
-async fn programs_run(sandbox: &Sandbox) {
+async fn programs_run(practice: &Practice) {
     let noise = noise();
     for _ in 0..3 {
-        let echoed = sandbox
+        let echoed = practice
             .with_input(&["exec", "-i", "shell", "--", "cat"], &noise)
             .await;
         assert!(echoed.status.success(), "{}", text(&echoed.stderr));
@@ -327,7 +296,7 @@ async fn programs_run(sandbox: &Sandbox) {
         );
     }
     // A program that reads nothing of it.
-    let deaf = sandbox
+    let deaf = practice
         .with_input(&["exec", "-i", "shell", "--", "echo", "deaf"], &noise)
         .await;
     assert_eq!(
@@ -336,7 +305,7 @@ async fn programs_run(sandbox: &Sandbox) {
     );
 
     let script = "echo out; echo err >&2; exit 3";
-    let failed = sandbox
+    let failed = practice
         .run(&["exec", "shell", "--", "sh", "-c", script])
         .await;
     assert_eq!(failed.status.code(), Some(3));
@@ -345,32 +314,32 @@ async fn programs_run(sandbox: &Sandbox) {
         text(&failed.stderr),
         "err\ncommand terminated with exit code 3\n"
     );
-    let missing = sandbox
+    let missing = practice
         .run(&["exec", "shell", "--", "no-such-program"])
         .await;
     assert_eq!(missing.status.code(), Some(127), "{missing:?}");
     // What it leaves behind keeps nobody waiting.
-    sandbox
+    practice
         .ok(&["exec", "shell", "--", "sh", "-c", "sleep 600 &"])
         .await;
-    let ended = sandbox.run(&["exec", "counter", "--", "true"]).await;
+    let ended = practice.run(&["exec", "counter", "--", "true"]).await;
     assert!(
         !ended.status.success() && !ended.stderr.is_empty(),
         "{ended:?}"
     );
 }
 
-async fn what_a_client_started_goes_with_it(sandbox: &Sandbox) {
+async fn what_a_client_started_goes_with_it(practice: &Practice) {
     let script =
         "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done 2>/dev/null; true";
     let runs = async || {
-        let all = sandbox
+        let all = practice
             .ok(&["exec", "shell", "--", "sh", "-c", script])
             .await;
         all.lines().any(|l| l.trim_end() == "sleep 4242")
     };
     let work = async {
-        let mut client = sandbox
+        let mut client = practice
             .kubectl(&["exec", "shell", "--", "sleep", "4242"])
             .spawn()
             .unwrap();
@@ -381,16 +350,16 @@ async fn what_a_client_started_goes_with_it(sandbox: &Sandbox) {
     tokio::time::timeout(DEADLINE, work).await.unwrap();
 }
 
-async fn terminals_have_a_size(sandbox: &Sandbox) {
+async fn terminals_have_a_size(practice: &Practice) {
     let inside =
         "until [ \"$(stty size)\" = \"40 120\" ]; do sleep 0.1; done; test -t 1 && echo terminal";
     let line = format!(
         "stty rows 40 cols 120; exec {} exec -it shell -- sh -c '{inside}'",
-        sandbox.kubectl.display()
+        practice.kubectl.display()
     );
     let mut command = Command::new("script");
     command
-        .env("KUBECONFIG", sandbox.kubeconfig())
+        .env("KUBECONFIG", practice.kubeconfig())
         .args(["-qec", &line, "/dev/null"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -399,33 +368,34 @@ async fn terminals_have_a_size(sandbox: &Sandbox) {
     assert!(text(&output.stdout).contains("terminal"), "{output:?}");
 }
 
-async fn attached_clients_talk(sandbox: &Sandbox) {
+async fn attached_clients_talk(practice: &Practice) {
     let spec = json!({"command": ["cat"], "stdin": true, "stdinOnce": true});
-    sandbox.apply(&pod("listens", spec)).await;
-    sandbox.ready("listens").await;
-    let output = sandbox
+    practice.apply(&pod("listens", spec)).await;
+    practice.ready("listens").await;
+    let output = practice
         .with_input(&["attach", "-i", "-q", "listens"], b"hello\nthere\n")
         .await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), "hello\nthere\n");
-    assert_eq!(sandbox.ok(&["logs", "listens"]).await, "hello\nthere\n");
+    assert_eq!(practice.ok(&["logs", "listens"]).await, "hello\nthere\n");
 }
 
-async fn files_are_copied(sandbox: &Sandbox) {
-    let directory = sandbox.state.path();
+async fn files_are_copied(practice: &Practice) {
+    let directory = practice.sandbox.state();
     let (there, back) = (directory.join("there"), directory.join("back"));
     std::fs::write(&there, noise()).unwrap();
-    sandbox
+    practice
         .ok(&["cp", there.to_str().unwrap(), "shell:/tmp/copied"])
         .await;
-    sandbox
+    practice
         .ok(&["cp", "shell:/tmp/copied", back.to_str().unwrap()])
         .await;
     assert!(std::fs::read(back).unwrap() == noise());
 }
 
-async fn ports_are_forwarded(sandbox: &Sandbox) {
-    let mut forward = sandbox.follow(&["port-forward", "pod/echo", ":7000", "--address=127.0.0.1"]);
+async fn ports_are_forwarded(practice: &Practice) {
+    let mut forward =
+        practice.follow(&["port-forward", "pod/echo", ":7000", "--address=127.0.0.1"]);
     let line = forward.line().await.unwrap();
     let port = line
         .strip_prefix("Forwarding from 127.0.0.1:")
@@ -469,8 +439,8 @@ async fn talk(port: u16, sent: Vec<u8>) {
     tokio::time::timeout(DEADLINE, work).await.unwrap();
 }
 
-async fn other_clients_are_served(sandbox: &Sandbox) {
-    let pods: Api<Pod> = Api::default_namespaced(sandbox.client().await);
+async fn other_clients_are_served(practice: &Practice) {
+    let pods: Api<Pod> = Api::default_namespaced(practice.client().await);
     let noise = noise();
     let wanted = AttachParams::default().stdin(true).stderr(false);
     let mut cat = pods.exec("shell", ["cat"], &wanted).await.unwrap();
@@ -511,9 +481,9 @@ async fn other_clients_are_served(sandbox: &Sandbox) {
     assert!(why.unwrap().contains("refused"));
 }
 
-async fn drains_respect_the_budget(sandbox: &Sandbox) {
+async fn drains_respect_the_budget(practice: &Practice) {
     let labels = json!({"app": "set"});
-    sandbox
+    practice
         .apply(&json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "set"},
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
@@ -523,7 +493,7 @@ async fn drains_respect_the_budget(sandbox: &Sandbox) {
         "weight": 100,
         "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}},
     }]}});
-    sandbox
+    practice
         .apply(&json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "set"},
             "spec": {
@@ -540,10 +510,10 @@ async fn drains_respect_the_budget(sandbox: &Sandbox) {
         }))
         .await;
     let deadline = format!("--timeout={}s", DEADLINE.as_secs());
-    sandbox
+    practice
         .ok(&["rollout", "status", "statefulset/set", &deadline])
         .await;
-    let nodes = sandbox
+    let nodes = practice
         .ok(&[
             "get",
             "pods",
@@ -561,7 +531,7 @@ async fn drains_respect_the_budget(sandbox: &Sandbox) {
 
     let shown =
         "jsonpath={.metadata.name}={.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}";
-    let mut watch = sandbox.follow(&["get", "pods", "-l", "app=set", "-w", "-o", shown]);
+    let mut watch = practice.follow(&["get", "pods", "-l", "app=set", "-w", "-o", shown]);
     let mut ready = BTreeMap::new();
     while ready.values().filter(|r| **r).count() < 3 {
         let line = watch.line().await.unwrap();
@@ -578,7 +548,7 @@ async fn drains_respect_the_budget(sandbox: &Sandbox) {
             "--force",
             &deadline,
         ];
-        finished(sandbox.kubectl(&arguments))
+        finished(practice.kubectl(&arguments))
     };
     let both = async { tokio::join!(drain(nodes[0]), drain(nodes[1])) };
     tokio::pin!(both);
@@ -600,7 +570,7 @@ async fn drains_respect_the_budget(sandbox: &Sandbox) {
         }
     }
     assert_eq!(fewest, 2, "one at a time, and each in its turn");
-    let homes = sandbox
+    let homes = practice
         .ok(&[
             "get",
             "pods",

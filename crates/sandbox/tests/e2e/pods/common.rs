@@ -7,78 +7,25 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+
+use crate::support::{SYSTEM, Sandbox};
 
 /// Nothing here takes half of this on a loaded machine; a wait that long is a failure.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ferriswheel-sandbox");
-
-pub(crate) struct Sandbox {
-    state: tempfile::TempDir,
+pub(crate) fn up() -> Sandbox {
+    Sandbox::up(
+        "pods",
+        &[SYSTEM, "name=work,mode=User,count=2,zones=1,label=for:work"],
+    )
 }
 
-impl Sandbox {
-    pub(crate) fn up() -> Self {
-        let state = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let sandbox = Self { state };
-        let pools = [
-            "name=syspool,mode=System,count=1,zones=1",
-            "name=work,mode=User,count=2,zones=1,label=for:work",
-        ];
-        let up = sandbox
-            .command("up")
-            .args(pools.iter().flat_map(|p| ["--pool", p]))
-            .output()
-            .unwrap();
-        assert!(
-            up.status.success(),
-            "{}",
-            String::from_utf8_lossy(&up.stderr)
-        );
-        sandbox
-    }
-
-    pub(crate) fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(BINARY);
-        command
-            .env("FERRISWHEEL_STATE", self.state.path())
-            .args([verb, "--name", "pods"]);
-        command
-    }
-
-    /// Does harm to a machine.
-    pub(crate) fn fault(&self, fault: &str, node: &str) {
-        let done = self.command("fault").args([fault, node]).output().unwrap();
-        assert!(
-            done.status.success(),
-            "{fault}: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-
-    pub(crate) fn directory(&self) -> PathBuf {
-        self.state.path().join("sandboxes/pods")
-    }
-
-    pub(crate) async fn client(&self) -> Client {
-        let file =
-            kube::config::Kubeconfig::read_from(self.directory().join("kubeconfig")).unwrap();
-        let config =
-            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
-                .await
-                .unwrap();
-        Client::try_from(config).unwrap()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let down = self.command("down").output().unwrap();
-        if !down.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&down.stderr));
-        }
-    }
+pub(crate) async fn client(sandbox: &Sandbox) -> Client {
+    let file = kube::config::Kubeconfig::read_from(sandbox.kubeconfig()).unwrap();
+    let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+        .await
+        .unwrap();
+    Client::try_from(config).unwrap()
 }
 
 /// A namespace of the cluster.

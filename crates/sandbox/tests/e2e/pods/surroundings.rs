@@ -1,6 +1,6 @@
 //! What a pod finds around it: volumes, names, users, Services.
 
-use crate::common::*;
+use super::common::*;
 use kube::api::{Api, EvictParams};
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! What becomes of pods when something happens to their machine.
 
-use crate::common::*;
+use super::common::*;
+use crate::support::Sandbox;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::Api;
@@ -20,9 +21,9 @@ async fn running(place: &Place) -> (Pod, String) {
 pub(crate) async fn a_silent_node_takes_its_readiness_back(sandbox: &Sandbox, client: &Client) {
     let place = Place::new(client, "partition", &sandbox.directory()).await;
     let (before, node) = running(&place).await;
-    sandbox.fault("partition", &node);
+    sandbox.run(&["fault", "partition", &node]);
     place.wait("server", "unready", |pod| !is_ready(pod)).await;
-    sandbox.fault("heal", &node);
+    sandbox.run(&["fault", "heal", &node]);
     let after = place.ready("server").await;
     assert_eq!(restarts(&after), 0);
     assert_eq!(
@@ -43,8 +44,8 @@ pub(crate) async fn a_machine_that_boots_runs_its_pods_again(sandbox: &Sandbox, 
             .map(|i| i.boot_id.clone())
     };
     let old = nodes.get(&node).await.unwrap();
-    sandbox.fault("crash", &node);
-    sandbox.fault("boot", &node);
+    sandbox.run(&["fault", "crash", &node]);
+    sandbox.run(&["fault", "boot", &node]);
     let again = |n: Option<&Node>| n.is_some_and(|n| boot(n) != boot(&old));
     let new = within("boot", "another boot", await_condition(nodes, &node, again))
         .await

@@ -1,71 +1,17 @@
 //! The real az CLI against a whole sandbox: what it orders are real nodes, and what it deletes is gone from the cluster.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a broken assumption fails the test, and a sandbox that stays must be seen"
-)]
 
-#[path = "../../azure-emulator/tests/common/az.rs"]
-mod az;
+#[path = "../../../azure-emulator/tests/common/az.rs"]
+mod cli;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use az::Az;
+use cli::Az;
 use serde_json::Value;
 
-const NAME: &str = "az";
-
-struct Sandbox {
-    state: tempfile::TempDir,
-}
+use crate::support::{SYSTEM, Sandbox};
 
 impl Sandbox {
-    /// A System node, and a pool one minor behind: the fewest that the commands need.
-    fn up() -> Self {
-        let sandbox = Self {
-            state: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
-        };
-        sandbox.ok(
-            "up",
-            &[
-                "--pool",
-                "name=syspool,mode=System,count=1,zones=1",
-                "--pool",
-                "name=dbpool,mode=User,count=1,zones=2,version=1.35.4",
-            ],
-        );
-        sandbox
-    }
-
-    fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ferriswheel-sandbox"));
-        command
-            .env("FERRISWHEEL_STATE", self.state.path())
-            .args([verb, "--name", NAME]);
-        command
-    }
-
-    fn ok(&self, verb: &str, arguments: &[&str]) -> Vec<u8> {
-        let output = self.command(verb).args(arguments).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{verb} {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        output.stdout
-    }
-
-    fn file(&self) -> Value {
-        let path = self
-            .state
-            .path()
-            .join("sandboxes")
-            .join(NAME)
-            .join("sandbox.json");
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    }
-
     /// The bridge that all machines are plugged into has the address that its neighbours remember.
     fn bridge_keeps_its_address(&self) {
         let pid = self.file()["pid"].to_string();
@@ -81,24 +27,14 @@ impl Sandbox {
     /// The nodes of a pool as kubectl shows them, by name.
     fn nodes(&self, pool: &str) -> BTreeMap<String, Value> {
         let selector = format!("kubernetes.azure.com/agentpool={pool}");
-        let out = self.ok(
-            "kubectl",
-            &["--", "get", "nodes", "-l", &selector, "-o", "json"],
-        );
-        let list: Value = serde_json::from_slice(&out).unwrap();
+        let out = self.run(&[
+            "kubectl", "--", "get", "nodes", "-l", &selector, "-o", "json",
+        ]);
+        let list: Value = serde_json::from_str(&out).unwrap();
         let nodes = list["items"].as_array().unwrap().iter();
         nodes
             .map(|node| (text(&node["metadata"]["name"]), node.clone()))
             .collect()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let down = self.command("down").output().unwrap();
-        if !down.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&down.stderr));
-        }
     }
 }
 
@@ -116,10 +52,12 @@ fn is_ready(node: &Value) -> bool {
 
 #[tokio::test]
 async fn what_az_orders_and_deletes_are_real_nodes() -> anyhow::Result<()> {
-    let sandbox = Sandbox::up();
+    // The fewest that the commands need.
+    let behind = "name=dbpool,mode=User,count=1,zones=2,version=1.35.4";
+    let sandbox = Sandbox::up("az", &[SYSTEM, behind]);
     let file = sandbox.file();
     let arm = |key: &str| text(&file["arm"][key]);
-    let az = Az::new(sandbox.state.path(), arm("ca_file").as_ref()).await?;
+    let az = Az::new(sandbox.state(), arm("ca_file").as_ref()).await?;
 
     az.ok(&format!(
         "cloud register --name practice --endpoint-resource-manager {}",

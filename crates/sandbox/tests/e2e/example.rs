@@ -1,12 +1,10 @@
 //! The images and the example cluster, as a user meets them: `examples/postgres/up.sh` in a sandbox of its own.
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_ferriswheel-sandbox");
-const NAME: &str = "example";
+use crate::support::{BINARY, SYSTEM, Sandbox, finished as ok, text};
 
 /// A member that rejoins attaches its disk, rewinds and catches up: seconds. Longer than any of it on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,30 +38,9 @@ spec:
   volumes: [{ name: init, configMap: { name: plain } }]
 "#;
 
-struct Sandbox {
-    state: tempfile::TempDir,
-}
-
 impl Sandbox {
-    fn up() -> Self {
-        let sandbox = Self {
-            state: tempfile::tempdir().unwrap(),
-        };
-        ok(sandbox.command(&["up", "--name", NAME]));
-        sandbox
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
-        command
-            .args(args)
-            .env("FERRISWHEEL_STATE", self.state.path())
-            .stdin(Stdio::null());
-        command
-    }
-
     fn kubectl(&self, args: &str) -> Command {
-        let mut command = self.command(&["kubectl", "--name", NAME, "--"]);
+        let mut command = self.command(&["kubectl", "--"]);
         command.args(args.split_whitespace());
         command
     }
@@ -87,7 +64,7 @@ impl Sandbox {
         ok(command)
     }
 
-    fn until(&self, what: &str, mut check: impl FnMut(&Self) -> bool) {
+    fn happens(&self, what: &str, mut check: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !check(self) {
             assert!(
@@ -100,37 +77,16 @@ impl Sandbox {
     }
 }
 
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = self.command(&["down", "--name", NAME]).output();
-    }
-}
-
-fn ok(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{out}\n{err}",
-        output.status
-    );
-    out
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim().to_owned()
-}
-
 #[test]
 fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // Prints where PostgreSQL 18 is; installs it where it is missing.
     ok(Command::new(root.join("scripts/install-postgres-18.sh")));
-    let sandbox = Sandbox::up();
+    let sandbox = Sandbox::up("example", &[]);
     let mut up = Command::new(root.join("examples/postgres/up.sh"));
     up.args(["--image", "postgres:18", "--synchronous"])
-        .env("FERRISWHEEL_STATE", sandbox.state.path())
-        .env("KUBECTL", format!("{BINARY} kubectl --name {NAME} --"));
+        .env("FERRISWHEEL_STATE", sandbox.state())
+        .env("KUBECTL", format!("{BINARY} kubectl --name example --"));
     ok(up);
 
     sandbox.pooled("CREATE TABLE kept (i int)");
@@ -145,7 +101,7 @@ fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
     assert!(sandbox.sql("pg-1", "SELECT pg_promote()").status.success());
     let old = ok(sandbox.kubectl("--namespace db get pod pg-0 -o jsonpath={.metadata.uid}"));
     ok(sandbox.kubectl("--namespace db delete pod pg-0"));
-    sandbox.until("pg-0 comes back and streams from pg-1", |sandbox| {
+    sandbox.happens("pg-0 comes back and streams from pg-1", |sandbox| {
         let pod = "--namespace db get pod pg-0 --ignore-not-found -o jsonpath={.metadata.uid}";
         let new = text(&sandbox.kubectl(pod).output().unwrap().stdout);
         let following = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg-0' AND state = 'streaming'";
@@ -160,17 +116,8 @@ fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
 
 #[test]
 fn a_plain_postgres_is_made_from_its_environment() {
-    let sandbox = Sandbox {
-        state: tempfile::tempdir().unwrap(),
-    };
-    ok(sandbox.command(&[
-        "up",
-        "--name",
-        NAME,
-        "--pool",
-        "name=syspool,mode=System,count=1,zones=1",
-    ]));
-    let manifest = sandbox.state.path().join("plain.yaml");
+    let sandbox = Sandbox::up("plain", &[SYSTEM]);
+    let manifest = sandbox.state().join("plain.yaml");
     std::fs::write(&manifest, PLAIN_POSTGRES).unwrap();
     let mut apply = sandbox.kubectl("apply -f");
     apply.arg(&manifest);
@@ -192,7 +139,7 @@ fn a_plain_postgres_is_made_from_its_environment() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    sandbox.until("the client is at work", |sandbox| {
+    sandbox.happens("the client is at work", |sandbox| {
         let mut busy = sandbox.kubectl("exec plain -- psql -XAt -U me mine -c");
         busy.arg("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()");
         ok(busy) == "1"

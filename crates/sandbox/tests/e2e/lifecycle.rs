@@ -1,63 +1,24 @@
 //! A sandbox's life as a user sees it: up, down, killed, faults; and that nothing of it is left afterwards.
 //!
 //! Each test has a sandbox of its own, so they also show that sandboxes stand side by side.
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::support::{SYSTEM, Sandbox};
+
 /// Nothing here takes half of this on a loaded machine; a wait that long is a failure.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-const NAME: &str = "life";
-
-struct Sandbox {
-    state: tempfile::TempDir,
-}
-
 impl Sandbox {
-    fn new() -> Self {
-        assert!(
-            nix::unistd::getuid().is_root(),
-            "namespaces need root: run the tests as root"
-        );
-        Self {
-            state: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ferriswheel-sandbox"));
-        command
-            .env("FERRISWHEEL_STATE", self.state.path())
-            .env("FERRISWHEEL_SANDBOX_NAME", NAME)
-            .args(arguments);
-        command
-    }
-
-    fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     /// One machine is enough to have every kind of process, link and mount.
-    fn up(&self) -> Value {
-        let pool = "name=syspool,mode=System,count=1,zones=1";
-        serde_json::from_str(&self.run(&["up", "--pool", pool, "--output", "json"])).unwrap()
+    fn start(&self) -> Value {
+        serde_json::from_str(&self.run(&["up", "--pool", SYSTEM, "--output", "json"])).unwrap()
     }
 
     fn status(&self) -> Value {
@@ -69,10 +30,6 @@ impl Sandbox {
             .as_str()
             .unwrap()
             .to_owned()
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.state.path().join("sandboxes").join(NAME)
     }
 
     /// Waits until `status` says so.
@@ -99,12 +56,6 @@ impl Sandbox {
             "mounts: {mounts}"
         );
         assert!(!directory.exists(), "files in {}", directory.display());
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = self.try_run(&["down"]);
     }
 }
 
@@ -167,9 +118,9 @@ fn all_ready(status: &Value) -> bool {
 
 #[test]
 fn up_says_how_to_reach_it_and_down_leaves_nothing() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::new("life");
     let before = links();
-    let file = sandbox.up();
+    let file = sandbox.start();
     assert_eq!(file["schema"], "ferriswheel.sandbox.v1");
     let status = sandbox.status();
     assert!(all_ready(&status), "{status:#}");
@@ -186,7 +137,7 @@ fn up_says_how_to_reach_it_and_down_leaves_nothing() {
     );
 
     // Again: nothing to do, and the same answer.
-    assert_eq!(sandbox.up(), file);
+    assert_eq!(sandbox.start(), file);
 
     // What a PID 1 started hears when it is told to end.
     for program in ["sandbox-internal daemon", "node-agent", "kube-proxy"] {
@@ -203,8 +154,8 @@ fn up_says_how_to_reach_it_and_down_leaves_nothing() {
 
 #[test]
 fn a_killed_sandbox_takes_everything_with_it_and_another_starts_in_its_place() {
-    let sandbox = Sandbox::new();
-    let first = sandbox.up();
+    let sandbox = Sandbox::new("life");
+    let first = sandbox.start();
     kill(&first);
     assert_eq!(processes(&sandbox.directory()), BTreeSet::new());
     let refused = sandbox.try_run(&["status"]);
@@ -212,7 +163,7 @@ fn a_killed_sandbox_takes_everything_with_it_and_another_starts_in_its_place() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("sandbox up"), "{said}");
 
-    let second = sandbox.up();
+    let second = sandbox.start();
     assert_ne!(first["process"], second["process"]);
     assert!(all_ready(&sandbox.status()));
 
@@ -234,8 +185,8 @@ fn kill(file: &Value) {
 
 #[test]
 fn machines_crash_boot_freeze_and_are_cut_off() {
-    let sandbox = Sandbox::new();
-    sandbox.up();
+    let sandbox = Sandbox::new("life");
+    sandbox.start();
     let node = sandbox.node();
     let boot = "jsonpath={.items[0].status.nodeInfo.bootID}";
     let boot_id = || sandbox.run(&["kubectl", "--", "get", "nodes", "-o", boot]);
@@ -284,8 +235,8 @@ fn machines_crash_boot_freeze_and_are_cut_off() {
 
 #[test]
 fn the_api_server_goes_away_and_comes_back() {
-    let sandbox = Sandbox::new();
-    sandbox.up();
+    let sandbox = Sandbox::new("life");
+    sandbox.start();
     let answers = || {
         sandbox
             .try_run(&["kubectl", "--", "get", "nodes", "--request-timeout=1s"])
@@ -313,7 +264,7 @@ fn the_api_server_goes_away_and_comes_back() {
 
 #[test]
 fn what_is_missing_is_named_with_the_command_to_run() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::new("life");
     let empty = tempfile::tempdir().unwrap();
     let output = sandbox
         .command(&["up"])

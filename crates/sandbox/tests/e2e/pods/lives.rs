@@ -1,6 +1,6 @@
 //! How containers start, are restarted and end.
 
-use crate::common::*;
+use super::common::*;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DeleteParams;

@@ -1,18 +1,12 @@
 //! Pods on the sandbox's nodes, seen as a user sees them: through the API.
 //!
 //! One sandbox for all of it; each behaviour has a namespace of its own and they run side by side.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test's helpers fail as the test does"
-)]
-
 mod common;
 mod lives;
 mod machines;
 mod surroundings;
 
-use common::{Place, Sandbox};
+use common::Place;
 use futures::future::join_all;
 use lives::*;
 use std::pin::Pin;
@@ -23,12 +17,8 @@ type Scenario = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_behave_as_on_a_real_node() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    assert!(
-        nix::unistd::getuid().is_root(),
-        "namespaces need root: run the tests as root"
-    );
-    let sandbox = Sandbox::up();
-    let client = sandbox.client().await;
+    let sandbox = common::up();
+    let client = common::client(&sandbox).await;
     let mut running = Vec::new();
     macro_rules! scenarios {
         ($($name:ident),* $(,)?) => {
