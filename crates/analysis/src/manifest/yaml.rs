@@ -94,6 +94,61 @@ fn options() -> Options {
     options
 }
 
+/// A text of manifests in which Secrets have their names alone.
+///
+/// A document that is not readable is left out: nobody knows what it holds.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for document in scan::documents(text) {
+        let value: Value = if document.text.len() > MAX_DOCUMENT {
+            Value::Null
+        } else {
+            serde_saphyr::from_str_with_options(document.text, options()).unwrap_or_default()
+        };
+        if value.is_null() {
+            continue;
+        }
+        kept.push_str("---\n");
+        match emptied(&value) {
+            None => kept.push_str(document.text.trim_start_matches("---")),
+            // JSON is YAML.
+            Some(emptied) => kept.push_str(&emptied.to_string()),
+        }
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The object without the data of the Secrets in it; `None` if there are none.
+fn emptied(value: &Value) -> Option<Value> {
+    let kind = value.get("kind").and_then(Value::as_str);
+    if kind == Some("Secret") {
+        let metadata = value.get("metadata");
+        let name = |key: &str| metadata.and_then(|metadata| metadata.get(key)).cloned();
+        return Some(serde_json::json!({
+            "apiVersion": value.get("apiVersion"),
+            "kind": "Secret",
+            "metadata": { "name": name("name"), "namespace": name("namespace") },
+        }));
+    }
+    let items = value.get("items").and_then(Value::as_array)?;
+    let new: Vec<Option<Value>> = items.iter().map(emptied).collect();
+    if new.iter().all(Option::is_none) && kind != Some("SecretList") {
+        return None;
+    }
+    let mut list = value.clone();
+    let untyped = kind == Some("SecretList");
+    let items = items.iter().zip(new);
+    list["items"] = items
+        .map(|(old, new)| match new {
+            Some(new) => new,
+            None if untyped => Value::Null,
+            None => old.clone(),
+        })
+        .collect();
+    Some(list)
+}
+
 fn explain(error: &Error, text: &str, first: u32) -> String {
     let error = error.without_snippet();
     let at = error

@@ -9,4 +9,5 @@ pub mod probe;
 pub mod report;
 pub mod rollback;
 pub mod sandbox;
+pub mod snapshot;
 pub mod status;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{self, Practice, succeeded, until};
+use crate::support::{self, Practice, root, succeeded, until};
 
 /// The Job's own account.
 const ACCOUNT: &str = "--as=system:serviceaccount:db:ferriswheel";
@@ -264,10 +264,6 @@ spec:
       volumeMounts: [{ name: secret, mountPath: /secret, readOnly: true }]
   volumes: [{ name: secret, secret: { secretName: pg-superuser } }]
 "#;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 fn in_cluster() -> PathBuf {
     root().join("examples/in-cluster")
