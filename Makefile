@@ -7,7 +7,7 @@ export CARGO_TERM_COLOR ?= auto
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate
+demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate; DATABASE=redis for Redis
 	./scripts/demo.sh
 
 # Four tests at a time: most of them wait for servers, and with as many as there are cores those would wait too.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Carries a PostgreSQL cluster through an AKS node upgrade in a sandbox of its own.
+# Carries a database through an AKS node upgrade in a sandbox of its own: PostgreSQL, or another one by DATABASE=redis.
 # Ends with the certificate, a JSON summary and an HTML report in target/demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,6 +7,13 @@ cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
 ferriswheel="$target/debug/ferriswheel"
 out=target/demo
+database=${DATABASE:-postgres}
+# One machine for each member.
+case $database in
+  postgres) members="three PostgreSQL members in three zones, two PgBouncers in front" nodes=3 ;;
+  redis) members="six Redis servers in three zones, three shards of two" nodes=6 ;;
+  *) echo "demo: no example of $database; try DATABASE=postgres or DATABASE=redis" >&2; exit 2 ;;
+esac
 name="demo-$$"
 state=$(mktemp -d)
 export FERRISWHEEL_STATE="$state" FERRISWHEEL_RUNS="$state/runs"
@@ -23,11 +30,16 @@ rm -rf "$out"
 mkdir -p "$out"
 
 say "a practice AKS: control plane 1.36, a system pool, and a database pool one minor behind"
-"$ferriswheel" sandbox up --name "$name"
+pools=()
+if [ "$nodes" != 3 ]; then
+  pools=(--pool name=syspool,mode=System,count=2,zones=1+2+3
+    --pool "name=dbpool,mode=User,count=$nodes,version=1.35.4,zones=1+2+3,label=workload:database,taint=workload:database:NoSchedule")
+fi
+"$ferriswheel" sandbox up --name "$name" "${pools[@]}"
 
-say "the example: three PostgreSQL members in three zones, two PgBouncers in front"
-KUBECTL="$ferriswheel sandbox kubectl --name $name --" ./examples/postgres/up.sh
-./scripts/spec-for-sandbox.sh "$state/sandboxes/$name/sandbox.json" > "$state/upgrade.yaml"
+say "the example: $members"
+KUBECTL="$ferriswheel sandbox kubectl --name $name --" "./examples/$database/up.sh"
+./scripts/spec-for-sandbox.sh "$state/sandboxes/$name/sandbox.json" upgrade.yaml "$database" > "$state/upgrade.yaml"
 
 say "the plan"
 "$ferriswheel" plan "$state/upgrade.yaml" --sandbox "$name" --out "$out/plan.json"
@@ -53,6 +65,8 @@ rows = [("verdict", c.get("verdict")), ("acknowledged writes", c.get("acked")),
         ("nodes upgraded", s["nodes_upgraded"]), ("nodes left behind", s["nodes_left_behind"]),
         ("primary moves", s["primary_moves"]), ("fewest members", s["min_members"]),
         ("run", f'{s["run_s"]:.1f} s')]
+rows += [(f'  shard {shard["name"]}', f'longest_ack_gap_ms {shard["longest_ack_gap_ms"]}, acked_lost {shard["acked_lost"]}')
+         for shard in c.get("shards", [])]
 for name, value in rows:
     print(f"  {name:<22} {value}")
 for reason in c.get("reasons", []):

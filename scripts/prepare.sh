@@ -12,7 +12,7 @@ fail() { printf 'prepare: %s\n' "$*" >&2; exit 2; }
 command -v cargo >/dev/null || fail "Rust is missing; install rustup, then: rustup toolchain install 1.95.0"
 command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and put it on PATH"
 
-packages=(iproute2 nftables postgresql-15 pgbouncer procps util-linux)
+packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
   packages+=(python3-venv)
 fi
@@ -49,7 +49,7 @@ case $purpose in
 esac
 "${CARGO_TARGET_DIR:-target}/$built/ferriswheel" sandbox build >/dev/null
 if [ "$purpose" = test ]; then
-  for script in scripts/install-az.sh scripts/install-postgres-18.sh; do
+  for script in scripts/install-az.sh scripts/install-postgres-18.sh scripts/install-valkey-9.sh; do
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A spec of the example with the identifiers of a sandbox.
-# Usage: spec-for-sandbox.sh sandbox.json [upgrade.yaml or hand-over.yaml]
+# Usage: spec-for-sandbox.sh sandbox.json [upgrade.yaml or hand-over.yaml [postgres or redis]]
 set -euo pipefail
 here=$(dirname "$0")
-python3 - "$1" "$here/../examples/postgres/${2:-upgrade.yaml}" <<'PY'
+python3 - "$1" "$here/../examples/${3:-postgres}/${2:-upgrade.yaml}" <<'PY'
 import json, sys
 arm = json.load(open(sys.argv[1]))["arm"]
 text = open(sys.argv[2]).read()

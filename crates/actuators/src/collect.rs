@@ -5,13 +5,10 @@
 //! or ARM is an error, because there is no plan without it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ferriswheel_plan::ids::ObjectRef;
-use ferriswheel_plan::policy::{PostgresSpec, Upgrade};
-use ferriswheel_plan::world::{
-    self, Database, Pooler, PoolerDatabase, PostgresFacts, PostgresMember, Snapshot,
-};
+use ferriswheel_plan::policy::Upgrade;
+use ferriswheel_plan::world::{self, Snapshot};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -21,14 +18,9 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::arm_read::{self, Missing};
-use crate::databases::postgres::console;
-use crate::databases::postgres::facts::{self, PrimaryView};
-use crate::databases::postgres::lsn::Lsn;
-use crate::databases::postgres::session::{Credentials, Session, chain};
-use crate::dial::Target;
-use crate::kubernetes::poolers::{self, PoolerPod};
 use crate::kubernetes::{read, request};
-use crate::world::{AskError, LOOK, MemberPod, Outside, members, pooler_admin, superuser};
+use crate::systems;
+use crate::world::{AskError, Outside};
 
 /// Format of the snapshot.
 pub const SCHEMA: &str = "ferriswheel.snapshot.v1";
@@ -66,8 +58,8 @@ pub async fn collect(
         futures::future::try_join(arm(outside), kubernetes(outside, spec)).await?;
     let mut databases = BTreeMap::new();
     for database in &spec.spec.databases {
-        let observed = postgres(outside, &database.postgres).await?;
-        databases.insert(database.name.clone(), Database::Postgres(observed));
+        let observed = systems::collect(outside, database).await?;
+        databases.insert(database.name.clone(), observed);
     }
     Ok(Snapshot {
         schema: SCHEMA.to_owned(),
@@ -147,7 +139,7 @@ async fn kubernetes(outside: &Outside, spec: &Upgrade) -> Result<Kubernetes, Col
             .spec
             .databases
             .iter()
-            .any(|database| database.postgres.stateful_set == reference);
+            .any(|database| *database.stateful_set() == reference);
         let texts = if ours {
             config_texts(outside, set, &reference.namespace).await?
         } else {
@@ -206,151 +198,4 @@ async fn config_texts(
         }
     }
     Ok(texts)
-}
-
-async fn postgres(outside: &Outside, spec: &PostgresSpec) -> Result<world::Postgres, CollectError> {
-    let superuser = superuser(&outside.kube, spec).await?;
-    let pods = members(&outside.kube, &spec.stateful_set).await?;
-    let asked = pods
-        .iter()
-        .map(|member| ask_member(outside, spec, member, &superuser));
-    let answers = futures::future::join_all(asked).await;
-    let mut views = Vec::new();
-    let mut found = BTreeMap::new();
-    for (member, answer) in pods.iter().zip(answers) {
-        let name = member.pod.name.clone();
-        match answer {
-            Ok((facts, view)) => {
-                views.push((name.clone(), view));
-                found.insert(
-                    name,
-                    PostgresMember {
-                        unreachable: None,
-                        facts: Some(facts),
-                    },
-                );
-            }
-            Err(why) => {
-                found.insert(
-                    name,
-                    PostgresMember {
-                        unreachable: Some(why),
-                        facts: None,
-                    },
-                );
-            }
-        }
-    }
-    relate(&mut found, &views);
-    let admin = pooler_admin(&outside.kube, spec).await?;
-    let mut pooler_states = BTreeMap::new();
-    for workload in &spec.poolers {
-        for pod in poolers::of_workload(&outside.kube, workload).await? {
-            pooler_states.insert(pod.pod.clone(), ask_pooler(outside, &pod, &admin).await);
-        }
-    }
-    Ok(world::Postgres {
-        stateful_set: spec.stateful_set.clone(),
-        members: found,
-        poolers: pooler_states,
-        other_agent: views.iter().find_map(|(name, view)| {
-            Some(format!("{} is connected to {name}", view.agents.first()?))
-        }),
-    })
-}
-
-async fn ask_member(
-    outside: &Outside,
-    spec: &PostgresSpec,
-    member: &MemberPod,
-    superuser: &Credentials,
-) -> Result<(PostgresFacts, PrimaryView), String> {
-    if member.ip.is_none() {
-        return Err("the pod has no address".to_owned());
-    }
-    let session = Session::new(
-        &member.pod.name,
-        Target {
-            pod: member.pod.clone(),
-            ip: member.ip.clone(),
-            port: spec.port,
-        },
-        Arc::clone(&outside.dial),
-        superuser.clone(),
-        "postgres",
-    );
-    facts::collect(&session).await.map_err(|e| chain(&e))
-}
-
-/// Lag and synchronous state need both ends: the primary's flushed position and list of standbys,
-/// the standby's replayed position.
-fn relate(members: &mut BTreeMap<String, PostgresMember>, views: &[(String, PrimaryView)]) {
-    let position = |text: &Option<String>| text.as_deref().and_then(|t| t.parse::<Lsn>().ok());
-    let primary = views.iter().find(|(_, view)| view.flush.is_some());
-    for (name, view) in views {
-        let Some(facts) = members.get_mut(name).and_then(|m| m.facts.as_mut()) else {
-            continue;
-        };
-        let Some((_, leader)) = primary.filter(|_| facts.in_recovery) else {
-            continue;
-        };
-        facts.lag_bytes = match (position(&leader.flush), position(&view.replay)) {
-            (Some(flush), Some(replay)) => Some(flush.bytes_since(replay)),
-            _ => None,
-        };
-        facts.sync_state = leader.sync_states.get(name).cloned();
-    }
-}
-
-async fn ask_pooler(outside: &Outside, pod: &PoolerPod, admin: &Credentials) -> Pooler {
-    let session = Session::new(
-        &pod.pod.name,
-        Target {
-            pod: pod.pod.clone(),
-            ip: pod.ip.clone(),
-            port: pod.port,
-        },
-        Arc::clone(&outside.dial),
-        admin.clone(),
-        "pgbouncer",
-    );
-    let asked = async {
-        session.open(LOOK).await?;
-        let entries = console::entries(&session, LOOK).await?;
-        let timeout = console::config(&session, "query_wait_timeout", LOOK).await?;
-        Ok::<_, crate::databases::postgres::server::ServerError>((entries, timeout))
-    };
-    match asked.await {
-        Ok((entries, timeout)) => Pooler {
-            unreachable: None,
-            version: None,
-            databases: entries
-                .into_iter()
-                .map(|entry| {
-                    (
-                        entry.name,
-                        PoolerDatabase {
-                            host: entry.host,
-                            port: entry.port,
-                            dbname: entry.dbname,
-                            pool_mode: entry.pool_mode,
-                            paused: entry.paused,
-                        },
-                    )
-                })
-                .collect(),
-            // The console gives seconds.
-            query_wait_timeout_ms: timeout
-                .and_then(|text| text.parse::<u64>().ok())
-                .map(|seconds| seconds * 1_000),
-            config: pod.config.clone(),
-        },
-        Err(e) => Pooler {
-            unreachable: Some(chain(&e)),
-            version: None,
-            databases: BTreeMap::new(),
-            query_wait_timeout_ms: None,
-            config: pod.config.clone(),
-        },
-    }
 }

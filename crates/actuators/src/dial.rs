@@ -25,6 +25,17 @@ pub struct Target {
     pub port: u16,
 }
 
+impl Target {
+    /// A port of a pod at a known address.
+    pub fn at(namespace: &str, name: &str, ip: impl Into<String>, port: u16) -> Self {
+        Self {
+            pod: ObjectRef::new(namespace, name),
+            ip: Some(ip.into()),
+            port,
+        }
+    }
+}
+
 /// How pods are reached.
 ///
 /// # Guarantees

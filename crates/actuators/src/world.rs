@@ -1,5 +1,6 @@
 //! The outside world for one plan: clients, and what the steps share.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::databases::postgres::server::{Server, ServerError, Status};
 use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::databases::postgres::tls::{Tls, TlsError};
 use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
+use crate::databases::redis;
 use crate::dial::{Dial, Target};
 use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{Home, value};
@@ -51,6 +53,7 @@ pub struct World {
     pub(crate) outside: Outside,
     pub(crate) plan: Plan,
     servers: Mutex<BTreeMap<String, Arc<WireServer>>>,
+    kept: Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>,
     templates: Mutex<BTreeMap<DatabaseName, ConnInfoTemplate>>,
 }
 
@@ -66,6 +69,9 @@ pub enum AskError {
     /// A database.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A server of a cluster.
+    #[error(transparent)]
+    Redis(#[from] redis::server::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -112,7 +118,11 @@ impl AskError {
             | Self::Absent { .. }
             | Self::File { .. }
             | Self::Tls(_) => false,
-            Self::Server(_) | Self::Call(_) => true,
+            Self::Redis(
+                redis::server::ServerError::Refused { .. }
+                | redis::server::ServerError::Unexpected { .. },
+            ) => false,
+            Self::Server(_) | Self::Redis(_) | Self::Call(_) => true,
         }
     }
 }
@@ -149,6 +159,7 @@ impl World {
             outside,
             plan,
             servers: Mutex::default(),
+            kept: Mutex::default(),
             templates: Mutex::default(),
         }
     }
@@ -171,13 +182,16 @@ impl World {
     }
 
     pub(crate) fn postgres(&self, name: &DatabaseName) -> Result<&PostgresSpec, AskError> {
-        Ok(&self.database(name)?.postgres)
+        let spec = self.database(name)?;
+        spec.postgres().ok_or_else(|| AskError::Absent {
+            what: format!("the PostgreSQL set of database `{name}`"),
+        })
     }
 
     /// Where the pods of the run live: beside the database.
-    pub(crate) fn home(&self, spec: &PostgresSpec) -> Home {
+    pub(crate) fn home(&self, set: &ObjectRef) -> Home {
         Home {
-            namespace: spec.stateful_set.namespace.clone(),
+            namespace: set.namespace.clone(),
             // A rollback goes on with the pods of the run that it takes back.
             plan: self.plan.run().clone(),
             image: self.outside.image.clone(),
@@ -303,6 +317,21 @@ impl World {
                     Arc::new(WireServer::new(session, template))
                 }),
         )
+    }
+
+    /// What a system keeps between two looks under this name, made when it is first wanted.
+    pub(crate) fn kept<T: Send + Sync + 'static>(
+        &self,
+        key: String,
+        make: impl Fn() -> T,
+    ) -> Arc<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept
+            .entry(key)
+            .or_insert_with(|| Arc::new(make()))
+            .clone()
+            .downcast();
+        found.unwrap_or_else(|_| Arc::new(make()))
     }
 
     /// Every pooler process in front of a database.
@@ -449,11 +478,25 @@ pub async fn user_name(client: &kube::Client, secret: &ObjectRef) -> Result<Stri
     secret_key(client, secret, "username").await
 }
 
-async fn secret_key(
+/// The text under a key of a Secret.
+pub(crate) async fn secret_key(
     client: &kube::Client,
     secret: &ObjectRef,
     key: &str,
 ) -> Result<String, AskError> {
+    optional_secret_key(client, secret, key)
+        .await?
+        .ok_or_else(|| AskError::Absent {
+            what: format!("key `{key}` of secret {secret}"),
+        })
+}
+
+/// The text under a key of a Secret, if it has the key.
+pub(crate) async fn optional_secret_key(
+    client: &kube::Client,
+    secret: &ObjectRef,
+    key: &str,
+) -> Result<Option<String>, AskError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
     let found = find(
         format!("read secret {secret}"),
@@ -463,9 +506,7 @@ async fn secret_key(
     .ok_or_else(|| AskError::Absent {
         what: format!("secret {secret}"),
     })?;
-    value(&found, key).ok_or_else(|| AskError::Absent {
-        what: format!("key `{key}` of secret {secret}"),
-    })
+    Ok(value(&found, key))
 }
 
 /// The pods of a set, by ordinal.
@@ -509,28 +550,32 @@ pub async fn members(client: &kube::Client, set: &ObjectRef) -> Result<Vec<Membe
     Ok(members.into_iter().map(|(_, member)| member).collect())
 }
 
-/// A count of the members of a set.
+/// A count of the members of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Census {
     /// Members whose pod is Ready and whose server answers.
     pub members: u32,
-    /// The one primary with its timeline; `None` if there is none or more than one.
-    pub primary: Option<(String, u32)>,
+    /// Who leads the set, or each shard, with the number of its reign (timeline, epoch); none, if
+    /// nobody can be told.
+    pub leaders: BTreeMap<String, u64>,
 }
 
 impl World {
     /// Counts the members of a database's set, by asking each server.
     pub async fn census(&self, database: &DatabaseName) -> Result<Census, AskError> {
-        let states = self.states(database).await?;
-        let alive = states
+        let system = crate::systems::of(self, database)?;
+        let standing = system.standing(u64::MAX).await?;
+        let alive = standing
+            .stands
             .iter()
-            .filter(|state| state.member.ready && state.status.is_ok())
+            .filter(|stand| stand.member.ready && stand.answers)
             .count();
-        let primary =
-            crate::steps::primary(&states).map(|(pod, status)| (pod.name.clone(), status.timeline));
+        let leaders = standing.leaders.iter();
         Ok(Census {
             members: u32::try_from(alive).unwrap_or(u32::MAX),
-            primary,
+            leaders: leaders
+                .map(|(pod, reign)| (pod.name.clone(), *reign))
+                .collect(),
         })
     }
 }

@@ -21,28 +21,66 @@ pub struct Seen {
     pub looks: u64,
     /// Fewest members that answered and were the primary or streamed from it.
     pub fewest_members: Option<u32>,
-    /// Primaries in the order in which they were seen.
+    /// Primaries in the order in which they were seen to begin: first those that led already.
     pub primaries: Vec<String>,
-    /// Timelines seen on primaries.
-    pub timelines: BTreeSet<u32>,
+    /// Those that led when they were last seen.
+    #[serde(default)]
+    pub leading: BTreeSet<String>,
+    /// How many lead at a time: one of a set, one of each shard of a cluster.
+    #[serde(default)]
+    pub shards: usize,
+    /// Timelines (of clusters: epochs) seen on primaries.
+    pub timelines: BTreeSet<u64>,
 }
 
 impl Seen {
+    /// These lead now. A look at which somebody's answer was missing says nothing.
+    pub fn see(&mut self, leaders: BTreeSet<String>) {
+        if leaders.is_empty() || leaders.len() < self.shards {
+            return;
+        }
+        if self.primaries.is_empty() {
+            self.shards = leaders.len();
+        }
+        self.primaries
+            .extend(leaders.difference(&self.leading).cloned());
+        self.leading = leaders;
+    }
+
+    /// Adds what a later life of the run has seen.
+    pub fn go_on(&mut self, later: Self) {
+        self.looks += later.looks;
+        self.fewest_members = match (self.fewest_members, later.fewest_members) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // What happened while no process of the run was alive shows as a change of those that led
+        // first afterwards.
+        let (first, moved) = later
+            .primaries
+            .split_at(later.shards.min(later.primaries.len()));
+        self.see(first.iter().cloned().collect());
+        self.primaries.extend_from_slice(moved);
+        if !later.leading.is_empty() {
+            self.leading = later.leading;
+        }
+        self.timelines.extend(later.timelines);
+    }
+
     /// A process that is killed takes what it saw with it: the ends of the run show a move that
     /// nobody lived to tell.
-    pub fn fill_in(&mut self, before: Option<String>, after: Option<String>) {
+    pub fn fill_in(&mut self, before: BTreeSet<String>, after: BTreeSet<String>) {
         if self.primaries.is_empty() {
-            self.primaries.extend(before);
+            self.see(before);
         }
-        if self.primaries.len() == 1 {
-            self.primaries
-                .extend(after.filter(|after| self.primaries.last() != Some(after)));
+        if self.moves() == 0 {
+            self.see(after);
         }
     }
 
-    /// How often the primary moved from one member to another.
+    /// How often a primary moved from one member to another.
     pub fn moves(&self) -> usize {
-        self.primaries.len().saturating_sub(1)
+        self.primaries.len().saturating_sub(self.shards.max(1))
     }
 }
 
@@ -64,12 +102,8 @@ impl Observer {
                     seen.looks += 1;
                     let fewest = seen.fewest_members.unwrap_or(u32::MAX).min(census.members);
                     seen.fewest_members = Some(fewest);
-                    if let Some((primary, timeline)) = census.primary {
-                        if seen.primaries.last() != Some(&primary) {
-                            seen.primaries.push(primary);
-                        }
-                        seen.timelines.insert(timeline);
-                    }
+                    seen.timelines.extend(census.leaders.values());
+                    seen.see(census.leaders.into_keys().collect());
                 }
                 tokio::time::sleep(LOOK).await;
             }
@@ -89,18 +123,41 @@ impl Observer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::Seen;
+
+    fn led_by(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
 
     #[test]
     fn a_move_that_nobody_saw_is_counted_once() {
-        let some = |name: &str| Some(name.to_owned());
         let mut seen = Seen::default();
-        seen.fill_in(some("pg-0"), some("pg-1"));
+        seen.fill_in(led_by(&["pg-0"]), led_by(&["pg-1"]));
         assert_eq!(seen.moves(), 1);
-        seen.fill_in(some("pg-0"), some("pg-2"));
+        seen.fill_in(led_by(&["pg-0"]), led_by(&["pg-2"]));
         assert_eq!(seen.moves(), 1, "a run that is over is not told again");
         let mut stayed = Seen::default();
-        stayed.fill_in(some("pg-0"), some("pg-0"));
+        stayed.fill_in(led_by(&["pg-0"]), led_by(&["pg-0"]));
         assert_eq!(stayed.moves(), 0);
+    }
+
+    #[test]
+    fn each_shard_is_counted_by_itself() {
+        let mut seen = Seen::default();
+        seen.see(led_by(&["r-0", "r-1", "r-2"]));
+        // One of them does not answer, then two say that they lead one shard for a moment.
+        seen.see(led_by(&["r-1", "r-2"]));
+        seen.see(led_by(&["r-0", "r-1", "r-2", "r-3"]));
+        seen.see(led_by(&["r-1", "r-2", "r-3"]));
+        assert_eq!(seen.moves(), 1);
+        let mut later = Seen::default();
+        later.see(led_by(&["r-2", "r-3", "r-4"]));
+        later.see(led_by(&["r-3", "r-4", "r-5"]));
+        seen.go_on(later);
+        assert_eq!(seen.moves(), 3, "{seen:?}");
+        seen.go_on(Seen::default());
+        assert_eq!(seen.moves(), 3);
     }
 }

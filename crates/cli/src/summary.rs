@@ -66,24 +66,12 @@ impl Summary {
         let before = Self::before(run);
         for (name, new) in seen {
             let known = summary.seen.entry(name.to_string()).or_default();
-            // What happened while no process of the run was alive shows as a change of the first
-            // primary seen afterwards.
             if known.primaries.is_empty()
-                && let Some(first) = before.as_ref().and_then(|world| primary(world, &name))
+                && let Some(before) = &before
             {
-                known.primaries.push(first);
+                known.see(primaries(before, &name));
             }
-            known.looks += new.looks;
-            known.fewest_members = match (known.fewest_members, new.fewest_members) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            for primary in new.primaries {
-                if known.primaries.last() != Some(&primary) {
-                    known.primaries.push(primary);
-                }
-            }
-            known.timelines.extend(new.timelines);
+            known.go_on(new);
         }
         summary.count();
         summary.store(run)
@@ -109,8 +97,8 @@ impl Summary {
             for database in &plan.body.policy.spec.databases {
                 let known = summary.seen.entry(database.name.to_string()).or_default();
                 known.fill_in(
-                    primary(&before, &database.name),
-                    primary(after, &database.name),
+                    primaries(&before, &database.name),
+                    primaries(after, &database.name),
                 );
             }
             summary.count();
@@ -147,11 +135,13 @@ impl Summary {
     }
 }
 
-fn primary(world: &Snapshot, database: &DatabaseName) -> Option<String> {
-    let Database::Postgres(observed) = world.databases.get(database)?;
-    observed
-        .members
-        .iter()
-        .find(|(_, member)| member.facts.as_ref().is_some_and(|f| !f.in_recovery))
-        .map(|(name, _)| name.clone())
+fn primaries(world: &Snapshot, database: &DatabaseName) -> BTreeSet<String> {
+    world
+        .databases
+        .get(database)
+        .map(Database::leaders)
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect()
 }

@@ -7,6 +7,7 @@
 mod picture;
 mod replay;
 mod rollback;
+mod shards;
 
 use std::fmt;
 
@@ -51,8 +52,8 @@ impl fmt::Display for Violation {
 /// Plays a plan on the world that it was made from.
 ///
 /// # Guarantees
-/// A plan that passes: moves each primary at most once, to a member on an upgraded machine that is
-/// not the seat; moves a member only from a cordoned old machine to a free one at the target in the
+/// A plan that passes: moves each primary at most once, to a member of its shard on an upgraded machine
+/// that is not the seat; moves a member only from a cordoned old machine to a free one at the target in the
 /// zone of its disk; never has fewer whole members than it says; retires an old machine only when no
 /// member is on it, and retires every old machine and nothing else; removes the seat as the highest
 /// ordinal and never as the primary; deletes a pool only when it is empty and never the last System

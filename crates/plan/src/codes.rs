@@ -96,6 +96,24 @@ codes! {
     OTHER_REPLICAS = "FW0194", "the set was scaled since the run";
     ROLLBACK_OF_ROLLBACK = "FW0195", "a rollback is not rolled back";
     UNSOUND = "FW0199", "the plan failed its own check";
+    NO_CLUSTER = "FW0501", "a server is not in cluster mode";
+    CLUSTER_NOT_OK = "FW0502", "a node does not see the cluster whole";
+    VIEWS_DIFFER = "FW0503", "the nodes do not agree about the cluster";
+    SLOTS_MOVING = "FW0504", "slots are in migration";
+    NO_REPLICA = "FW0505", "a shard has no replica";
+    REPLICA_NOT_WHOLE = "FW0506", "a replica lacks what its primary has";
+    REDIS_SAVING = "FW0507", "a server writes its data anew";
+    MEMORY_ONLY = "FW0508", "a server keeps its data in memory only";
+    NODES_CONF = "FW0509", "nodes.conf would be lost with the pod";
+    NO_ANNOUNCE = "FW0510", "a node announces no address of its own";
+    REDIS_RIGHTS = "FW0511", "the user lacks rights for the procedure";
+    FAILBACK = "FW0512", "a container orders failovers by itself";
+    FEW_PRIMARIES = "FW0513", "fewer than three primaries";
+    SHARD_ON_ONE_NODE = "FW0514", "members of a shard share a node";
+    MIN_REPLICAS = "FW0515", "min-replicas-to-write would stop the writes";
+    REPLICA_MIGRATION = "FW0516", "a replica could change its shard during the run";
+    STRANGERS = "FW0517", "the cluster has nodes that are not of the set";
+    REDIS_VERSION = "FW0518", "the server is too old";
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::databases;
 use crate::policy::Upgrade;
 use crate::scope::Scope;
 use crate::world::Snapshot;
@@ -50,6 +51,7 @@ pub fn relevant(world: &Snapshot, upgrade: &Upgrade) -> Value {
         );
     }
     for database in &scope.databases {
+        let pattern = databases::of(database);
         let set = database.set;
         parts.insert(
             format!("set {}", database.set_name),
@@ -61,14 +63,9 @@ pub fn relevant(world: &Snapshot, upgrade: &Upgrade) -> Value {
             ]),
         );
         for member in database.members.values() {
-            let facts = database.facts(member);
             parts.insert(
                 format!("member {}", member.name),
-                json!([
-                    member.pod.uid,
-                    member.pod.node,
-                    facts.map(|f| (f.in_recovery, &f.system_identifier, f.version_num)),
-                ]),
+                json!([member.pod.uid, member.pod.node, pattern.decided_by(member),]),
             );
         }
         for (name, claim) in &world.claims {
@@ -81,14 +78,7 @@ pub fn relevant(world: &Snapshot, upgrade: &Upgrade) -> Value {
                 slot.insert(json!([claim.uid, claim.volume, claim.zone]));
             }
         }
-        for (name, pooler) in &database.observed.poolers {
-            let entries: BTreeMap<_, _> = pooler
-                .databases
-                .iter()
-                .map(|(entry, db)| (entry, (&db.host, db.port, &db.pool_mode)))
-                .collect();
-            parts.insert(format!("pooler {name}"), json!(entries));
-        }
+        parts.extend(pattern.decided_by_others());
     }
     json!(parts)
 }

@@ -4,7 +4,7 @@
 //! snapshot and spec give the same bytes.
 
 use crate::check;
-use crate::databases::postgres;
+use crate::databases;
 use crate::diagnostic::{Findings, Refusal};
 pub use crate::digest::relevant_digest;
 use crate::layout::Layout;
@@ -41,7 +41,10 @@ pub fn plan(world: &Snapshot, upgrade: &Upgrade) -> Result<Plan, Refusal> {
         (Strategy::HandOver(wish), _) => hand_over::turn(&scope, wish),
     };
     // What does the run promise?
-    let promises = scope.concerned().map(postgres::promise).collect();
+    let promises = scope
+        .concerned()
+        .map(|database| databases::of(database).promise())
+        .collect();
 
     let body = Body {
         name: upgrade.metadata.name.clone(),
@@ -93,7 +96,9 @@ fn look(
     findings.absorb(platform::gate(world, scope));
     findings.absorb(safety::gate(world, scope, layout, seat));
     for database in scope.concerned() {
-        findings.absorb(postgres::gate(world, scope, database, seat));
+        let pattern = databases::of(database);
+        let seat = seat && pattern.takes_seat();
+        findings.absorb(pattern.gate(world, scope, seat));
     }
     findings
 }

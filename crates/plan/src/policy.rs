@@ -3,9 +3,13 @@
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
 mod parse;
+mod postgres;
+mod redis;
 mod tls;
 
 pub use parse::{API_VERSION, KIND, parse};
+pub use postgres::PostgresSpec;
+pub use redis::RedisSpec;
 pub use tls::{NotAMode, Tls, TlsMode};
 
 use serde::{Deserialize, Serialize};
@@ -181,18 +185,129 @@ fn default_soak_seconds() -> u64 {
 
 /// A database of the spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(try_from = "DatabaseText", into = "DatabaseText")]
 pub struct DatabaseSpec {
     /// Name in reports.
     pub name: DatabaseName,
-    /// A PostgreSQL set.
-    pub postgres: PostgresSpec,
+    /// What it is.
+    pub system: System,
     /// Limits that decide the verdict.
-    #[serde(default)]
     pub limits: Limits,
     /// Whether the judge proves first, on servers of its own, that it can see a loss and a stall.
-    #[serde(default, skip_serializing_if = "Controls::is_default")]
     pub controls: Controls,
+}
+
+/// The database system, with what a person says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum System {
+    /// PostgreSQL with streaming replication.
+    Postgres(Box<PostgresSpec>),
+    /// Redis or Valkey in cluster mode.
+    Redis(RedisSpec),
+}
+
+impl DatabaseSpec {
+    /// The set that carries it.
+    pub fn stateful_set(&self) -> &ObjectRef {
+        match &self.system {
+            System::Postgres(spec) => &spec.stateful_set,
+            System::Redis(spec) => &spec.stateful_set,
+        }
+    }
+
+    /// Container of the set's pods that runs the server.
+    pub fn container(&self) -> &str {
+        match &self.system {
+            System::Postgres(spec) => &spec.container,
+            System::Redis(spec) => &spec.container,
+        }
+    }
+
+    /// Fewest whole members at any time, if a person said so.
+    pub fn min_members(&self) -> Option<u32> {
+        match &self.system {
+            System::Postgres(spec) => spec.min_members,
+            System::Redis(_) => None,
+        }
+    }
+
+    /// If it is PostgreSQL.
+    pub fn postgres(&self) -> Option<&PostgresSpec> {
+        match &self.system {
+            System::Postgres(spec) => Some(spec),
+            System::Redis(_) => None,
+        }
+    }
+
+    /// If it is a Redis or Valkey cluster.
+    pub fn redis(&self) -> Option<&RedisSpec> {
+        match &self.system {
+            System::Redis(spec) => Some(spec),
+            System::Postgres(_) => None,
+        }
+    }
+}
+
+/// A database as it is written: one field for each system, of which exactly one is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct DatabaseText {
+    name: DatabaseName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postgres: Option<PostgresSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redis: Option<RedisSpec>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default, skip_serializing_if = "Controls::is_default")]
+    controls: Controls,
+}
+
+/// Names of the fields, of which a database has exactly one.
+const SYSTEMS: &str = "`postgres`, `redis`";
+
+/// The text of a database does not say once what it is.
+#[derive(Debug, thiserror::Error)]
+enum NotOneSystem {
+    #[error("database `{0}` says no system; it needs one of {SYSTEMS}")]
+    None(DatabaseName),
+    #[error("database `{0}` says more than one system; it needs one of {SYSTEMS}")]
+    Several(DatabaseName),
+}
+
+impl TryFrom<DatabaseText> for DatabaseSpec {
+    type Error = NotOneSystem;
+
+    fn try_from(text: DatabaseText) -> Result<Self, Self::Error> {
+        let system = match (text.postgres, text.redis) {
+            (Some(spec), None) => System::Postgres(Box::new(spec)),
+            (None, Some(spec)) => System::Redis(spec),
+            (None, None) => return Err(NotOneSystem::None(text.name)),
+            (Some(_), Some(_)) => return Err(NotOneSystem::Several(text.name)),
+        };
+        Ok(Self {
+            name: text.name,
+            system,
+            limits: text.limits,
+            controls: text.controls,
+        })
+    }
+}
+
+impl From<DatabaseSpec> for DatabaseText {
+    fn from(spec: DatabaseSpec) -> Self {
+        let (postgres, redis) = match spec.system {
+            System::Postgres(spec) => (Some(*spec), None),
+            System::Redis(spec) => (None, Some(spec)),
+        };
+        Self {
+            name: spec.name,
+            postgres,
+            redis,
+            limits: spec.limits,
+            controls: spec.controls,
+        }
+    }
 }
 
 /// The judge's negative controls.
@@ -227,76 +342,6 @@ impl Controls {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// A PostgreSQL set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PostgresSpec {
-    /// The set, `namespace/name`.
-    pub stateful_set: ObjectRef,
-    /// PgBouncer Deployments or StatefulSets in front of it; empty: clients connect directly.
-    #[serde(default)]
-    pub poolers: Vec<ObjectRef>,
-    /// Service whose selector follows the primary by the role label, if there is one.
-    #[serde(default)]
-    pub service: Option<ObjectRef>,
-    /// Secret with the keys `username` and `password` of a superuser.
-    pub superuser: ObjectRef,
-    /// Secret with the keys `username` and `password` of a PgBouncer admin; default: the superuser's.
-    #[serde(default)]
-    pub pooler_admin: Option<ObjectRef>,
-    /// Secret with the keys `username` and `password` of the role that writes as an application.
-    pub application: ObjectRef,
-    /// Database that the application uses.
-    pub database: String,
-    /// Container of the set's pods that runs the server.
-    #[serde(default = "default_container")]
-    pub container: String,
-    /// Port of the servers.
-    #[serde(default = "default_port")]
-    pub port: u16,
-    /// How sessions with the servers are secured; default: TLS where a server speaks it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
-    /// How sessions with the poolers are secured; default: as with the servers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pooler_tls: Option<Tls>,
-    /// Fewest healthy members at any time; default: as many as the set has.
-    #[serde(default)]
-    pub min_members: Option<u32>,
-    /// No loss in a crash during the window either: the candidate must be a synchronous standby.
-    #[serde(default)]
-    pub crash_safe: bool,
-    /// With `crashSafe`, on an asynchronous set: commits may be made to wait for the candidate while
-    /// the hand-over lasts, by a setting that is taken back afterwards.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub make_synchronous: bool,
-    /// Budget of the window from PAUSE to RESUME.
-    #[serde(default = "default_window")]
-    pub window: Millis,
-    /// Budget for PAUSE to be answered by every pooler.
-    #[serde(default = "default_pause")]
-    pub pause: Millis,
-}
-
-fn default_container() -> String {
-    "postgres".to_owned()
-}
-
-fn default_port() -> u16 {
-    5432
-}
-
-/// 5 s: ten times the longest window measured on a healthy set, and far below the 120 s that
-/// PgBouncer lets a client wait.
-fn default_window() -> Millis {
-    Millis(5_000)
-}
-
-/// 2 s: transactions that take longer are named and the hand-over is put off.
-fn default_pause() -> Millis {
-    Millis(2_000)
 }
 
 /// Limits of a run, checked by the probe.

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use crate::check;
 use crate::codes;
-use crate::databases::postgres;
+use crate::databases;
 use crate::diagnostic::{Diagnostic, Refusal};
 use crate::digest::relevant_digest;
 use crate::plan::{Body, Plan, Rollback};
@@ -104,7 +104,7 @@ pub fn plan(world: &Snapshot, past: &Past<'_>, wish: Wish) -> Result<Plan, Refus
             .databases
             .iter()
             .filter(|database| built.handed_back.contains(database.name))
-            .map(postgres::promise)
+            .map(|database| databases::of(database).promise())
             .collect(),
         warnings: left.warnings(&scope),
         rollback: Some(Rollback {

@@ -235,7 +235,7 @@ fn member_now(world: &Snapshot, database: &DatabaseScope<'_>, member: &Member<'_
         findings.refuse(diagnostic);
     }
     for container in &pod.containers {
-        let server = container.name == database.spec.postgres.container;
+        let server = container.name == database.spec.container();
         let recent = container
             .started_at
             .filter(|_| container.restarts > 0)

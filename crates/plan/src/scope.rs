@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
-use crate::policy::{DatabaseSpec, Strategy, Upgrade};
+use crate::policy::{DatabaseSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade};
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
-use crate::world::{Database, Node, Owner, Pod, Postgres, Snapshot, StatefulSet};
+use crate::world::{Database, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet};
 
 /// The part of the world that the plan is about.
 #[derive(Debug)]
@@ -52,10 +52,31 @@ pub struct DatabaseScope<'a> {
     pub set_name: &'a ObjectRef,
     /// The set.
     pub set: &'a StatefulSet,
-    /// As observed through its protocol.
-    pub observed: &'a Postgres,
+    /// What it is, as the spec says it and as its protocol shows it.
+    pub seen: Seen<'a>,
     /// Members by ordinal.
     pub members: BTreeMap<u32, Member<'a>>,
+}
+
+/// A database system: what the spec says and what was observed are of the same one.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// PostgreSQL.
+    Postgres(&'a PostgresSpec, &'a Postgres),
+    /// Redis or Valkey in cluster mode.
+    Redis(&'a RedisSpec, &'a Redis),
+}
+
+impl<'a> Seen<'a> {
+    fn of(system: &'a System, observed: &'a Database) -> Option<Self> {
+        match (system, observed) {
+            (System::Postgres(spec), Database::Postgres(observed)) => {
+                Some(Self::Postgres(spec, observed))
+            }
+            (System::Redis(spec), Database::Redis(observed)) => Some(Self::Redis(spec, observed)),
+            (System::Postgres(_) | System::Redis(_), _) => None,
+        }
+    }
 }
 
 /// A member and where it is.
@@ -132,20 +153,6 @@ impl DatabaseScope<'_> {
         self.set_name
             .sibling(format!("{}-{}", self.set_name.name, self.set.replicas))
     }
-
-    /// Ordinals of the members that say they are the primary.
-    pub fn primaries(&self) -> Vec<u32> {
-        self.members
-            .values()
-            .filter(|member| self.facts(member).is_some_and(|facts| !facts.in_recovery))
-            .map(|member| member.ordinal)
-            .collect()
-    }
-
-    /// What a member's server said.
-    pub fn facts(&self, member: &Member<'_>) -> Option<&crate::world::PostgresFacts> {
-        self.observed.members.get(&member.name.name)?.facts.as_ref()
-    }
 }
 
 fn pools(world: &Snapshot, upgrade: &Upgrade, findings: &mut Findings) -> BTreeSet<PoolName> {
@@ -167,7 +174,7 @@ fn pools(world: &Snapshot, upgrade: &Upgrade, findings: &mut Findings) -> BTreeS
     }
     if target.pools.is_empty() {
         for spec in &upgrade.spec.databases {
-            let set = &spec.postgres.stateful_set;
+            let set = spec.stateful_set();
             wanted.extend(
                 world
                     .pods
@@ -211,10 +218,11 @@ fn database<'a>(
     nodes: &BTreeMap<NodeName, OldNode>,
     findings: &mut Findings,
 ) -> Option<DatabaseScope<'a>> {
-    let set_name = &spec.postgres.stateful_set;
+    let set_name = spec.stateful_set();
     let set = world.stateful_sets.get(set_name);
     let observed = world.databases.get(&spec.name);
-    let (Some(set), Some(Database::Postgres(observed))) = (set, observed) else {
+    let seen = observed.and_then(|observed| Seen::of(&spec.system, observed));
+    let (Some(set), Some(seen)) = (set, seen) else {
         findings.refuse(
             Diagnostic::new(
                 codes::SET_MISSING,
@@ -249,7 +257,7 @@ fn database<'a>(
         spec,
         set_name,
         set,
-        observed,
+        seen,
         members,
     })
 }

@@ -209,9 +209,86 @@ pub struct ClaimIdentity {
     pub uid: Uid,
 }
 
+/// The conditions of a hand-over, by database system.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandOverTerms {
+    /// Of PostgreSQL; written without a name around it, as plans had it before there were others.
+    Postgres(PostgresTerms),
+    /// Of one shard of a Redis or Valkey cluster; written under `redis`.
+    Redis(RedisTerms),
+}
+
+impl HandOverTerms {
+    /// If it is PostgreSQL's.
+    pub fn postgres(&self) -> Option<&PostgresTerms> {
+        match self {
+            Self::Postgres(terms) => Some(terms),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// If it is a shard's of Redis or Valkey.
+    pub fn redis(&self) -> Option<&RedisTerms> {
+        match self {
+            Self::Redis(terms) => Some(terms),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RedisText<'a> {
+    redis: &'a RedisTerms,
+}
+
+/// Terms as they are written; which fields are there says whose they are.
+#[derive(Deserialize)]
+struct TermsText {
+    redis: Option<RedisTerms>,
+    #[serde(default)]
+    poolers: Vec<ObjectRef>,
+    pause_budget_ms: Option<u64>,
+    window_budget_ms: Option<u64>,
+    crash_safe: Option<bool>,
+    #[serde(default)]
+    make_synchronous: bool,
+    service: Option<ObjectRef>,
+}
+
+impl Serialize for HandOverTerms {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Postgres(terms) => terms.serialize(serializer),
+            Self::Redis(redis) => RedisText { redis }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HandOverTerms {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let missing = <D::Error as serde::de::Error>::missing_field;
+        let text = TermsText::deserialize(deserializer)?;
+        if let Some(redis) = text.redis {
+            return Ok(Self::Redis(redis));
+        }
+        Ok(Self::Postgres(PostgresTerms {
+            poolers: text.poolers,
+            pause_budget_ms: text
+                .pause_budget_ms
+                .ok_or_else(|| missing("pause_budget_ms"))?,
+            window_budget_ms: text
+                .window_budget_ms
+                .ok_or_else(|| missing("window_budget_ms"))?,
+            crash_safe: text.crash_safe.ok_or_else(|| missing("crash_safe"))?,
+            make_synchronous: text.make_synchronous,
+            service: text.service,
+        }))
+    }
+}
+
 /// The conditions of a PostgreSQL hand-over. Durations in milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HandOverTerms {
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PostgresTerms {
     /// Every pooler process is paused; empty when clients connect directly.
     pub poolers: Vec<ObjectRef>,
     /// All poolers must have paused within this time, or nothing happens.
@@ -226,6 +303,15 @@ pub struct HandOverTerms {
     pub make_synchronous: bool,
     /// Service whose selector follows the primary by a role label, if any.
     pub service: Option<ObjectRef>,
+}
+
+/// The conditions of the hand-over of one shard. Durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RedisTerms {
+    /// Slots of the shard, for people (`0-5460`).
+    pub slots: String,
+    /// From the order to the view of every node; the servers give up by themselves after 5 s.
+    pub window_budget_ms: u64,
 }
 
 /// A condition that is checked again right before the act.

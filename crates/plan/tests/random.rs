@@ -106,7 +106,7 @@ fn build(shape: &Shape) -> (Snapshot, Upgrade) {
         put_set(&mut world, "other", "bills", &nodes, 0);
         let mut second = spec.spec.databases[0].clone();
         second.name = "bills".into();
-        second.postgres.stateful_set = db("other");
+        postgres_of(&mut second).stateful_set = db("other");
         spec.spec.databases.push(second);
     }
     if shape.taken

@@ -29,7 +29,7 @@ fn found(change: Change) -> Findings {
 }
 
 fn pg(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::PostgresSpec {
-    &mut spec.spec.databases[0].postgres
+    postgres_of(&mut spec.spec.databases[0])
 }
 
 fn wheel(spec: &mut Upgrade) -> &mut ferriswheel_plan::policy::FerrisWheel {
@@ -194,7 +194,7 @@ const REFUSALS: &[(&str, Change)] = &[
         put_set(w, "other", "bills", &nodes, 0);
         let mut second = s.spec.databases[0].clone();
         second.name = "bills".into();
-        second.postgres.stateful_set = db("other");
+        postgres_of(&mut second).stateful_set = db("other");
         s.spec.databases.push(second);
     }),
     (codes::LABEL_BY_HAND, |w, _| {
@@ -445,14 +445,14 @@ fn every_code_is_tried() {
         .iter()
         .chain(WARNINGS)
         .map(|(code, _)| *code)
-        // Codes of the spec's form and of rollbacks have their own files; the checker's
+        // Codes of the spec's form, of rollbacks and of clusters have their own files; the checker's
         // disagreement cannot be made from outside.
         .chain(["FW0101", "FW0102", "FW0103", "FW0104", codes::UNSOUND])
         .chain(["FW0193", "FW0194", "FW0195"])
         .collect();
     let untried: Vec<_> = codes::ALL
         .iter()
-        .filter(|(code, _)| !tried.contains(code))
+        .filter(|(code, _)| !tried.contains(code) && !code.starts_with("FW05"))
         .collect();
     assert!(untried.is_empty(), "{untried:?}");
 }

@@ -26,7 +26,7 @@ fn defaults_are_those_of_a_careful_person() {
     };
     assert!(wheel.extra_seat);
     assert!(!wheel.approve_hand_over);
-    let postgres = &spec.spec.databases[0].postgres;
+    let postgres = spec.spec.databases[0].postgres().unwrap();
     assert_eq!(postgres.window, Millis(5_000));
     assert_eq!(postgres.pause, Millis(2_000));
     assert_eq!(postgres.port, 5432);
@@ -219,6 +219,11 @@ fn tls_that_verifies_needs_something_to_verify_with() {
         "        poolerTls: { mode: require }\n        database: ",
     );
     let spec = parse("upgrade.yaml", &good).unwrap();
-    let tls = spec.spec.databases[0].postgres.pooler_tls.clone().unwrap();
+    let tls = spec.spec.databases[0]
+        .postgres()
+        .unwrap()
+        .pooler_tls
+        .clone()
+        .unwrap();
     assert_eq!(tls.mode.to_string(), "require");
 }

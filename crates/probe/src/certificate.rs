@@ -60,6 +60,9 @@ pub struct Certificate {
     pub members: Vec<Member>,
     /// Proofs that the judge can fail.
     pub controls: Vec<Control>,
+    /// Each part of the database with a leader of its own; empty where one leader has all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRecord>,
     /// What was promised.
     pub limits: Limits,
     /// Errors by SQLSTATE or transport kind.
@@ -100,6 +103,24 @@ pub struct Reads {
     pub worst_latency_ms: f64,
 }
 
+/// What clients of one shard saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Its name.
+    pub name: String,
+    /// Writers that wrote to it and to no other.
+    pub writers: u64,
+    /// Writes acknowledged.
+    pub acked: u64,
+    /// Longest interval between consecutive acknowledgements of this shard; null when nothing was
+    /// acknowledged.
+    pub longest_ack_gap_ms: Option<f64>,
+    /// When it began (wall clock).
+    pub longest_ack_gap_at: Option<Timestamp>,
+    /// Acknowledged writes absent on its leader; null when that was not read.
+    pub acked_lost: Option<u64>,
+}
+
 /// One member of the database after the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Member {
@@ -111,6 +132,9 @@ pub struct Member {
     pub position: Option<String>,
     /// Leader or replica; null when unknown.
     pub role: Option<Role>,
+    /// Its shard, where there are shards; null when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
     /// Timeline of the log.
     pub timeline: Option<u64>,
     /// Identity of the database system; the same on all members of one cluster.

@@ -1,17 +1,21 @@
 //! What a person or the engine asks of a run.
 //!
-//! Unknown fields are errors. No password: it comes from a file or `PGPASSWORD`.
+//! Unknown fields are errors. No password: it comes from a file or the environment.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Limits;
+use crate::system::SystemKind;
 
-/// One run of the PostgreSQL probe.
+/// One run of the probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
+    /// What the clients speak with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub system: SystemKind,
     /// What is measured, for the certificate.
     #[serde(default = "default_subject")]
     pub subject: String,
@@ -20,10 +24,11 @@ pub struct RunConfig {
     /// so and is inconclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<uuid::Uuid>,
-    /// Connection string of the clients: a URL or `key=value` words, one host or several, with
-    /// `target_session_attrs` if wanted. Without a password.
+    /// Address of the clients, without a password. PostgreSQL: a URL or `key=value` words, one host
+    /// or several, with `target_session_attrs` if wanted. Redis: `redis://[USER@]HOST[:PORT],...`,
+    /// some nodes of the cluster; the others are asked for.
     pub dsn: String,
-    /// Connection string of the readers; the clients' when absent.
+    /// Address of the readers; the clients' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_dsn: Option<String>,
     /// Concurrent writers.
@@ -55,6 +60,10 @@ pub struct RunConfig {
     pub controls_required: bool,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn default_subject() -> String {
     "postgres".to_owned()
 }
@@ -64,6 +73,9 @@ fn default_subject() -> String {
 const fn default_writers() -> usize {
     4
 }
+
+/// 6: two for each of three shards, so that one slow connection does not look like a stall.
+pub const REDIS_WRITERS: usize = 6;
 
 /// 2 ms: four writers then acknowledge about a write a millisecond, which is the resolution of
 /// the gap.
@@ -97,6 +109,7 @@ impl RunConfig {
     #[must_use]
     pub fn new(dsn: impl Into<String>) -> Self {
         Self {
+            system: SystemKind::Postgres,
             subject: default_subject(),
             run: None,
             dsn: dsn.into(),
@@ -110,6 +123,17 @@ impl RunConfig {
             reconnect_backoff_ms: default_reconnect_backoff_ms(),
             limits: Limits::default(),
             controls_required: false,
+        }
+    }
+
+    /// The defaults, for a Redis Cluster behind these nodes.
+    #[must_use]
+    pub fn redis(seeds: impl Into<String>) -> Self {
+        Self {
+            system: SystemKind::Redis,
+            subject: SystemKind::Redis.name().to_owned(),
+            writers: REDIS_WRITERS,
+            ..Self::new(seeds)
         }
     }
 
@@ -144,15 +168,17 @@ const fn default_port() -> u16 {
 #[error("read the member {0:?}: write it as NAME=HOST:PORT")]
 pub struct MemberAddressError(String);
 
-impl std::str::FromStr for MemberAddress {
-    type Err = MemberAddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+impl MemberAddress {
+    /// Reads `NAME=HOST[:PORT]`; without a port it is this one.
+    ///
+    /// # Errors
+    /// The text is not of that form.
+    pub fn parse(text: &str, otherwise: u16) -> Result<Self, MemberAddressError> {
         let error = || MemberAddressError(text.to_owned());
         let (name, address) = text.split_once('=').ok_or_else(error)?;
         let (host, port) = match address.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| error())?),
-            None => (address, default_port()),
+            None => (address, otherwise),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if name.is_empty() || host.is_empty() {
@@ -163,6 +189,14 @@ impl std::str::FromStr for MemberAddress {
             host: host.to_owned(),
             port,
         })
+    }
+}
+
+impl std::str::FromStr for MemberAddress {
+    type Err = MemberAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, default_port())
     }
 }
 

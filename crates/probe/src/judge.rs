@@ -10,11 +10,47 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::accounting::Recorder;
+use crate::accounting::gaps::Gaps;
 use crate::accounting::histogram::Histogram;
+use crate::accounting::ledger::WriterLedger;
 use crate::accounting::presence::{Findings, Key, Presence};
+use crate::accounting::recorder::shard_of;
 use crate::certificate::{
-    Certificate, Control, Latency, Limits, Member, Reads, Role, SCHEMA, Verdict, millis,
+    Certificate, Control, Latency, Limits, Member, Reads, Role, SCHEMA, ShardRecord, Verdict,
+    millis,
 };
+
+/// A part of the database with a leader of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its name; empty where one leader has everything.
+    pub name: String,
+    /// Writers that wrote to it.
+    pub writers: Vec<usize>,
+}
+
+impl Shard {
+    /// The shards of these names for so many writers; without a name one shard that is the whole.
+    #[must_use]
+    pub fn split(names: &[String], writers: usize) -> Vec<Self> {
+        if names.is_empty() {
+            return vec![Self {
+                name: String::new(),
+                writers: (0..writers).collect(),
+            }];
+        }
+        names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| Self {
+                name: name.clone(),
+                writers: (0..writers)
+                    .filter(|writer| shard_of(*writer, names.len()) == Some(at))
+                    .collect(),
+            })
+            .collect()
+    }
+}
 
 /// What was seen of one member after the run.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +59,8 @@ pub struct MemberEvidence {
     pub name: String,
     /// Leader or replica.
     pub role: Option<Role>,
+    /// Which shard of the evidence's it belongs to; `None`: unknown.
+    pub shard: Option<usize>,
     /// Position in the log.
     pub position: Option<String>,
     /// Timeline of the log.
@@ -50,6 +88,8 @@ pub struct Evidence<'a> {
     pub recorder: &'a Recorder,
     /// Concurrent readers.
     pub readers: usize,
+    /// Parts with a leader of their own; one for a database that has no parts.
+    pub shards: Vec<Shard>,
     /// The members.
     pub members: Vec<MemberEvidence>,
     /// Controls run elsewhere.
@@ -67,10 +107,12 @@ pub struct Evidence<'a> {
 pub fn judge(evidence: Evidence<'_>) -> Certificate {
     let recorder = evidence.recorder;
     let ledger = recorder.ledger();
-    let leader = sole_leader(&evidence.members);
-    let leader_rows = leader
-        .and_then(|m| m.rows.as_ref())
-        .map(|(findings, _)| findings);
+    let leaders: Vec<Option<&Findings>> = (0..evidence.shards.len())
+        .map(|shard| leader_rows(&evidence.members, shard))
+        .collect();
+    let total = |count: fn(&Findings) -> u64| -> Option<u64> {
+        leaders.iter().map(|found| found.map(count)).sum()
+    };
     let longest = recorder.gaps().ranked().first();
     let mut certificate = Certificate {
         schema: SCHEMA.to_owned(),
@@ -83,18 +125,21 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
         acked: ledger.acked(),
         errors: recorder.errors().total(),
         indeterminate: ledger.indeterminate(),
-        indeterminate_committed: leader_rows.map(|f| f.indeterminate_present),
-        acked_lost: leader_rows.map(|f| f.acked_missing),
-        phantoms: leader_rows.map(|f| f.phantoms),
-        duplicates: leader_rows.map(|f| f.duplicates),
+        indeterminate_committed: total(|f| f.indeterminate_present),
+        acked_lost: total(|f| f.acked_missing),
+        phantoms: total(|f| f.phantoms),
+        duplicates: total(|f| f.duplicates),
         longest_ack_gap_ms: longest.map(|gap| millis(gap.length())),
-        longest_ack_gap_at: longest
-            .and_then(|gap| SignedDuration::try_from(gap.from).ok())
-            .and_then(|from| evidence.anchor.checked_add(from).ok()),
+        longest_ack_gap_at: began(recorder.gaps(), evidence.anchor),
         worst_latency_ms: millis(recorder.worst()),
         latency_ms: latency(recorder.latency()),
         reads: reads(recorder, evidence.readers),
-        members: evidence.members.iter().map(member).collect(),
+        members: evidence
+            .members
+            .iter()
+            .map(|one| member(one, &evidence.shards))
+            .collect(),
+        shards: shard_records(recorder, &evidence.shards, &leaders, evidence.anchor),
         controls: evidence.controls,
         limits: evidence.limits,
         error_kinds: recorder.errors().kinds().clone(),
@@ -108,8 +153,8 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
     };
     certificate.controls.extend(planted_controls());
 
-    let broken = broken_promises(&certificate, &evidence.members);
-    let mut missing = missing_evidence(&certificate, &evidence.members, controls);
+    let broken = broken_promises(&certificate, &evidence.members, &evidence.shards);
+    let mut missing = missing_evidence(&certificate, &evidence.members, &evidence.shards, controls);
     if evidence.earlier_probes > 0 {
         missing.push(format!(
             "{} earlier probe(s) of this run ended without a certificate; their writes are not judged",
@@ -138,12 +183,65 @@ enum Controls {
     Missing,
 }
 
-fn sole_leader(members: &[MemberEvidence]) -> Option<&MemberEvidence> {
-    let mut leaders = members.iter().filter(|m| m.role == Some(Role::Leader));
-    leaders.next().filter(|_| leaders.next().is_none())
+/// What the one leader of a shard holds.
+fn leader_rows(members: &[MemberEvidence], shard: usize) -> Option<&Findings> {
+    let mut leaders = leaders_of(members, shard);
+    let leader = leaders.next().filter(|_| leaders.next().is_none())?;
+    leader.rows.as_ref().map(|(findings, _)| findings)
 }
 
-fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec<String> {
+fn leaders_of(members: &[MemberEvidence], shard: usize) -> impl Iterator<Item = &MemberEvidence> {
+    members
+        .iter()
+        .filter(move |m| m.role == Some(Role::Leader) && m.shard == Some(shard))
+}
+
+fn began(gaps: &Gaps, anchor: Timestamp) -> Option<Timestamp> {
+    let from = SignedDuration::try_from(gaps.ranked().first()?.from).ok()?;
+    anchor.checked_add(from).ok()
+}
+
+fn shard_records(
+    recorder: &Recorder,
+    shards: &[Shard],
+    leaders: &[Option<&Findings>],
+    anchor: Timestamp,
+) -> Vec<ShardRecord> {
+    recorder
+        .shards()
+        .iter()
+        .zip(shards)
+        .zip(leaders)
+        .map(|((gaps, shard), leader)| ShardRecord {
+            name: shard.name.clone(),
+            writers: shard.writers.len() as u64,
+            acked: shard
+                .writers
+                .iter()
+                .filter_map(|writer| recorder.ledger().writers().get(*writer))
+                .map(WriterLedger::acked)
+                .sum(),
+            longest_ack_gap_ms: gaps.ranked().first().map(|gap| millis(gap.length())),
+            longest_ack_gap_at: began(gaps, anchor),
+            acked_lost: leader.map(|found| found.acked_missing),
+        })
+        .collect()
+}
+
+/// ` of the shard NAME`, or nothing where there is one shard without a name.
+fn of(shard: &Shard) -> String {
+    if shard.name.is_empty() {
+        String::new()
+    } else {
+        format!(" of the shard {}", shard.name)
+    }
+}
+
+fn broken_promises(
+    certificate: &Certificate,
+    members: &[MemberEvidence],
+    shards: &[Shard],
+) -> Vec<String> {
     let limits = &certificate.limits;
     let mut broken = Vec::new();
     if let Some(lost) = certificate
@@ -174,6 +272,17 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
             limits.write_stall_ms
         ));
     }
+    for shard in &certificate.shards {
+        if let Some(gap) = shard
+            .longest_ack_gap_ms
+            .filter(|gap| *gap > limits.write_stall_ms as f64)
+        {
+            broken.push(format!(
+                "no write of the shard {} was acknowledged for {gap:.0} ms, the limit is {} ms",
+                shard.name, limits.write_stall_ms
+            ));
+        }
+    }
     if let Some(allowed) = limits
         .errors
         .filter(|allowed| certificate.errors > *allowed)
@@ -189,16 +298,15 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
             certificate.reads.regressions
         ));
     }
-    let leaders: Vec<&str> = members
-        .iter()
-        .filter(|m| m.role == Some(Role::Leader))
-        .map(|m| m.name.as_str())
-        .collect();
-    if leaders.len() > 1 {
-        broken.push(format!(
-            "more than one member accepts writes: {}",
-            leaders.join(", ")
-        ));
+    for (at, shard) in shards.iter().enumerate() {
+        let leaders: Vec<&str> = leaders_of(members, at).map(|m| m.name.as_str()).collect();
+        if leaders.len() > 1 {
+            broken.push(format!(
+                "more than one member{} accepts writes: {}",
+                of(shard),
+                leaders.join(", ")
+            ));
+        }
     }
     for member in members.iter().filter(|m| m.role == Some(Role::Replica)) {
         if let Some((findings, _)) = &member.rows
@@ -210,16 +318,20 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
             ));
         }
     }
-    let digests: BTreeSet<&str> = members
-        .iter()
-        .filter_map(|m| m.rows.as_ref())
-        .map(|(_, digest)| digest.as_str())
-        .collect();
-    if digests.len() > 1 {
-        broken.push(format!(
-            "the members hold {} different tables",
-            digests.len()
-        ));
+    for (at, shard) in shards.iter().enumerate() {
+        let digests: BTreeSet<&str> = members
+            .iter()
+            .filter(|m| m.shard == Some(at))
+            .filter_map(|m| m.rows.as_ref())
+            .map(|(_, digest)| digest.as_str())
+            .collect();
+        if digests.len() > 1 {
+            broken.push(format!(
+                "the members{} hold {} different tables",
+                of(shard),
+                digests.len()
+            ));
+        }
     }
     let systems: BTreeSet<&str> = members
         .iter()
@@ -234,6 +346,7 @@ fn broken_promises(certificate: &Certificate, members: &[MemberEvidence]) -> Vec
 fn missing_evidence(
     certificate: &Certificate,
     members: &[MemberEvidence],
+    shards: &[Shard],
     controls: Controls,
 ) -> Vec<String> {
     let mut missing = Vec::new();
@@ -242,8 +355,18 @@ fn missing_evidence(
     }
     if members.is_empty() {
         missing.push("no member was looked at".to_owned());
-    } else if !members.iter().any(|m| m.role == Some(Role::Leader)) {
-        missing.push("no member accepts writes".to_owned());
+    } else {
+        for (at, shard) in shards.iter().enumerate() {
+            if leaders_of(members, at).next().is_none() {
+                missing.push(format!("no member{} accepts writes", of(shard)));
+            }
+        }
+    }
+    for shard in certificate.shards.iter().filter(|shard| shard.acked == 0) {
+        missing.push(format!(
+            "no write of the shard {} was acknowledged",
+            shard.name
+        ));
     }
     for member in members {
         if let Some(problem) = &member.problem {
@@ -275,13 +398,18 @@ fn missing_evidence(
     missing
 }
 
-fn member(evidence: &MemberEvidence) -> Member {
+fn member(evidence: &MemberEvidence, shards: &[Shard]) -> Member {
     let findings = evidence.rows.as_ref().map(|(findings, _)| findings);
     Member {
         name: evidence.name.clone(),
         digest: evidence.rows.as_ref().map(|(_, digest)| digest.clone()),
         position: evidence.position.clone(),
         role: evidence.role,
+        shard: evidence
+            .shard
+            .and_then(|at| shards.get(at))
+            .map(|shard| shard.name.clone())
+            .filter(|name| !name.is_empty()),
         timeline: evidence.timeline,
         system_identifier: evidence.system_identifier.clone(),
         rows: findings.map(|f| f.rows),

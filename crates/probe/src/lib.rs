@@ -2,7 +2,8 @@
 //!
 //! # What it does
 //! Writers insert unique keys (run, writer, sequence), one a transaction, and never send a key
-//! twice. Each attempt has one of three outcomes: acknowledged, refused, or indeterminate (sent,
+//! twice whose outcome is unknown. Each database system is one module ([`postgres`], [`redis`])
+//! behind one interface. Each attempt has one of three outcomes: acknowledged, refused, or indeterminate (sent,
 //! and the reply never came). At the end every key is looked up on the leader and on every
 //! member, and the [`judge`] turns that into a [`certificate::Certificate`].
 //!
@@ -22,7 +23,11 @@ pub mod config;
 pub mod controls;
 pub mod judge;
 pub mod postgres;
+mod reader;
+pub mod redis;
 pub mod run;
 pub mod secret;
 pub mod serve;
+pub mod system;
 pub mod timeline;
+mod writer;

@@ -1,5 +1,6 @@
 //! A run: start, status, marks, finish.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,13 +14,11 @@ use uuid::Uuid;
 use crate::accounting::Recorder;
 use crate::certificate::{Certificate, Control, millis};
 use crate::config::{MemberAddress, RunConfig};
-use crate::judge::{Evidence, judge};
-use crate::postgres::dsn::{Dsn, DsnError};
-use crate::postgres::examine::Examination;
-use crate::postgres::session::{Session, Trouble};
-use crate::postgres::{create_table, drop_schema, enter_run, reader, writer};
+use crate::judge::{Evidence, Shard, judge};
 use crate::secret::Password;
+use crate::system::{self, Examination, Prepared, RunNames, System};
 use crate::timeline::{self, GapSpan, Mark, Timeline};
+use crate::{reader, writer};
 
 /// A start gives up when the database did not answer for this long.
 ///
@@ -32,19 +31,27 @@ const START_RETRY: Duration = Duration::from_millis(200);
 /// Why a run could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A connection string was refused.
+    /// An address was refused.
     #[error("{what}")]
-    Dsn {
+    Address {
         /// Which one.
         what: &'static str,
         /// Cause.
         #[source]
-        source: DsnError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing would write.
     #[error("start without writers")]
     NoWriters,
-    /// The table could not be created.
+    /// A shard would be left without a writer.
+    #[error("watch {shards} shards with {writers} writers: each writer writes to one")]
+    TooFewWriters {
+        /// Shards of the database.
+        shards: usize,
+        /// Writers asked for.
+        writers: usize,
+    },
+    /// The place of the writes could not be prepared.
     #[error("prepare the table of the writes: {detail}")]
     Prepare {
         /// The last thing that went wrong.
@@ -56,8 +63,8 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub(crate) config: RunConfig,
     pub(crate) run_id: String,
-    pub(crate) dsn: Dsn,
-    pub(crate) read_dsn: Dsn,
+    pub(crate) system: Arc<dyn System>,
+    shards: Vec<Shard>,
     began: Instant,
     anchor: Timestamp,
     recorder: Mutex<Recorder>,
@@ -128,6 +135,9 @@ pub struct Status {
     pub current_gap_ms: Option<f64>,
     /// Longest interval without an acknowledgement, the current one included.
     pub longest_ack_gap_ms: Option<f64>,
+    /// The same for each shard that has a leader of its own, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shard_gaps_ms: BTreeMap<String, f64>,
     /// The latest error.
     pub last_error: Option<String>,
     /// Reads answered.
@@ -183,7 +193,7 @@ pub struct Finished {
 }
 
 impl Probe {
-    /// Creates the table if it is absent and lets the writers go.
+    /// Prepares the place of the writes and lets the writers go.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -191,30 +201,29 @@ impl Probe {
         if config.writers == 0 {
             return Err(StartError::NoWriters);
         }
-        let dsn = Dsn::parse(&config.dsn, password).map_err(|source| StartError::Dsn {
-            what: "read the clients' address",
-            source,
-        })?;
-        let read_dsn = match &config.read_dsn {
-            Some(text) => Dsn::parse(text, password).map_err(|source| StartError::Dsn {
-                what: "read the readers' address",
-                source,
-            })?,
-            None => dsn.clone(),
-        };
+        let system = system::of(&config, password)?;
         // The keys carry a name that no other probe has used, also when the run is an old one.
         let run = Uuid::now_v7();
         let identity = config.run.unwrap_or(run);
-        let earlier_probes = prepare(&dsn, &config, identity, run).await?;
+        let Prepared {
+            earlier_probes,
+            shards,
+        } = prepare(system.as_ref(), identity, run).await?;
+        if shards.len() > config.writers {
+            return Err(StartError::TooFewWriters {
+                shards: shards.len(),
+                writers: config.writers,
+            });
+        }
         let shared = Arc::new(Shared {
             run_id: run.to_string(),
-            recorder: Mutex::new(Recorder::new(config.writers)),
+            recorder: Mutex::new(Recorder::sharded(config.writers, shards.len())),
+            shards: Shard::split(&shards, config.writers),
             stop: watch::Sender::new(false),
             began: Instant::now(),
             anchor: Timestamp::now(),
             config,
-            dsn,
-            read_dsn,
+            system,
         });
         let mut tasks = JoinSet::new();
         for number in 0..shared.config.writers {
@@ -287,6 +296,14 @@ impl Probe {
                 in_flight: ledger.in_flight(),
                 current_gap_ms: recorder.gaps().open(now).map(millis),
                 longest_ack_gap_ms: recorder.gaps().longest(Some(now)).map(millis),
+                shard_gaps_ms: recorder
+                    .shards()
+                    .iter()
+                    .zip(&self.shared.shards)
+                    .filter_map(|(gaps, shard)| {
+                        Some((shard.name.clone(), millis(gaps.longest(Some(now))?)))
+                    })
+                    .collect(),
                 last_error: recorder.errors().last().map(str::to_owned),
                 reads_ok: recorder.reads().ok,
                 reads_errors: recorder.reads().errors,
@@ -348,14 +365,13 @@ impl Probe {
             .unwrap_or((Duration::ZERO, self.shared.anchor));
         let config = &self.shared.config;
         let examination = Examination {
-            dsn: &self.shared.dsn,
             members: &request.members,
             run: &self.shared.run_id,
             ledger: recorder.ledger(),
-            connect_deadline: config.connect_deadline(),
+            shards: &self.shared.shards,
             deadline: tokio::time::Instant::now() + Duration::from_millis(request.deadline_ms),
         };
-        let members = examination.run().await;
+        let members = self.shared.system.examine(&examination).await;
         let certificate = judge(Evidence {
             run: self.shared.run_id.clone(),
             subject: config.subject.clone(),
@@ -363,6 +379,7 @@ impl Probe {
             finished,
             recorder: &recorder,
             readers: config.readers,
+            shards: self.shared.shards.clone(),
             members,
             controls: request.controls.clone(),
             controls_required: config.controls_required,
@@ -419,19 +436,8 @@ impl Probe {
     }
 
     async fn drop_everything(&self) {
-        let config = &self.shared.config;
-        let dropped: Result<(), Trouble> = async {
-            let session = Session::open(
-                &self.shared.dsn,
-                config.connect_deadline(),
-                config.statement_deadline(),
-            )
-            .await?;
-            drop_schema(&session).await
-        }
-        .await;
-        if let Err(trouble) = dropped {
-            tracing::warn!(%trouble, "the probe's table could not be dropped");
+        if let Err(trouble) = self.shared.system.drop_everything().await {
+            tracing::warn!(%trouble, "what the probe created could not be dropped");
         }
     }
 
@@ -444,23 +450,17 @@ impl Probe {
     }
 }
 
-async fn prepare(
-    dsn: &Dsn,
-    config: &RunConfig,
-    identity: Uuid,
-    run: Uuid,
-) -> Result<u64, StartError> {
+async fn prepare(system: &dyn System, identity: Uuid, run: Uuid) -> Result<Prepared, StartError> {
+    let (identity, run) = (identity.to_string(), run.to_string());
+    let names = RunNames {
+        identity: &identity,
+        run: &run,
+    };
     let give_up = tokio::time::Instant::now() + START_DEADLINE;
     loop {
-        let attempt = async {
-            let session =
-                Session::open(dsn, config.connect_deadline(), config.statement_deadline()).await?;
-            create_table(&session).await?;
-            enter_run(&session, &identity.to_string(), &run.to_string()).await
-        };
-        match attempt.await {
-            Ok(earlier) => return Ok(earlier),
-            Err(trouble) if trouble.is_hopeless() || tokio::time::Instant::now() >= give_up => {
+        match system.prepare(names).await {
+            Ok(prepared) => return Ok(prepared),
+            Err(trouble) if trouble.hopeless || tokio::time::Instant::now() >= give_up => {
                 return Err(StartError::Prepare {
                     detail: trouble.to_string(),
                 });

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::system::SystemKind;
+
 /// The password of the database user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
@@ -39,14 +41,15 @@ impl Password {
             })
     }
 
-    /// From the file if one is named, else from `PGPASSWORD`, else none (peer or trust).
+    /// From the file if one is named, else from the variable that the system's own clients read,
+    /// else none.
     ///
     /// # Errors
     /// As [`Password::from_file`].
-    pub fn resolve(file: Option<&Path>) -> Result<Option<Self>, SecretError> {
+    pub fn resolve(file: Option<&Path>, system: SystemKind) -> Result<Option<Self>, SecretError> {
         match file {
             Some(path) => Self::from_file(path).map(Some),
-            None => Ok(std::env::var("PGPASSWORD")
+            None => Ok(std::env::var(system.password_variable())
                 .ok()
                 .filter(|p| !p.is_empty())
                 .map(Self)),

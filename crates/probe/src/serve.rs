@@ -39,6 +39,7 @@ use crate::config::RunConfig;
 use crate::controls::{self, with_causes};
 use crate::run::{FinishRequest, Finished, Probe};
 use crate::secret::Password;
+use crate::system::SystemKind;
 
 /// The file behind `probe serve --config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +47,10 @@ use crate::secret::Password;
 pub struct ServeConfig {
     /// File with the token that callers must show.
     pub token_file: PathBuf,
-    /// File with the database user's password; `PGPASSWORD` when absent.
+    /// The system that the negative controls are carried out with.
+    #[serde(default)]
+    pub system: SystemKind,
+    /// File with the database user's password; `PGPASSWORD` or `REDISCLI_AUTH` when absent.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// Directory for `certificate.json` and `timeline.json`.
@@ -56,6 +60,10 @@ pub struct ServeConfig {
     /// for when absent.
     #[serde(default)]
     pub postgres_bin: Option<PathBuf>,
+    /// Directory with `redis-server` (or `valkey-server`) for the negative controls; looked for
+    /// when absent.
+    #[serde(default)]
+    pub redis_bin: Option<PathBuf>,
     /// The run for a start without a body.
     #[serde(default)]
     pub run: Option<RunConfig>,
@@ -83,6 +91,7 @@ pub enum ServeError {
 
 struct Desk {
     token: Password,
+    /// Of the file; without one the environment is asked, by the run's system.
     password: Option<Password>,
     config: ServeConfig,
     current: Mutex<Option<Arc<Probe>>>,
@@ -143,7 +152,11 @@ pub fn router(config: ServeConfig) -> Result<Router, ServeError> {
     }
     let desk = Arc::new(Desk {
         token,
-        password: Password::resolve(config.password_file.as_deref())?,
+        password: config
+            .password_file
+            .as_deref()
+            .map(Password::from_file)
+            .transpose()?,
         config,
         current: Mutex::default(),
         finished: Mutex::default(),
@@ -237,7 +250,11 @@ async fn start_controls(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>,
     *controls = Some(running.clone());
     let desk = Arc::clone(&desk);
     tokio::spawn(async move {
-        let done = controls::run_all(desk.config.postgres_bin.as_deref()).await;
+        let config = &desk.config;
+        let done = match config.system {
+            SystemKind::Postgres => controls::run_all(config.postgres_bin.as_deref()).await,
+            SystemKind::Redis => controls::redis::run_all(config.redis_bin.as_deref()).await,
+        };
         *desk.controls.lock().await = Some(Controls {
             state: "done".to_owned(),
             controls: done,
@@ -284,7 +301,14 @@ async fn begin(desk: Arc<Desk>, config: RunConfig) -> Result<Json<crate::run::St
             "the negative controls are still under way",
         );
     }
-    match Probe::start(config, desk.password.as_ref()).await {
+    let password = match &desk.password {
+        Some(password) => Some(password.clone()),
+        None => match Password::resolve(None, config.system) {
+            Ok(password) => password,
+            Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, with_causes(&error)),
+        },
+    };
+    match Probe::start(config, password.as_ref()).await {
         Ok(probe) => {
             let status = probe.status();
             *current = Some(Arc::new(probe));

@@ -60,7 +60,9 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         token_file,
         password_file: None,
         out,
+        system: ferriswheel_probe::system::SystemKind::Postgres,
         postgres_bin: None,
+        redis_bin: None,
         run: None,
     };
     Caller {

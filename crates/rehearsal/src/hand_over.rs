@@ -7,7 +7,7 @@ use ferriswheel_actuators::databases::postgres::record::{Outcome, Reason, Record
 use ferriswheel_actuators::databases::postgres::window::streams_from;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::ids::ObjectRef;
-use ferriswheel_plan::step::HandOverTerms;
+use ferriswheel_plan::step::PostgresTerms;
 use tokio::time::{Instant, sleep};
 
 use crate::actuator::{AGENT, Outside, WATCHDOG, ack, done, primary, slot_name, waiting};
@@ -92,7 +92,7 @@ pub(crate) async fn act(
     outside: &Outside,
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Result<Ack, ActError> {
     let world = &outside.world;
@@ -220,7 +220,7 @@ pub(crate) async fn settle(
     outside: &Outside,
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Result<Evidence, ActError> {
     let world = &outside.world;
@@ -316,7 +316,7 @@ fn order(
     world: &Inner,
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Order {
     let member = |name: &str| Member {

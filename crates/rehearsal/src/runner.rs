@@ -14,6 +14,7 @@ use ferriswheel_engine::state::State;
 use ferriswheel_plan::diagnostic::Refusal;
 use ferriswheel_plan::ids::PoolName;
 use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::policy::DatabaseSpec;
 use ferriswheel_plan::rollback::{self, Past, Wish};
 use ferriswheel_plan::world::Snapshot;
 
@@ -69,8 +70,9 @@ impl Rehearsal {
         let plan = scenario::plan(&inner, choices)?;
         let before = scenario::snapshot(&inner);
         let window = plan.body.policy.spec.databases.first();
+        let window = window.and_then(DatabaseSpec::postgres);
         inner.watch.longest_hold =
-            window.map(|database| Duration::from_millis(database.postgres.window.0) + MARGIN);
+            window.map(|database| Duration::from_millis(database.window.0) + MARGIN);
         Ok(Self {
             world: World::new(inner),
             plan,

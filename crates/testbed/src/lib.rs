@@ -1,7 +1,8 @@
-//! Real PostgreSQL sets with a real PgBouncer, on loopback addresses, for tests only.
+//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, on loopback addresses, for
+//! tests only.
 //!
 //! Nothing here is a stand-in: the servers are Debian's PostgreSQL 15 or PostgreSQL 18 with their
-//! default durability, and a member is started again by somebody, as a kubelet does, where a test
+//! default durability, Debian's Redis 7.0 or Valkey 9 with an append-only file, and a member is started again by somebody, as a kubelet does, where a test
 //! wants that. What is missing makes a test fail with the command that installs it.
 //!
 //! Must not know: plans, the engine, Kubernetes. A set is processes and files, gone with the value
@@ -14,6 +15,7 @@
 )]
 
 pub mod program;
+pub mod redis;
 pub mod set;
 pub mod template;
 pub mod writers;

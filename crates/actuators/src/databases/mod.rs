@@ -1,3 +1,4 @@
 //! One client per database system.
 
 pub mod postgres;
+pub mod redis;

@@ -204,6 +204,15 @@ impl Home {
 
     /// The run's token, created when it is not there.
     pub async fn token(&self, client: &kube::Client) -> Result<String, RequestError> {
+        self.token_beside(client, &json!({})).await
+    }
+
+    /// Like [`Home::token`], with what the probe's own file says beside the defaults.
+    pub async fn token_beside(
+        &self,
+        client: &kube::Client,
+        probe: &Value,
+    ) -> Result<String, RequestError> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.namespace);
         let name = self.token_secret();
         if let Some(secret) = find("read the run's token", secrets.get_opt(&name.name)).await?
@@ -223,7 +232,7 @@ impl Home {
             string_data: Some(
                 [
                     ("token".to_owned(), token.clone()),
-                    ("probe.json".to_owned(), probe_config()),
+                    ("probe.json".to_owned(), probe_config(probe)),
                 ]
                 .into(),
             ),
@@ -262,13 +271,16 @@ impl Home {
 }
 
 /// The probe's own configuration; it lies beside the token, so that one Secret serves all pods.
-fn probe_config() -> String {
-    json!({
+fn probe_config(beside: &Value) -> String {
+    let mut config = json!({
         "token_file": format!("{CREDENTIALS}/run/token"),
         "password_file": format!("{CREDENTIALS}/application/password"),
         "out": STATE,
-    })
-    .to_string()
+    });
+    if let (Value::Object(config), Value::Object(beside)) = (&mut config, beside) {
+        config.extend(beside.clone());
+    }
+    config.to_string()
 }
 
 /// One value of a Secret as text.

@@ -20,7 +20,7 @@ pub(super) async fn observe_start(
     world: &World,
     database: &DatabaseName,
 ) -> Result<Observed, AskError> {
-    let home = world.home(world.postgres(database)?);
+    let home = world.home(&world.postgres(database)?.stateful_set);
     for task in TASKS {
         let Some(pod) = home.find(&world.outside.kube, task).await? else {
             return Ok(Observed::Ready);
@@ -56,7 +56,7 @@ async fn create(
     pools: &[PoolName],
 ) -> Result<(), AskError> {
     let spec = world.postgres(database)?;
-    let home = world.home(spec);
+    let home = world.home(&spec.stateful_set);
     home.token(&world.outside.kube).await?;
     for task in TASKS {
         let hold = world.outside.agent_hold.as_deref();
@@ -89,7 +89,7 @@ pub(super) async fn ensure(
         })
         .unwrap_or_default();
     create(world, database, &pools).await.map_err(class)?;
-    let home = world.home(world.postgres(database).map_err(class)?);
+    let home = world.home(&world.postgres(database).map_err(class)?.stateful_set);
     let ready = async |task: &'static str| {
         world
             .agent(&home, task)
@@ -158,7 +158,7 @@ pub(super) async fn observe_stop(
     world: &World,
     database: &DatabaseName,
 ) -> Result<Observed, AskError> {
-    let home = world.home(world.postgres(database)?);
+    let home = world.home(&world.postgres(database)?.stateful_set);
     for task in TASKS {
         if let Some(pod) = home.find(&world.outside.kube, task).await? {
             return Ok(if pod.metadata.deletion_timestamp.is_some() {
@@ -172,7 +172,7 @@ pub(super) async fn observe_stop(
 }
 
 pub(super) async fn stop(world: &World, database: &DatabaseName) -> Result<Ack, ActError> {
-    let home = world.home(world.postgres(database).map_err(class)?);
+    let home = world.home(&world.postgres(database).map_err(class)?.stateful_set);
     home.remove(&world.outside.kube, &TASKS)
         .await
         .map_err(class_request)?;

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use ferriswheel_engine::actuator::WaitingOn;
-use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::step::Guard;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::move_replica::{primary, whole_within};
 use super::waiting;
 use crate::kubernetes::{read, request};
+use crate::systems::{self, Standing};
 use crate::world::{AskError, World};
 
 /// A container that ran this long starts without the kubelet's delay.
@@ -35,18 +35,19 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             members,
             max_lag_bytes,
         } => {
-            let states = world.states(database).await?;
-            let good = states
-                .iter()
-                .filter(|state| whole_within(&states, state, *max_lag_bytes).is_ok())
-                .count();
+            let standing = systems::of(world, database)?
+                .standing(*max_lag_bytes)
+                .await?;
+            let good = standing.whole();
             if good >= usize::try_from(*members).unwrap_or(usize::MAX) {
                 Ok(())
             } else {
-                let why = states
+                let missing = standing
+                    .stands
                     .iter()
-                    .find_map(|state| whole_within(&states, state, *max_lag_bytes).err())
-                    .map_or_else(|| "members are missing".to_owned(), |w| w.to_string());
+                    .find_map(|stand| stand.whole.as_ref().err());
+                let why =
+                    missing.map_or_else(|| "members are missing".to_owned(), ToString::to_string);
                 Err(waiting(
                     database,
                     format!("{good} of {members} members are whole: {why}"),
@@ -55,10 +56,9 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             }
         }
         Guard::PrimaryIs { database, pod } => {
-            let states = world.states(database).await?;
-            match primary(&states) {
-                Some((leader, _)) if leader == pod => Ok(()),
-                Some((leader, _)) => Err(waiting(
+            match standing(world, database).await?.leader_of(pod) {
+                Some(leader) if leader == pod => Ok(()),
+                Some(leader) => Err(waiting(
                     pod,
                     format!("{leader} is the primary"),
                     "a new plan is made",
@@ -71,9 +71,8 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             }
         }
         Guard::NotPrimary { database, pod } => {
-            let states = world.states(database).await?;
-            match primary(&states) {
-                Some((leader, _)) if leader != pod => Ok(()),
+            match standing(world, database).await?.leader_of(pod) {
+                Some(leader) if leader != pod => Ok(()),
                 Some(_) => Err(waiting(pod, "it is the primary", "another member is")),
                 None => Err(waiting(
                     pod,
@@ -161,6 +160,11 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             }
         }
     })
+}
+
+async fn standing(world: &World, database: &DatabaseName) -> Result<Standing, AskError> {
+    let system = systems::of(world, database)?;
+    system.standing(system.whole_lag_bytes()).await
 }
 
 async fn eviction_allowed(

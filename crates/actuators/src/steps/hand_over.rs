@@ -12,13 +12,12 @@ use std::time::Duration;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::PostgresSpec;
-use ferriswheel_plan::step::HandOverTerms;
+use ferriswheel_plan::step::PostgresTerms;
 use tokio::time::{Instant, sleep};
 
 use poolers::{aim_poolers, console, console_entries, holds, pooler_admin};
 use records::{last_moment, lines, running_window, untidy};
 
-use super::move_replica::primary;
 use super::seat::slot_name;
 use super::{agents, class, done, roles, waiting};
 use crate::agent::client::AgentClient;
@@ -31,6 +30,7 @@ use crate::databases::postgres::session::Session;
 use crate::databases::postgres::window::streams_from;
 use crate::dial::Target;
 use crate::kubernetes::poolers::names_pod;
+use crate::systems::primary;
 use crate::world::{AskError, LOOK, MemberState, World};
 
 /// Longest wait for the agent's record to be closed: rehearsal, checkpoints, window, rejoin.
@@ -40,7 +40,7 @@ const AGENT: Duration = Duration::from_secs(900);
 /// a millisecond.
 const MAX_LAG_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn observe(
+pub(crate) async fn observe(
     world: &World,
     database: &DatabaseName,
     from: &ObjectRef,
@@ -134,12 +134,12 @@ async fn unfinished(
     Ok(None)
 }
 
-pub(super) async fn act(
+pub(crate) async fn act(
     world: &World,
     database: &DatabaseName,
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Result<Ack, ActError> {
     let spec = world.postgres(database).map_err(class)?;
@@ -275,12 +275,12 @@ async fn finish(
     })
 }
 
-pub(super) async fn settle(
+pub(crate) async fn settle(
     world: &World,
     database: &DatabaseName,
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Result<Evidence, ActError> {
     let spec = world.postgres(database).map_err(class)?;
@@ -345,7 +345,7 @@ async fn order(
     states: &[MemberState],
     from: &ObjectRef,
     to: &ObjectRef,
-    terms: &HandOverTerms,
+    terms: &PostgresTerms,
     key: &OperationKey,
 ) -> Result<Order, AskError> {
     let set = world.stateful_set(&spec.stateful_set).await?;
@@ -430,7 +430,7 @@ async fn run(
     agent: &AgentClient,
     watchdog: &AgentClient,
 ) -> Result<Record, AskError> {
-    let home = world.home(spec);
+    let home = world.home(&spec.stateful_set);
     let agent_ip = home
         .find(&world.outside.kube, "agent")
         .await?

@@ -2,13 +2,13 @@
 
 mod agents;
 mod guards;
-mod hand_over;
+pub(crate) mod hand_over;
 mod move_replica;
 mod nodes;
 mod pools;
 pub mod probe;
 mod roles;
-mod seat;
+pub(crate) mod seat;
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{
     Ack, ActError, Actuator, Evidence, Observed, OperationKey, WaitingOn,
 };
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::step::{Guard, Step, StepKind};
 
 use crate::azure::Class;
 use crate::kubernetes::RequestError;
+use crate::systems;
 use crate::world::{AskError, World};
-
-pub(crate) use move_replica::primary;
 
 /// Pause before a look or an act that failed for a passing reason is repeated.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ impl Actuator for World {
             } => move_replica::observe(self, database, pod, from, onto_pool).await,
             StepKind::HandOver {
                 database, from, to, ..
-            } => hand_over::observe(self, database, from, to).await,
+            } => observe_hand_over(self, database, from, to).await,
             StepKind::RetireNode { node, pool } => nodes::observe_retire(self, node, pool).await,
             StepKind::ShrinkPool { pool, count, .. } => {
                 nodes::observe_shrink(self, pool, *count).await
@@ -112,7 +112,10 @@ impl Actuator for World {
                 from,
                 to,
                 terms,
-            } => hand_over::act(self, database, from, to, terms, key).await,
+            } => {
+                let system = systems::of(self, database).map_err(class)?;
+                system.hand_over(from, to, terms, key).await
+            }
             StepKind::RetireNode { node, pool } => nodes::retire(self, node, pool).await,
             StepKind::ShrinkPool { pool, count, keep } => {
                 nodes::shrink(self, pool, *count, keep).await
@@ -136,15 +139,35 @@ impl Actuator for World {
                 from,
                 to,
                 terms,
-            } => hand_over::settle(self, database, from, to, terms, key).await,
+            } => {
+                let system = systems::of(self, database).map_err(class)?;
+                system.settle(from, to, terms, key).await
+            }
             // Every other act is a request that the world takes as a whole or not at all.
             _ => Ok(Evidence::one("nothing to settle: the act is one request")),
         }
     }
 }
 
+async fn observe_hand_over(
+    world: &World,
+    database: &DatabaseName,
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<Observed, AskError> {
+    systems::of(world, database)?
+        .observe_hand_over(from, to)
+        .await
+}
+
+/// The plan's terms of a hand-over are of another system than its spec, which the checker of plans
+/// does not let through.
+pub(crate) fn wrong_terms(system: &str) -> ActError {
+    refused(format!("the terms of the hand-over are not of {system}"))
+}
+
 /// Classes an error of asking as an error of acting.
-fn class(error: AskError) -> ActError {
+pub(crate) fn class(error: AskError) -> ActError {
     let cause = error.line();
     if let AskError::Arm(arm) = &error {
         return match arm.class() {
@@ -182,7 +205,7 @@ fn class_request(error: RequestError) -> ActError {
     class(AskError::from(error))
 }
 
-fn waiting(
+pub(crate) fn waiting(
     object: impl std::fmt::Display,
     reason: impl Into<String>,
     clears: impl Into<String>,
@@ -194,11 +217,11 @@ fn waiting(
     }
 }
 
-fn done(fact: impl Into<String>) -> Observed {
+pub(crate) fn done(fact: impl Into<String>) -> Observed {
     Observed::Done(Evidence::one(fact))
 }
 
-fn ack(fact: impl Into<String>) -> Ack {
+pub(crate) fn ack(fact: impl Into<String>) -> Ack {
     Ack {
         evidence: Evidence::one(fact),
     }

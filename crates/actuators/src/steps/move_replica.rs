@@ -5,13 +5,10 @@ use ferriswheel_plan::ids::{DatabaseName, ObjectRef, PoolName, Uid};
 use ferriswheel_plan::step::NodeIdentity;
 
 use super::{ack, class, class_request, done, waiting};
-use crate::databases::postgres::server::Status;
 use crate::kubernetes::evict::{Eviction, evict};
 use crate::kubernetes::read;
-use crate::world::{AskError, MemberState, World};
-
-/// A member that lags less than one WAL segment catches up within a second.
-pub(super) const WHOLE_LAG_BYTES: u64 = 16 * 1024 * 1024;
+use crate::systems::{self, Stand};
+use crate::world::{AskError, World};
 
 pub(super) async fn observe(
     world: &World,
@@ -20,8 +17,9 @@ pub(super) async fn observe(
     from: &NodeIdentity,
     onto_pool: &PoolName,
 ) -> Result<Observed, AskError> {
-    let states = world.states(database).await?;
-    let Some(state) = states.iter().find(|state| state.member.pod == *pod) else {
+    let system = systems::of(world, database)?;
+    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let Some(state) = standing.of(pod) else {
         return Ok(Observed::InFlight(waiting(
             pod,
             "the pod does not exist at the moment",
@@ -56,78 +54,10 @@ pub(super) async fn observe(
             found: format!("on {node}"),
         });
     }
-    Ok(
-        whole(&states, state).map_or_else(Observed::InFlight, |fact| {
-            done(format!("{pod} is on {node}, {fact}"))
-        }),
-    )
-}
-
-/// The member is Ready, streams from the primary and lags little; or it is the primary.
-pub(super) fn whole(
-    states: &[MemberState],
-    state: &MemberState,
-) -> Result<String, ferriswheel_engine::actuator::WaitingOn> {
-    whole_within(states, state, WHOLE_LAG_BYTES)
-}
-
-/// Like [`whole`], with the lag that a plan allows.
-pub(super) fn whole_within(
-    states: &[MemberState],
-    state: &MemberState,
-    max_lag_bytes: u64,
-) -> Result<String, ferriswheel_engine::actuator::WaitingOn> {
-    let pod = &state.member.pod;
-    let status = match &state.status {
-        Ok(status) => status,
-        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
-    };
-    if !state.member.ready {
-        return Err(waiting(
-            pod,
-            "the pod is not Ready",
-            "its readiness probe succeeds",
-        ));
-    }
-    if !status.in_recovery {
-        return Ok("the primary".to_owned());
-    }
-    let primary =
-        primary(states).ok_or_else(|| waiting(pod, "no primary answers", "a primary answers"))?;
-    let follower = primary
-        .1
-        .followers
-        .iter()
-        .find(|f| f.name == pod.name && f.streaming)
-        .ok_or_else(|| {
-            waiting(
-                pod,
-                format!("it does not stream from {}", primary.0),
-                "its stream is up",
-            )
-        })?;
-    let lag = match (primary.1.flush, follower.replay) {
-        (Some(flush), Some(replay)) => flush.bytes_since(replay),
-        _ => u64::MAX,
-    };
-    if lag > max_lag_bytes {
-        return Err(waiting(
-            pod,
-            format!("{lag} bytes behind"),
-            "it has caught up",
-        ));
-    }
-    Ok(format!("streams from {}, {lag} bytes behind", primary.0))
-}
-
-/// The one primary with its status.
-pub(crate) fn primary(states: &[MemberState]) -> Option<(&ObjectRef, &Status)> {
-    let mut primaries = states.iter().filter_map(|state| {
-        let status = state.status.as_ref().ok()?;
-        (!status.in_recovery).then_some((&state.member.pod, status))
-    });
-    let first = primaries.next()?;
-    primaries.next().is_none().then_some(first)
+    Ok(match &state.whole {
+        Ok(fact) => done(format!("{pod} is on {node}, {fact}")),
+        Err(waiting) => Observed::InFlight(waiting.clone()),
+    })
 }
 
 pub(super) async fn act(
@@ -137,16 +67,18 @@ pub(super) async fn act(
     uid: &Uid,
     from: &NodeIdentity,
 ) -> Result<Ack, ActError> {
-    let states = world.states(database).await.map_err(class)?;
-    if let Some((primary, _)) = primary(&states)
-        && primary == pod
-    {
+    let system = systems::of(world, database).map_err(class)?;
+    let standing = system
+        .standing(system.whole_lag_bytes())
+        .await
+        .map_err(class)?;
+    if standing.leads(pod) {
         return Err(ActError::Replan {
             expected: format!("{pod} as a replica"),
             found: "it is the primary; moving it would be an unplanned failover".to_owned(),
         });
     }
-    let Some(state) = states.iter().find(|state| state.member.pod == *pod) else {
+    let Some(state) = standing.of(pod) else {
         return Ok(ack("the pod is already being made again"));
     };
     if state.member.node.as_ref() != Some(&from.name) {
@@ -178,6 +110,6 @@ pub(super) async fn act(
 
 /// A member that is whole on its old node under another UID was made again there by its set; the
 /// plan means the member, and moving it is still what it asks for.
-fn made_again(state: &MemberState) -> bool {
-    state.member.ready && state.status.is_ok()
+fn made_again(state: &Stand) -> bool {
+    state.member.ready && state.answers
 }

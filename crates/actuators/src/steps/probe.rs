@@ -7,19 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed};
-use ferriswheel_plan::ids::{DatabaseName, PoolName};
-use ferriswheel_plan::policy::{Controls, DatabaseSpec, PostgresSpec, TlsMode};
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef, PoolName};
+use ferriswheel_plan::policy::{Controls, DatabaseSpec};
 use http::StatusCode;
-use k8s_openapi::api::core::v1::Service;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{ack, class, class_request, done, waiting};
 use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{CREDENTIALS, Home, Task};
-use crate::kubernetes::{read, request};
-use crate::world::{AskError, World, user_name};
+use crate::kubernetes::read;
+use crate::systems::{self, System};
+use crate::world::{AskError, World};
 
 /// Port of the probe inside its pod.
 const PORT: u16 = 8080;
@@ -46,7 +44,7 @@ pub(super) async fn observe_start(
     world: &World,
     database: &DatabaseName,
 ) -> Result<Observed, AskError> {
-    let home = world.home(world.postgres(database)?);
+    let home = world.home(world.database(database)?.stateful_set());
     let Some(pod) = home.find(&world.outside.kube, TASK).await? else {
         return Ok(Observed::Ready);
     };
@@ -154,12 +152,13 @@ pub(super) async fn start(
     pools: &[PoolName],
 ) -> Result<Ack, ActError> {
     let spec = world.database(database).map_err(class)?;
-    let home = world.home(&spec.postgres);
-    home.token(&world.outside.kube)
+    let system = systems::of(world, database).map_err(class)?;
+    let home = world.home(spec.stateful_set());
+    home.token_beside(&world.outside.kube, &system.probe_file())
         .await
         .map_err(class_request)?;
     let created = home
-        .ensure(&world.outside.kube, &pod_task(&spec.postgres), pools)
+        .ensure(&world.outside.kube, &pod_task(system.as_ref()), pools)
         .await
         .map_err(class_request)?;
     let Some(probe) = world.endpoint(&home, TASK, PORT).await.map_err(class)? else {
@@ -173,7 +172,9 @@ pub(super) async fn start(
         });
     };
     prove(&probe, spec.controls).await?;
-    let config = run_config(world, spec).await.map_err(class)?;
+    let config = run_config(world, spec, system.as_ref())
+        .await
+        .map_err(class)?;
     let _: Value = probe
         .post("/v1/start", &config, CALL)
         .await
@@ -181,7 +182,7 @@ pub(super) async fn start(
     Ok(ack("the probe writes"))
 }
 
-fn pod_task(spec: &PostgresSpec) -> Task {
+fn pod_task(system: &dyn System) -> Task {
     Task {
         name: TASK,
         args: vec![
@@ -192,49 +193,40 @@ fn pod_task(spec: &PostgresSpec) -> Task {
         ],
         port: PORT,
         ready_path: "/v1/healthz",
-        secrets: vec![("application".to_owned(), spec.application.name.clone())],
+        secrets: system
+            .application()
+            .map(|secret| ("application".to_owned(), secret.name.clone()))
+            .into_iter()
+            .collect(),
     }
 }
 
-async fn run_config(world: &World, spec: &DatabaseSpec) -> Result<Value, AskError> {
-    let postgres = &spec.postgres;
-    let user = user_name(&world.outside.kube, &postgres.application).await?;
-    let address = client_address(world, postgres).await?;
-    // Behind a pooler nobody may see an error; without one errors are counted, and judged only
-    // where the spec sets a limit.
-    let errors = spec
-        .limits
-        .errors
-        .or_else(|| (!postgres.poolers.is_empty()).then_some(0));
-    Ok(json!({"config": {
-        "subject": format!("{} ({})", spec.name, postgres.stateful_set),
-        "run": run_identity(world),
-        "dsn": format!(
-            "{address} user={user} dbname={} sslmode={}",
-            postgres.database,
-            ssl_mode(postgres)
+async fn run_config(
+    world: &World,
+    spec: &DatabaseSpec,
+    system: &dyn System,
+) -> Result<Value, AskError> {
+    let mut config = system.probe_config().await?;
+    config.extend([
+        (
+            "subject".to_owned(),
+            json!(format!("{} ({})", spec.name, spec.stateful_set())),
         ),
-        "controls_required": spec.controls == Controls::Required,
-        "limits": {
-            "write_stall_ms": spec.limits.write_stall.0,
-            "acked_loss": spec.limits.acked_loss,
-            "errors": errors,
-        },
-    }}))
-}
-
-/// What applications would write. The probe encrypts as the spec wants it, and never asks with whom.
-fn ssl_mode(spec: &PostgresSpec) -> &'static str {
-    let tls = if spec.poolers.is_empty() {
-        spec.tls.as_ref()
-    } else {
-        spec.pooler_tls.as_ref().or(spec.tls.as_ref())
-    };
-    match tls.map(|tls| tls.mode).unwrap_or_default() {
-        TlsMode::Disable => "disable",
-        TlsMode::Prefer => "prefer",
-        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => "require",
-    }
+        ("run".to_owned(), json!(run_identity(world))),
+        (
+            "controls_required".to_owned(),
+            json!(spec.controls == Controls::Required),
+        ),
+        (
+            "limits".to_owned(),
+            json!({
+                "write_stall_ms": spec.limits.write_stall.0,
+                "acked_loss": spec.limits.acked_loss,
+                "errors": spec.limits.errors.or_else(|| system.errors_allowed()),
+            }),
+        ),
+    ]);
+    Ok(json!({ "config": config }))
 }
 
 /// The probe's run has the plan's identity: a start that is repeated is the same start.
@@ -243,67 +235,15 @@ fn run_identity(world: &World) -> uuid::Uuid {
     uuid::Uuid::from_u64_pair(number, 0)
 }
 
-/// What applications connect to: the Service of the poolers, else the Service that follows the
-/// primary, else every member with `target_session_attrs=read-write`.
-async fn client_address(world: &World, spec: &PostgresSpec) -> Result<String, AskError> {
-    if let Some(pooler) = world.poolers(spec).await?.first() {
-        let services: Api<Service> = Api::namespaced(world.kube(), &pooler.pod.namespace);
-        let list = request(
-            "list the services of the poolers",
-            services.list(&ListParams::default()),
-        )
-        .await?;
-        let found = list.items.iter().find(|service| {
-            service
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.selector.as_ref())
-                .is_some_and(|selector| {
-                    !selector.is_empty()
-                        && selector
-                            .iter()
-                            .all(|(key, value)| pooler.labels.get(key) == Some(value))
-                })
-        });
-        if let Some(service) = found {
-            let port = service
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.ports.as_ref()?.first())
-                .map_or(i32::from(pooler.port), |port| port.port);
-            return Ok(format!(
-                "host={}.{}.svc.cluster.local port={port}",
-                service.name_any(),
-                pooler.pod.namespace
-            ));
-        }
-    }
-    if let Some(service) = &spec.service {
-        return Ok(format!(
-            "host={}.{}.svc.cluster.local port={}",
-            service.name, service.namespace, spec.port
-        ));
-    }
-    let hosts = member_hosts(world, spec)
-        .await?
-        .into_iter()
-        .map(|(_, host)| host)
-        .collect::<Vec<_>>();
-    let ports = vec![spec.port.to_string(); hosts.len()].join(",");
-    Ok(format!(
-        "host={} port={ports} target_session_attrs=read-write",
-        hosts.join(",")
-    ))
-}
-
-async fn member_hosts(
+/// Members with the names under which they find each other.
+pub(crate) async fn member_hosts(
     world: &World,
-    spec: &PostgresSpec,
+    set_name: &ObjectRef,
 ) -> Result<Vec<(String, String)>, AskError> {
-    let set = world.stateful_set(&spec.stateful_set).await?;
+    let set = world.stateful_set(set_name).await?;
     let service = set.spec.service_name.clone().unwrap_or_default();
     Ok(world
-        .members(&spec.stateful_set)
+        .members(set_name)
         .await?
         .iter()
         .map(|member| {
@@ -342,23 +282,33 @@ fn summary(certificate: &Value) -> Evidence {
         "longest_ack_gap_ms",
         "worst_latency_ms",
     ];
-    Evidence(
-        FIGURES
-            .iter()
-            .filter_map(|key| {
-                let value = certificate.get(key)?;
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                Some(format!("{key} {text}"))
-            })
-            .collect(),
-    )
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let mut lines: Vec<String> = FIGURES
+        .iter()
+        .filter_map(|key| Some(format!("{key} {}", text(certificate.get(key)?))))
+        .collect();
+    // Each part with a leader of its own.
+    let shards = certificate.get("shards").and_then(Value::as_array);
+    lines.extend(shards.into_iter().flatten().filter_map(|shard| {
+        let field = |key: &str| shard.get(key).map(text);
+        Some(format!(
+            "shard {}: longest_ack_gap_ms {}, acked_lost {}",
+            field("name")?,
+            field("longest_ack_gap_ms")?,
+            field("acked_lost")?
+        ))
+    }));
+    Evidence(lines)
 }
 
 pub(super) async fn certify(world: &World, database: &DatabaseName) -> Result<Ack, ActError> {
-    let spec = world.postgres(database).map_err(class)?;
-    let home = world.home(spec);
+    let spec = world.database(database).map_err(class)?;
+    let port = systems::of(world, database).map_err(class)?.port();
+    let home = world.home(spec.stateful_set());
     let probe = world
         .endpoint(&home, TASK, PORT)
         .await
@@ -367,11 +317,11 @@ pub(super) async fn certify(world: &World, database: &DatabaseName) -> Result<Ac
             after: Duration::from_secs(1),
             cause: "the probe is not ready".to_owned(),
         })?;
-    let members: Vec<Value> = member_hosts(world, spec)
+    let members: Vec<Value> = member_hosts(world, spec.stateful_set())
         .await
         .map_err(class)?
         .into_iter()
-        .map(|(name, host)| json!({"name": name, "host": host, "port": spec.port}))
+        .map(|(name, host)| json!({"name": name, "host": host, "port": port}))
         .collect();
     let certificate: Value = probe
         .post(

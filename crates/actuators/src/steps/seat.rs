@@ -11,11 +11,10 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::move_replica::{primary, whole};
 use super::{ack, class, class_request, done, waiting};
-use crate::databases::postgres::server::Server;
 use crate::kubernetes::pods::RUN_LABEL;
 use crate::kubernetes::{RequestError, find, read, request};
+use crate::systems;
 use crate::world::{AskError, World};
 
 pub(super) async fn observe_add(
@@ -38,8 +37,9 @@ pub(super) async fn observe_add(
         // The claim is there but does not carry the run's mark yet.
         return Ok(Observed::Ready);
     }
-    let states = world.states(database).await?;
-    let Some(state) = states.iter().find(|state| state.member.pod == seat) else {
+    let system = systems::of(world, database)?;
+    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let Some(state) = standing.of(&seat) else {
         return Ok(Observed::InFlight(waiting(
             &seat,
             "the pod does not exist yet",
@@ -65,11 +65,10 @@ pub(super) async fn observe_add(
             found: format!("on {node}"),
         });
     }
-    Ok(
-        whole(&states, state).map_or_else(Observed::InFlight, |fact| {
-            done(format!("{seat} is on {node}, {fact}"))
-        }),
-    )
+    Ok(match &state.whole {
+        Ok(fact) => done(format!("{seat} is on {node}, {fact}")),
+        Err(waiting) => Observed::InFlight(waiting.clone()),
+    })
 }
 
 pub(super) async fn add(world: &World, set: &ObjectRef, replicas: u32) -> Result<Ack, ActError> {
@@ -131,8 +130,9 @@ pub(super) async fn observe_remove(
     {
         return Ok(Observed::Ready);
     }
-    let states = world.states(database).await?;
-    let members = states.iter().filter(|s| s.status.is_ok()).count();
+    let system = systems::of(world, database)?;
+    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let members = standing.stands.iter().filter(|s| s.answers).count();
     Ok(done(format!(
         "{seat}, its claim and its slot are gone; {members} members answer"
     )))
@@ -147,8 +147,12 @@ pub(super) async fn remove(
 ) -> Result<Ack, ActError> {
     let found = world.stateful_set(set).await.map_err(class)?;
     let seat = set.sibling(format!("{}-{replicas}", set.name));
-    let states = world.states(database).await.map_err(class)?;
-    let Some((leader, _)) = primary(&states) else {
+    let system = systems::of(world, database).map_err(class)?;
+    let standing = system
+        .standing(system.whole_lag_bytes())
+        .await
+        .map_err(class)?;
+    let Some(leader) = standing.leader_of(&seat) else {
         return Err(ActError::Wait(waiting(
             set,
             "no single primary answers",
@@ -164,9 +168,12 @@ pub(super) async fn remove(
     let leader = leader.clone();
     if wanted(&found) > replicas {
         // Whoever stays must be whole without the seat.
-        let others = states.iter().filter(|state| state.member.pod != seat);
-        for state in others {
-            whole(&states, state).map_err(ActError::Wait)?;
+        let others = standing
+            .stands
+            .iter()
+            .filter(|stand| stand.member.pod != seat);
+        for stand in others {
+            stand.whole.clone().map_err(ActError::Wait)?;
         }
         scale(world, set, &found, replicas)
             .await
@@ -186,9 +193,7 @@ pub(super) async fn remove(
     }
     // The slot before the claims: while one of them is left the step is not done, and a slot that
     // is left behind holds WAL for ever.
-    drop_slot(world, database, &leader, &seat)
-        .await
-        .map_err(class)?;
+    system.forget(&leader, &seat).await.map_err(class)?;
     for claim in claims_of_run(world, set, &found, replicas)
         .await
         .map_err(class)?
@@ -211,26 +216,8 @@ pub(super) async fn remove(
     Ok(ack(format!("{seat} was removed with its claim and slot")))
 }
 
-async fn drop_slot(
-    world: &World,
-    database: &DatabaseName,
-    leader: &ObjectRef,
-    seat: &ObjectRef,
-) -> Result<(), AskError> {
-    let spec = world.postgres(database)?;
-    let superuser = world.superuser(spec).await?;
-    for member in world.members(&spec.stateful_set).await? {
-        if member.pod == *leader {
-            let server = world.server(database, spec, &member, &superuser);
-            server.reconnect(crate::world::LOOK).await?;
-            server.drop_slots(&[slot_name(&seat.name)]).await?;
-        }
-    }
-    Ok(())
-}
-
 /// The slot of a member: its pod's name in the letters that slot names may have.
-pub(super) fn slot_name(pod: &str) -> String {
+pub(crate) fn slot_name(pod: &str) -> String {
     pod.replace(['-', '.'], "_")
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ferriswheel_probe::certificate::{Certificate, Control, Limits, Verdict};
-use ferriswheel_probe::config::{MemberAddress, RunConfig};
+use ferriswheel_probe::config::{MemberAddress, REDIS_WRITERS, RunConfig};
 use ferriswheel_probe::controls::{self, ControlError};
 use ferriswheel_probe::run::{FinishRequest, Finished, Probe, StartError};
 use ferriswheel_probe::secret::Password;
 use ferriswheel_probe::serve::{self, ServeConfig, ServeError};
+use ferriswheel_probe::system::SystemKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
@@ -24,6 +25,7 @@ const CONTROLS_SCHEMA: &str = "ferriswheel.controls.v1";
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   ferriswheel probe postgres --dsn 'host=db user=app dbname=app' --duration 60s --out probe-result
+  ferriswheel probe redis --nodes redis.db.svc:6379 --duration 60s --out probe-result
   ferriswheel probe controls")]
 pub struct ProbeArgs {
     #[command(subcommand)]
@@ -41,6 +43,15 @@ enum ProbeCommand {
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
     Postgres(Box<PostgresArgs>),
+    /// Write to every shard of a Redis or Valkey cluster, then look every write up on every member
+    #[command(after_help = "Example:
+  ferriswheel probe redis \\
+    --nodes redis.db.svc:6379 --password-file /run/secrets/redis \\
+    --members redis-0=10.0.0.4,redis-1=10.0.0.5,redis-2=10.0.0.6 \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Redis(Box<RedisArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -62,12 +73,29 @@ struct PostgresArgs {
     /// Address of the readers [default: the clients']
     #[arg(long, value_name = "DSN")]
     read_dsn: Option<String>,
-    /// File with the password [default: PGPASSWORD]
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+struct RedisArgs {
+    /// Some nodes of the cluster, [USER@]HOST[:PORT],...; the others are asked for; no password in it
+    #[arg(long, value_name = "NODES")]
+    nodes: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// What every system's run has.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// File with the password [default: PGPASSWORD; REDISCLI_AUTH]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Every member by direct address, to look each write up on; without it, through the DSN only
+    /// Every member by direct address, to look each write up on; without it, those that the
+    /// clients' address leads to
     #[arg(long, value_name = "NAME=HOST:PORT", value_delimiter = ',')]
-    members: Vec<MemberAddress>,
+    members: Vec<String>,
     /// How long to write, e.g. 90s or 5m
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "until_signal", required_unless_present = "until_signal")]
     duration: Option<Duration>,
@@ -77,12 +105,12 @@ struct PostgresArgs {
     /// Directory for certificate.json, timeline.json and report.html
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// What is measured, for the certificate
-    #[arg(long, default_value = "postgres")]
-    subject: String,
-    /// Concurrent writers
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    writers: u16,
+    /// What is measured, for the certificate [default: the system's name]
+    #[arg(long)]
+    subject: Option<String>,
+    /// Concurrent writers; of a sharded system at least one a shard [default: 4; redis: 6]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    writers: Option<u16>,
     /// Concurrent readers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     readers: u16,
@@ -110,7 +138,7 @@ struct PostgresArgs {
     /// How long to wait for members that restart or catch up
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     members_deadline: Duration,
-    /// Drop the schema ferriswheel_probe after a pass
+    /// Drop what the probe wrote after a pass
     #[arg(long)]
     drop_table: bool,
 }
@@ -127,9 +155,15 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct ControlsArgs {
+    /// System to harm: postgres or redis
+    #[arg(long, value_name = "SYSTEM", default_value = "postgres", value_parser = system_kind)]
+    system: SystemKind,
     /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
     #[arg(long, value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
+    /// Directory with redis-server or valkey-server [default: from the PATH]
+    #[arg(long, value_name = "DIR")]
+    redis_bin: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +176,13 @@ fn error_limit(text: &str) -> Result<ErrorLimit, String> {
     text.parse()
         .map(|n| ErrorLimit(Some(n)))
         .map_err(|_| "write a number, or `any`".to_owned())
+}
+
+fn system_kind(text: &str) -> Result<SystemKind, String> {
+    [SystemKind::Postgres, SystemKind::Redis]
+        .into_iter()
+        .find(|kind| kind.name() == text)
+        .ok_or_else(|| "write postgres or redis".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -157,7 +198,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Bad input, a database or a file out of reach.
 pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
     match args.command {
-        ProbeCommand::Postgres(args) => postgres(*args, json).await,
+        ProbeCommand::Postgres(args) => {
+            let config = RunConfig {
+                read_dsn: args.read_dsn,
+                ..RunConfig::new(args.dsn)
+            };
+            measure(config, args.run, json).await
+        }
+        ProbeCommand::Redis(args) => {
+            let config = RunConfig {
+                writers: REDIS_WRITERS,
+                ..RunConfig::redis(args.nodes)
+            };
+            measure(config, args.run, json).await
+        }
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
     }
@@ -168,8 +222,9 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
     clippy::print_stderr,
     reason = "stdout is data, stderr is progress"
 )]
-async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
-    let password = Password::resolve(args.password_file.as_deref())
+async fn measure(config: RunConfig, args: RunArgs, json: bool) -> Result<Exit, Failure> {
+    let members = members(&args.members, config.system)?;
+    let password = Password::resolve(args.password_file.as_deref(), config.system)
         .map_err(|e| Failure::input(e.to_string()).evidence(e.source.to_string()))?;
     let controls = match &args.controls {
         Some(path) => read_controls(path)?,
@@ -177,9 +232,8 @@ async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
     };
     let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let config = RunConfig {
-        subject: args.subject,
-        read_dsn: args.read_dsn,
-        writers: usize::from(args.writers),
+        subject: args.subject.unwrap_or_else(|| config.subject.clone()),
+        writers: args.writers.map_or(config.writers, usize::from),
         readers: usize::from(args.readers),
         think_ms: millis(args.think),
         statement_deadline_ms: millis(args.statement_deadline),
@@ -189,7 +243,7 @@ async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
             errors: args.limit_errors.0,
         },
         controls_required: args.require_controls,
-        ..RunConfig::new(args.dsn)
+        ..config
     };
     // Before the first write, so that a signal is never missed.
     let stop = stop_signal()?;
@@ -203,7 +257,7 @@ async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
     }
     eprintln!("stopped; looking every write up");
     let request = FinishRequest {
-        members: args.members,
+        members,
         controls,
         deadline_ms: millis(args.members_deadline),
         drop_table: args.drop_table,
@@ -228,11 +282,21 @@ async fn postgres(args: PostgresArgs, json: bool) -> Result<Exit, Failure> {
 
 fn not_started(error: StartError) -> Failure {
     match error {
-        StartError::Dsn { ref source, .. } => {
+        StartError::Address { ref source, .. } => {
             Failure::input(error.to_string()).evidence(source.to_string())
         }
+        StartError::TooFewWriters { .. } => Failure::input(error.to_string()),
         other => Failure::unexpected(&other),
     }
+}
+
+fn members(texts: &[String], system: SystemKind) -> Result<Vec<MemberAddress>, Failure> {
+    texts
+        .iter()
+        .map(|text| {
+            MemberAddress::parse(text, system.port()).map_err(|e| Failure::input(e.to_string()))
+        })
+        .collect()
 }
 
 async fn wait(duration: Option<Duration>) {
@@ -285,13 +349,26 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
         ControlError::NoBinaries | ControlError::NoUser => {
             Failure::input(error.to_string()).fix("apt-get install postgresql-15")
         }
+        ControlError::NoRedis => {
+            Failure::input(error.to_string()).fix("apt-get install redis-server")
+        }
         other => Failure::unexpected(&other),
     };
-    let binaries = controls::find_binaries(args.postgres_bin.as_deref()).map_err(cannot)?;
-    eprintln!("harming servers from {}", binaries.display());
+    let harm = async {
+        match args.system {
+            SystemKind::Postgres => controls::run_all(args.postgres_bin.as_deref()).await,
+            SystemKind::Redis => controls::redis::run_all(args.redis_bin.as_deref()).await,
+        }
+    };
+    let found = match args.system {
+        SystemKind::Postgres => controls::find_binaries(args.postgres_bin.as_deref()),
+        SystemKind::Redis => controls::redis::find_binary(args.redis_bin.as_deref()),
+    }
+    .map_err(cannot)?;
+    eprintln!("harming servers from {}", found.display());
     // Dropped by a signal, the servers end and their directories go.
     let controls = tokio::select! {
-        controls = controls::run_all(Some(&binaries)) => controls,
+        controls = harm => controls,
         () = stop_signal()? => return Err(Failure::one(
             Exit::Unexpected,
             "FW0002",
@@ -416,6 +493,19 @@ fn in_words(certificate: &Certificate) -> String {
             .longest_ack_gap_ms
             .map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.1} ms")),
     );
+    for shard in &certificate.shards {
+        line(
+            "  of a shard",
+            format!(
+                "{} ({}: {} acknowledged)",
+                shard
+                    .longest_ack_gap_ms
+                    .map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.1} ms")),
+                shard.name,
+                shard.acked
+            ),
+        );
+    }
     line(
         "latency p50, p99, worst",
         format!(

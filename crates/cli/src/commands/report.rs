@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ferriswheel_actuators::databases::postgres::record::Record as Window;
+use ferriswheel_actuators::databases::{postgres, redis};
 use ferriswheel_actuators::steps::probe::artifact_paths;
 use ferriswheel_engine::status::{Phase, Status, StepPhase, StepStatus as Stands};
 use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::step::{Step, StepKind, Undo};
+use ferriswheel_plan::step::{HandOverTerms, Step, StepKind, Undo};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -84,8 +84,6 @@ fn input(run: &Run) -> Result<Input, Failure> {
     let status = run.status(&plan)?;
     let database = plan.body.policy.spec.databases.first();
     let paths = database.map(|d| artifact_paths(&run.directory, &d.name));
-    let window: Option<Window> =
-        database.and_then(|d| load(&run.directory.join(format!("window-{}.json", d.name))));
     let summary: Option<Summary> = load(&run.directory.join("summary.json"));
     Ok(Input {
         title: plan.body.name.clone(),
@@ -97,7 +95,7 @@ fn input(run: &Run) -> Result<Input, Failure> {
             strategy: plan.body.policy.spec.strategy.name().to_owned(),
             state: word(status.phase).to_owned(),
             facts: facts(&plan, summary.as_ref()),
-            steps: steps(&plan, &status, window.as_ref()),
+            steps: steps(run, &plan, &status),
         }),
     })
 }
@@ -137,14 +135,51 @@ fn facts(plan: &Plan, summary: Option<&Summary>) -> Vec<Fact> {
     facts
 }
 
-fn steps(plan: &Plan, status: &Status, window: Option<&Window>) -> Vec<StepView> {
+fn steps(run: &Run, plan: &Plan, status: &Status) -> Vec<StepView> {
     let pairs = plan.body.steps.iter().zip(&status.steps);
     pairs
-        .map(|(step, stands)| step_view(step, stands, status.phase, window))
+        .map(|(step, stands)| step_view(run, step, stands, status.phase))
         .collect()
 }
 
-fn step_view(step: &Step, stands: &Stands, run: Phase, window: Option<&Window>) -> StepView {
+/// When what happened inside a hand-over.
+fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
+    let StepKind::HandOver {
+        database,
+        from,
+        terms,
+        ..
+    } = kind
+    else {
+        return Vec::new();
+    };
+    let moment = |name: &str, at: Timestamp| Moment {
+        name: name.to_owned(),
+        at,
+    };
+    match terms {
+        HandOverTerms::Postgres(_) => {
+            let path = run.directory.join(format!("window-{database}.json"));
+            let record: Option<postgres::record::Record> = load(&path);
+            let entries = record.into_iter().flat_map(|record| record.entries);
+            entries
+                .map(|entry| moment(entry.moment.name(), entry.wall))
+                .collect()
+        }
+        HandOverTerms::Redis(_) => {
+            let path = run
+                .directory
+                .join(format!("window-{database}-{}.json", from.name));
+            let record: Option<redis::record::Record> = load(&path);
+            let entries = record.into_iter().flat_map(|record| record.entries);
+            entries
+                .map(|entry| moment(entry.moment.name(), entry.wall))
+                .collect()
+        }
+    }
+}
+
+fn step_view(of: &Run, step: &Step, stands: &Stands, run: Phase) -> StepView {
     let over = matches!(run, Phase::Finished | Phase::Aborted | Phase::RolledBack);
     let mut view = StepView {
         number: step.id.0,
@@ -179,17 +214,6 @@ fn step_view(step: &Step, stands: &Stands, run: Phase, window: Option<&Window>) 
     if stands.finished.is_some() {
         view.evidence.clone_from(&stands.evidence.0);
     }
-    if matches!(step.kind, StepKind::HandOver { .. })
-        && let Some(window) = window
-    {
-        view.moments = window
-            .entries
-            .iter()
-            .map(|entry| Moment {
-                name: entry.moment.name().to_owned(),
-                at: entry.wall,
-            })
-            .collect();
-    }
+    view.moments = moments(of, &step.kind);
     view
 }

@@ -348,6 +348,19 @@ fn facts(c: &Certificate) -> Vec<(String, String)> {
             ),
         ));
     }
+    for shard in &c.shards {
+        let gap = shard
+            .longest_ack_gap_ms
+            .map_or_else(|| "not known".to_owned(), |gap| format!("{gap:.1} ms"));
+        facts.push((
+            format!("Shard {}", shard.name),
+            format!(
+                "{} acknowledged, longest gap {gap}, lost {}",
+                grouped(shard.acked),
+                known(shard.acked_lost)
+            ),
+        ));
+    }
     facts
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::shards::Shards;
 use crate::ids::{DatabaseName, ObjectRef, PoolName, Zone};
 use crate::plan::Plan;
+use crate::policy::System;
 use crate::version::KubernetesVersion;
-use crate::world::{Database, Snapshot};
+use crate::world::Snapshot;
 
 /// A machine: known by its node's name, or made by the run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +35,9 @@ pub(super) struct Set {
     pub(super) replicas_at_first: u32,
     /// Where each member is.
     pub(super) members: BTreeMap<ObjectRef, Machine>,
-    pub(super) primary: Option<ObjectRef>,
-    pub(super) hand_overs: u32,
+    pub(super) shards: Shards,
+    /// A hand-over needs agent and watchdog.
+    pub(super) wants_agents: bool,
     pub(super) seat: Option<ObjectRef>,
     pub(super) probing: bool,
     pub(super) certified: bool,
@@ -159,7 +162,7 @@ impl Picture {
 fn sets(world: &Snapshot, plan: &Plan) -> BTreeMap<DatabaseName, Set> {
     let mut sets = BTreeMap::new();
     for spec in &plan.body.policy.spec.databases {
-        let name = &spec.postgres.stateful_set;
+        let name = spec.stateful_set();
         let Some(set) = world.stateful_sets.get(name) else {
             continue;
         };
@@ -171,17 +174,8 @@ fn sets(world: &Snapshot, plan: &Plan) -> BTreeMap<DatabaseName, Set> {
                 Some((pod, Machine::Known(node.to_string())))
             })
             .collect();
-        let primary = world.databases.get(&spec.name).and_then(|database| {
-            let Database::Postgres(postgres) = database;
-            let leads = |pod: &&ObjectRef| {
-                postgres
-                    .members
-                    .get(&pod.name)
-                    .and_then(|member| member.facts.as_ref())
-                    .is_some_and(|facts| !facts.in_recovery)
-            };
-            members.keys().find(leads).cloned()
-        });
+        let pods: BTreeSet<ObjectRef> = members.keys().cloned().collect();
+        let shards = Shards::of(world.databases.get(&spec.name), &pods);
         sets.insert(
             spec.name.clone(),
             Set {
@@ -189,8 +183,8 @@ fn sets(world: &Snapshot, plan: &Plan) -> BTreeMap<DatabaseName, Set> {
                 replicas: set.replicas,
                 replicas_at_first: set.replicas,
                 members,
-                primary,
-                hand_overs: 0,
+                shards,
+                wants_agents: matches!(spec.system, System::Postgres(_)),
                 seat: None,
                 probing: false,
                 certified: false,

@@ -140,7 +140,9 @@ impl<'a> Replay<'a> {
                     &|guard| matches!(guard, Guard::EvictionAllowed { pod: p } if p == pod),
                 );
             }
-            StepKind::HandOver { from, to, .. } => {
+            StepKind::HandOver {
+                from, to, terms, ..
+            } => {
                 if let Some(target) = target {
                     wants("the candidate's version", &|guard| {
                         matches!(guard, Guard::OnVersion { pod, version }
@@ -151,10 +153,13 @@ impl<'a> Replay<'a> {
                     "who is the primary",
                     &|guard| matches!(guard, Guard::PrimaryIs { pod, .. } if pod == from),
                 );
-                wants(
-                    "that the old primary restarts at once",
-                    &|guard| matches!(guard, Guard::RestartUndelayed { pod } if pod == from),
-                );
+                // A shard's hand-over restarts no server.
+                if terms.postgres().is_some() {
+                    wants(
+                        "that the old primary restarts at once",
+                        &|guard| matches!(guard, Guard::RestartUndelayed { pod } if pod == from),
+                    );
+                }
             }
             StepKind::RetireNode { node, .. } => {
                 wants(
@@ -265,12 +270,12 @@ impl<'a> Replay<'a> {
             });
             self.must(!set.probing, || format!("the probe of {name} still runs"));
             self.must(!set.agents, || format!("the agents of {name} still run"));
-            self.must(set.hand_overs == 0 || set.certified || !probes, || {
+            self.must(!set.shards.has_moved() || set.certified || !probes, || {
                 format!("{name} has no certificate")
             });
             let moved = wish.as_ref().is_none_or(|wish| match &wish.to {
-                Some(to) => set.primary.as_ref().is_some_and(|pod| pod.name == *to),
-                None => set.hand_overs == 1,
+                Some(to) => set.shards.is_led_by_name(to),
+                None => !set.shards.is_empty() && set.shards.unmoved().next().is_none(),
             });
             self.must(moved, || format!("the primary of {name} does not move"));
         }

@@ -8,14 +8,20 @@ mod entrypoint;
 mod poolers;
 mod servers;
 
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use serde_json::{Value, json};
+
+use super::{Act, Order, Pattern};
 use crate::diagnostic::Findings;
 use crate::estimates;
-use crate::ids::{DatabaseName, ObjectRef};
+use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::policy::PostgresSpec;
-use crate::scope::{DatabaseScope, Scope};
-use crate::step::{Gate, Guard, HandOverTerms, StepKind};
-use crate::world::Snapshot;
+use crate::scope::{DatabaseScope, Member, Scope};
+use crate::step::{Gate, Guard, HandOverTerms, PostgresTerms, StepKind};
+use crate::world::{Postgres, PostgresFacts, Snapshot};
 
 /// A replica counts as whole up to this lag.
 ///
@@ -33,195 +39,287 @@ pub const CANDIDATE_LAG_BYTES: u64 = 1024 * 1024;
 /// has set for its own length; the rest of the name says what was set before.
 pub const TEMPORARY_STANDBY: &str = "ferriswheel.before.";
 
-/// What must be true of the servers and the poolers before anything is touched.
-pub fn gate(
-    world: &Snapshot,
-    scope: &Scope<'_>,
-    database: &DatabaseScope<'_>,
-    seat: bool,
-) -> Findings {
-    let mut findings = Findings::default();
-    findings.absorb(agents::gate(database));
-    findings.absorb(servers::gate(database, seat));
-    findings.absorb(poolers::gate(world, scope, database));
-    findings.absorb(entrypoint::gate(database));
-    findings
+/// A PostgreSQL set, with what the spec says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Set<'a> {
+    scope: &'a DatabaseScope<'a>,
+    spec: &'a PostgresSpec,
+    observed: &'a Postgres,
 }
 
-/// Ordinal of the replica that takes over when nothing else moves: the one that is asked for, or
-/// chosen as in [`order`]. `None` if there is none, which [`gate`] refuses.
-pub fn successor(database: &DatabaseScope<'_>, wanted: Option<&str>) -> Option<u32> {
-    let [primary] = database.primaries()[..] else {
-        return None;
-    };
-    match wanted {
-        Some(pod) => database
-            .members
+impl<'a> Deref for Set<'a> {
+    type Target = DatabaseScope<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        self.scope
+    }
+}
+
+impl<'a> Set<'a> {
+    pub(super) fn new(
+        scope: &'a DatabaseScope<'a>,
+        spec: &'a PostgresSpec,
+        observed: &'a Postgres,
+    ) -> Self {
+        Self {
+            scope,
+            spec,
+            observed,
+        }
+    }
+
+    /// Ordinals of the members that say they are the primary.
+    fn primaries(&self) -> Vec<u32> {
+        self.members
             .values()
-            .find(|member| member.name.name == pod && member.ordinal != primary)
-            .map(|member| member.ordinal),
-        None => candidate(database, primary),
+            .filter(|member| self.facts(member).is_some_and(|facts| !facts.in_recovery))
+            .map(|member| member.ordinal)
+            .collect()
+    }
+
+    /// What a member's server said.
+    fn facts(&self, member: &Member<'_>) -> Option<&'a PostgresFacts> {
+        self.observed.members.get(&member.name.name)?.facts.as_ref()
+    }
+
+    /// Ordinal of the replica that takes over: a synchronous one if there is one, then the lowest
+    /// ordinal. It does not depend on lag, which changes from one second to the next.
+    fn candidate(&self, primary: u32) -> Option<u32> {
+        self.members
+            .values()
+            .filter(|member| member.ordinal != primary)
+            .min_by_key(|member| (!is_synchronous(self, member.ordinal), member.ordinal))
+            .map(|member| member.ordinal)
     }
 }
 
-fn candidate(database: &DatabaseScope<'_>, primary: u32) -> Option<u32> {
-    database
-        .members
-        .values()
-        .filter(|member| member.ordinal != primary)
-        .min_by_key(|member| (!is_synchronous(database, member.ordinal), member.ordinal))
-        .map(|member| member.ordinal)
-}
-
-/// Who moves when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// Ordinal of the primary.
-    pub primary: u32,
-    /// Ordinals of the replicas that leave their node, in order: by zone, then by ordinal.
-    pub replicas: Vec<u32>,
-    /// The replica that takes over, if the primary must leave its node.
-    pub candidate: Option<u32>,
-}
-
-/// Decides who moves when; `None` if there is no single primary or nobody to take over, which
-/// [`gate`] refuses.
-///
-/// The candidate is a synchronous replica if there is one, then the lowest ordinal. It does not
-/// depend on lag, which changes from one second to the next.
-pub fn order(database: &DatabaseScope<'_>) -> Option<Order> {
-    let [primary] = database.primaries()[..] else {
-        return None;
-    };
-    let mut replicas: Vec<_> = database
-        .moving()
-        .filter(|member| member.ordinal != primary)
-        .collect();
-    replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
-    let leaves = database.members.get(&primary)?.old_node.is_some();
-    let candidate = candidate(database, primary);
-    if leaves && candidate.is_none() {
-        return None;
+impl Pattern for Set<'_> {
+    fn gate(&self, world: &Snapshot, scope: &Scope<'_>, seat: bool) -> Findings {
+        let mut findings = Findings::default();
+        findings.absorb(agents::gate(self));
+        findings.absorb(servers::gate(self, seat));
+        findings.absorb(poolers::gate(world, scope, self));
+        findings.absorb(entrypoint::gate(self));
+        findings
     }
-    Some(Order {
-        primary,
-        replicas: replicas.iter().map(|member| member.ordinal).collect(),
-        candidate: candidate.filter(|_| leaves),
-    })
-}
 
-/// The hand-over from one member to another, with what is checked right before it and who is asked.
-pub fn hand_over(
-    scope: &Scope<'_>,
-    database: &DatabaseScope<'_>,
-    from: &ObjectRef,
-    to: &ObjectRef,
-    members: u32,
-    ask: bool,
-) -> (StepKind, Vec<Guard>, Option<Gate>) {
-    let spec = &database.spec.postgres;
-    let kind = StepKind::HandOver {
-        database: database.name.clone(),
-        from: from.clone(),
-        to: to.clone(),
-        terms: HandOverTerms {
-            poolers: spec.poolers.clone(),
-            pause_budget_ms: spec.pause.0,
-            window_budget_ms: spec.window.0,
-            crash_safe: spec.crash_safe,
-            make_synchronous: spec.crash_safe && spec.make_synchronous,
-            service: spec.service.clone(),
-        },
-    };
-    let name = database.name;
-    let mut guards = vec![
-        Guard::PrimaryIs {
+    fn leaders(&self) -> Vec<u32> {
+        self.primaries()
+    }
+
+    fn leader_of(&self, _: u32) -> Option<u32> {
+        match self.primaries()[..] {
+            [primary] => Some(primary),
+            _ => None,
+        }
+    }
+
+    fn follows(&self, member: &Member<'_>) -> bool {
+        self.facts(member)
+            .is_some_and(|facts| facts.in_recovery && facts.streaming_from.is_some())
+    }
+
+    /// The replicas by zone, then by ordinal; then the primary, if it must leave its node.
+    fn order(&self) -> Option<Order> {
+        let primary = self.leader_of(0)?;
+        let mut replicas: Vec<_> = self
+            .moving()
+            .filter(|member| member.ordinal != primary)
+            .collect();
+        replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
+        let mut acts: Vec<Act> = replicas
+            .iter()
+            .map(|member| Act::Move(member.ordinal))
+            .collect();
+        if self.members.get(&primary)?.old_node.is_some() {
+            let to = self.candidate(primary)?;
+            acts.push(Act::HandOver { from: primary, to });
+            acts.push(Act::Move(primary));
+        }
+        Some(Order {
+            beside: primary,
+            acts,
+        })
+    }
+
+    fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)> {
+        let Some(primary) = self.leader_of(0) else {
+            return Vec::new();
+        };
+        let to = match wanted {
+            Some(pod) => self
+                .members
+                .values()
+                .find(|member| member.name.name == pod && member.ordinal != primary)
+                .map(|member| member.ordinal),
+            None => self.candidate(primary),
+        };
+        to.map(|to| (primary, to)).into_iter().collect()
+    }
+
+    fn hand_over(
+        &self,
+        scope: &Scope<'_>,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        members: u32,
+        ask: bool,
+    ) -> (StepKind, Vec<Guard>, Option<Gate>) {
+        let (name, spec) = (self.name, self.spec);
+        let kind = StepKind::HandOver {
             database: name.clone(),
-            pod: from.clone(),
-        },
-        Guard::AllStreaming {
-            database: name.clone(),
-            members,
-            max_lag_bytes: CANDIDATE_LAG_BYTES,
-        },
-        Guard::RestartUndelayed { pod: from.clone() },
-    ];
-    if let Some(version) = scope.target {
-        guards.push(Guard::OnVersion {
-            pod: to.clone(),
-            version,
-        });
-    }
-    let gate = ask.then(|| Gate {
-        name: format!("hand-over-{name}"),
-        question: format!(
-            "Move the primary of {name} from {} to {}? {}",
-            from.name,
-            to.name,
-            clients(spec)
-        ),
-    });
-    (kind, guards, gate)
-}
-
-/// How the extra seat leaves, and what is checked right before.
-pub fn retire(
-    database: &DatabaseName,
-    set: &ObjectRef,
-    seat: &ObjectRef,
-    replicas: u32,
-) -> (StepKind, Vec<Guard>) {
-    (
-        StepKind::RemoveSeat {
-            database: database.clone(),
-            stateful_set: set.clone(),
-            replicas,
-            claims: Vec::new(),
-        },
-        vec![
-            Guard::NotPrimary {
-                database: database.clone(),
-                pod: seat.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            terms: HandOverTerms::Postgres(PostgresTerms {
+                poolers: spec.poolers.clone(),
+                pause_budget_ms: spec.pause.0,
+                window_budget_ms: spec.window.0,
+                crash_safe: spec.crash_safe,
+                make_synchronous: spec.crash_safe && spec.make_synchronous,
+                service: spec.service.clone(),
+            }),
+        };
+        let mut guards = vec![
+            Guard::PrimaryIs {
+                database: name.clone(),
+                pod: from.clone(),
             },
-            // Not one more for the seat: it is gone when the second half of the step, its claim
-            // and slot, comes to its turn. The act itself asks for the other members first.
             Guard::AllStreaming {
-                database: database.clone(),
-                members: replicas,
-                max_lag_bytes: WHOLE_LAG_BYTES,
+                database: name.clone(),
+                members,
+                max_lag_bytes: CANDIDATE_LAG_BYTES,
             },
-        ],
-    )
+            Guard::RestartUndelayed { pod: from.clone() },
+        ];
+        if let Some(version) = scope.target {
+            guards.push(Guard::OnVersion {
+                pod: to.clone(),
+                version,
+            });
+        }
+        let gate = ask.then(|| Gate {
+            name: format!("hand-over-{name}"),
+            question: format!(
+                "Move the primary of {name} from {} to {}? {}",
+                from.name,
+                to.name,
+                clients(spec)
+            ),
+        });
+        (kind, guards, gate)
+    }
+
+    fn takes_seat(&self) -> bool {
+        true
+    }
+
+    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>) {
+        (
+            StepKind::RemoveSeat {
+                database: self.name.clone(),
+                stateful_set: self.set_name.clone(),
+                replicas,
+                claims: Vec::new(),
+            },
+            vec![
+                Guard::NotPrimary {
+                    database: self.name.clone(),
+                    pod: seat.clone(),
+                },
+                // Not one more for the seat: it is gone when the second half of the step, its claim
+                // and slot, comes to its turn. The act itself asks for the other members first.
+                Guard::AllStreaming {
+                    database: self.name.clone(),
+                    members: replicas,
+                    max_lag_bytes: WHOLE_LAG_BYTES,
+                },
+            ],
+        )
+    }
+
+    /// By its replication slot.
+    fn remembers(&self, pod: &str) -> bool {
+        let slot = pod.replace(['-', '.'], "_");
+        self.members
+            .values()
+            .filter_map(|member| self.facts(member))
+            .any(|facts| !facts.in_recovery && facts.physical_slots.contains_key(&slot))
+    }
+
+    fn needs_agents(&self) -> bool {
+        true
+    }
+
+    fn whole_lag_bytes(&self) -> u64 {
+        WHOLE_LAG_BYTES
+    }
+
+    fn if_one_crashes(&self, whole: u32, seat: bool) -> String {
+        let left = whole.saturating_sub(1);
+        let cost = match (seat, left) {
+            (_, 0) => "no member would be left until it restarts: writes would stop".to_owned(),
+            (_, 1) => "1 member would be left, without a copy until the moved one is back (about a minute)".to_owned(),
+            (_, 2) => "2 members would be left, a primary and 1 replica".to_owned(),
+            (_, n) => format!("{n} members would be left, a primary and {} replicas", n - 1),
+        };
+        format!("{whole} members are whole during each move; if one of them crashes then, {cost}")
+    }
+
+    fn promise(&self) -> Promise {
+        Promise {
+            database: self.name.clone(),
+            limits: self.scope.spec.limits.clone(),
+            durability: durability(self),
+            clients: clients(self.spec),
+        }
+    }
+
+    fn decided_by(&self, member: &Member<'_>) -> Value {
+        json!(
+            self.facts(member)
+                .map(|f| (f.in_recovery, &f.system_identifier, f.version_num))
+        )
+    }
+
+    fn decided_by_others(&self) -> Vec<(String, Value)> {
+        let entries = |pooler: &crate::world::Pooler| {
+            let entries: BTreeMap<_, _> = pooler
+                .databases
+                .iter()
+                .map(|(entry, db)| (entry, (&db.host, db.port, &db.pool_mode)))
+                .collect();
+            json!(entries)
+        };
+        self.observed
+            .poolers
+            .iter()
+            .map(|(name, pooler)| (format!("pooler {name}"), entries(pooler)))
+            .collect()
+    }
 }
 
-/// What the run promises for the database.
-pub fn promise(database: &DatabaseScope<'_>) -> Promise {
-    Promise {
-        database: database.name.clone(),
-        limits: database.spec.limits.clone(),
-        durability: if is_synchronous_set(database) {
-            format!(
-                "no acknowledged write is lost, even if a member crashes inside the window ({}, synchronous_commit {}{})",
-                sync_names(database).unwrap_or_default(),
-                sync_commit(database).unwrap_or_default(),
-                if sync_commit(database).as_deref() == Some("remote_apply") {
-                    ": a commit returns when a replica shows it"
-                } else {
-                    ""
-                },
-            )
-        } else if database.spec.postgres.crash_safe && database.spec.postgres.make_synchronous {
-            "no acknowledged write is lost, even if a member crashes inside the window: commits are \
+fn durability(database: &Set<'_>) -> String {
+    if is_synchronous_set(database) {
+        format!(
+            "no acknowledged write is lost, even if a member crashes inside the window ({}, synchronous_commit {}{})",
+            sync_names(database).unwrap_or_default(),
+            sync_commit(database).unwrap_or_default(),
+            if sync_commit(database).as_deref() == Some("remote_apply") {
+                ": a commit returns when a replica shows it"
+            } else {
+                ""
+            },
+        )
+    } else if database.spec.crash_safe && database.spec.make_synchronous {
+        "no acknowledged write is lost, even if a member crashes inside the window: commits are \
              made to wait for the candidate from before PAUSE until the hand-over is over; before and \
              after it replication is asynchronous, as it is now"
                 .to_owned()
-        } else {
-            "no acknowledged write is lost by the hand-over; replication is asynchronous, so a \
+    } else {
+        "no acknowledged write is lost by the hand-over; replication is asynchronous, so a \
              machine that crashes may lose what no replica had yet, inside the window as at any \
              other time"
-                .to_owned()
-        },
-        clients: clients(&database.spec.postgres),
+            .to_owned()
     }
 }
 
@@ -246,7 +344,7 @@ fn clients(spec: &PostgresSpec) -> String {
     }
 }
 
-fn is_synchronous(database: &DatabaseScope<'_>, ordinal: u32) -> bool {
+fn is_synchronous(database: &Set<'_>, ordinal: u32) -> bool {
     database
         .members
         .get(&ordinal)
@@ -256,23 +354,23 @@ fn is_synchronous(database: &DatabaseScope<'_>, ordinal: u32) -> bool {
 }
 
 /// The primary waits for a replica before it acknowledges a commit.
-fn is_synchronous_set(database: &DatabaseScope<'_>) -> bool {
+fn is_synchronous_set(database: &Set<'_>) -> bool {
     let waits = sync_commit(database)
         .is_some_and(|level| matches!(level.as_str(), "on" | "remote_write" | "remote_apply"));
     waits && sync_names(database).is_some_and(|names| !names.trim().is_empty())
 }
 
-fn primary_facts<'a>(database: &'a DatabaseScope<'_>) -> Option<&'a crate::world::PostgresFacts> {
+fn primary_facts<'a>(database: &Set<'a>) -> Option<&'a crate::world::PostgresFacts> {
     let [primary] = database.primaries()[..] else {
         return None;
     };
     database.facts(database.members.get(&primary)?)
 }
 
-fn sync_names(database: &DatabaseScope<'_>) -> Option<String> {
+fn sync_names(database: &Set<'_>) -> Option<String> {
     Some(primary_facts(database)?.synchronous_standby_names.clone())
 }
 
-fn sync_commit(database: &DatabaseScope<'_>) -> Option<String> {
+fn sync_commit(database: &Set<'_>) -> Option<String> {
     Some(primary_facts(database)?.synchronous_commit.clone())
 }

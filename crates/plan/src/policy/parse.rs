@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{Strategy, TlsMode, Upgrade};
+use super::{PostgresSpec, SYSTEMS, Strategy, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -52,6 +52,11 @@ fn explain(file_name: &str, text: &str, error: &Error) -> Diagnostic {
             // The last line of a YAML error's text repeats the place, which has its own field.
             let message = other.to_string();
             let message = message.lines().next().unwrap_or_default().trim().to_owned();
+            if message.contains(SYSTEMS) {
+                return Diagnostic::new(codes::SPEC_VALUE, file_name, message)
+                    .fix("say once what it is, for example `redis: { statefulSet: db/redis }`")
+                    .at(place);
+            }
             Diagnostic::new(codes::SPEC_SYNTAX, file_name, message)
                 .fix("correct the value; `docs/patterns/postgres.md` shows a complete spec")
         }
@@ -189,10 +194,10 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
                 .fix("give each its own name"),
             );
         }
-        let set = &spec.postgres.stateful_set;
+        let set = spec.stateful_set();
         if specs[..index]
             .iter()
-            .any(|other| other.postgres.stateful_set == *set)
+            .any(|other| other.stateful_set() == set)
         {
             problems.push(
                 Diagnostic::new(
@@ -203,44 +208,49 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
                 .fix("name each set once"),
             );
         }
-        let secured = [
-            ("tls", &spec.postgres.tls),
-            ("poolerTls", &spec.postgres.pooler_tls),
-        ];
-        for (field, tls) in secured {
-            let Some(tls) = tls else { continue };
-            let missing = match tls.mode {
-                mode if mode.verifies() && tls.ca.is_none() => "ca",
-                TlsMode::VerifyFull if tls.server_name.is_none() => "serverName",
-                _ => continue,
-            };
-            problems.push(
-                Diagnostic::new(
-                    codes::SPEC_VALUE,
-                    file_name,
-                    format!("`{field}` has the mode {} and no `{missing}`", tls.mode),
-                )
-                .fix(match missing {
-                    "ca" => "name the Secret that has the authority's certificate under `ca.crt`",
-                    _ => "say what name the certificates have, for example `$(POD).pg.db.svc.cluster.local`",
-                })
-                .at(place_of(text, field)),
-            );
+        if let Some(postgres) = spec.postgres() {
+            problems.extend(self::postgres(file_name, text, postgres));
         }
-        if spec.postgres.pause >= spec.postgres.window {
-            problems.push(
-                Diagnostic::new(
-                    codes::SPEC_VALUE,
-                    file_name,
-                    format!(
-                        "`pause` ({}) leaves nothing of `window` ({})",
-                        spec.postgres.pause, spec.postgres.window
-                    ),
-                )
-                .fix("keep `pause` below `window`")
-                .at(place_of(text, "pause")),
-            );
-        }
+    }
+    problems
+}
+
+fn postgres(file_name: &str, text: &str, spec: &PostgresSpec) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let secured = [("tls", &spec.tls), ("poolerTls", &spec.pooler_tls)];
+    for (field, tls) in secured {
+        let Some(tls) = tls else { continue };
+        let missing = match tls.mode {
+            mode if mode.verifies() && tls.ca.is_none() => "ca",
+            TlsMode::VerifyFull if tls.server_name.is_none() => "serverName",
+            _ => continue,
+        };
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_VALUE,
+                file_name,
+                format!("`{field}` has the mode {} and no `{missing}`", tls.mode),
+            )
+            .fix(match missing {
+                "ca" => "name the Secret that has the authority's certificate under `ca.crt`",
+                _ => "say what name the certificates have, for example `$(POD).pg.db.svc.cluster.local`",
+            })
+            .at(place_of(text, field)),
+        );
+    }
+    if spec.pause >= spec.window {
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_VALUE,
+                file_name,
+                format!(
+                    "`pause` ({}) leaves nothing of `window` ({})",
+                    spec.pause, spec.window
+                ),
+            )
+            .fix("keep `pause` below `window`")
+            .at(place_of(text, "pause")),
+        );
     }
     problems
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Past, Wish};
 use crate::codes;
+use crate::databases;
 use crate::diagnostic::Diagnostic;
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid};
 use crate::scope::{DatabaseScope, Member, Scope};
@@ -32,7 +33,7 @@ pub(super) struct Left {
     /// Seats that are still there, or a part of them.
     pub(super) seats: BTreeMap<DatabaseName, Seat>,
     /// Who led before the run handed over.
-    pub(super) led_before: BTreeMap<DatabaseName, ObjectRef>,
+    pub(super) led_before: BTreeMap<DatabaseName, Vec<ObjectRef>>,
 }
 
 /// A member that moves back.
@@ -141,14 +142,7 @@ impl Left {
                 })
             })
             .collect();
-        let slot = pod.name.replace(['-', '.'], "_");
-        let slot_left = database.primaries().iter().any(|ordinal| {
-            database
-                .members
-                .get(ordinal)
-                .and_then(|member| database.facts(member))
-                .is_some_and(|facts| facts.physical_slots.contains_key(&slot))
-        });
+        let slot_left = databases::of(database).remembers(&pod.name);
         let there = world.pods.get(&pod);
         if database.set.replicas > base || there.is_some() || !claims.is_empty() || slot_left {
             let seat = Seat {
@@ -163,14 +157,17 @@ impl Left {
     }
 
     fn find_leader(&mut self, past: &Past<'_>, database: &DatabaseScope<'_>) {
-        let from = past.begun_kinds().find_map(|kind| match kind {
-            StepKind::HandOver {
-                database: of, from, ..
-            } if of == database.name => Some(from.clone()),
-            _ => None,
-        });
-        if let Some(from) = from {
-            self.led_before.insert(database.name.clone(), from);
+        let former: Vec<ObjectRef> = past
+            .begun_kinds()
+            .filter_map(|kind| match kind {
+                StepKind::HandOver {
+                    database: of, from, ..
+                } if of == database.name => Some(from.clone()),
+                _ => None,
+            })
+            .collect();
+        if !former.is_empty() {
+            self.led_before.insert(database.name.clone(), former);
         }
     }
 
@@ -362,10 +359,13 @@ impl<'a> Past<'a> {
 pub(super) fn gate(scope: &Scope<'_>, left: &Left, wish: Wish) -> Vec<Diagnostic> {
     let mut refusals = Vec::new();
     for database in &scope.databases {
-        let back = left
+        let back: Vec<&ObjectRef> = left
             .led_before
             .get(database.name)
-            .filter(|_| wish.hand_back);
+            .filter(|_| wish.hand_back)
+            .into_iter()
+            .flatten()
+            .collect();
         if let Some(seat) = left.seats.get(database.name) {
             if seat.replicas_now > seat.replicas + 1 {
                 refusals.push(
@@ -382,7 +382,7 @@ pub(super) fn gate(scope: &Scope<'_>, left: &Left, wish: Wish) -> Vec<Diagnostic
                     .fix("scale it back to the run's number first, or keep the seat"),
                 );
             }
-            if leads(scope, &seat.pod) && back.is_none() {
+            if leads(scope, &seat.pod) && back.is_empty() {
                 refusals.push(
                     Diagnostic::new(
                         codes::SEAT_LEADS,
@@ -394,25 +394,20 @@ pub(super) fn gate(scope: &Scope<'_>, left: &Left, wish: Wish) -> Vec<Diagnostic
                 );
             }
         }
-        let Some(back) = back.filter(|back| !leads(scope, back)) else {
-            continue;
-        };
-        let member = database.members.values().find(|m| m.name == *back);
-        let whole = member.is_some_and(|member| {
-            member.pod.ready
-                && database
-                    .facts(member)
-                    .is_some_and(|facts| facts.in_recovery && facts.streaming_from.is_some())
-        });
-        if !whole {
-            refusals.push(
-                Diagnostic::new(
-                    codes::NO_CANDIDATE,
-                    back,
-                    "the former primary cannot take over: it is no Ready replica that streams",
-                )
-                .fix("leave the primary where it is: without --hand-back"),
-            );
+        for back in back.into_iter().filter(|back| !leads(scope, back)) {
+            let member = database.members.values().find(|m| m.name == *back);
+            let whole = member
+                .is_some_and(|member| member.pod.ready && databases::of(database).follows(member));
+            if !whole {
+                refusals.push(
+                    Diagnostic::new(
+                        codes::NO_CANDIDATE,
+                        back,
+                        "the former primary cannot take over: it is no Ready replica that streams",
+                    )
+                    .fix("leave the primary where it is: without --hand-back"),
+                );
+            }
         }
     }
     refusals
@@ -435,7 +430,7 @@ pub(super) fn members<'s, 'a>(scope: &'s Scope<'a>) -> impl Iterator<Item = &'s 
 /// The member is a primary now.
 pub(super) fn leads(scope: &Scope<'_>, pod: &ObjectRef) -> bool {
     scope.databases.iter().any(|database| {
-        database.primaries().iter().any(|ordinal| {
+        databases::of(database).leaders().iter().any(|ordinal| {
             database
                 .members
                 .get(ordinal)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::past::{Left, Return, Seat, leads};
 use super::{Past, Wish};
-use crate::databases::postgres;
+use crate::databases;
 use crate::ids::{DatabaseName, PoolName};
 use crate::plan::Peak;
 use crate::scope::{DatabaseScope, Scope};
@@ -43,7 +43,7 @@ impl Builder<'_> {
         let handed_back: BTreeSet<DatabaseName> = scope
             .databases
             .iter()
-            .filter(|database| wish.hand_back && self.leader_to_be(database).is_some())
+            .filter(|database| wish.hand_back && !self.leaders_to_be(database).is_empty())
             .map(|database| database.name.clone())
             .collect();
         self.open_and_close();
@@ -262,33 +262,37 @@ impl Builder<'_> {
         );
     }
 
-    /// Old and new primary of a hand-back, by ordinal.
-    fn leader_to_be(&self, database: &DatabaseScope<'_>) -> Option<(u32, u32)> {
-        let to = self.left.led_before.get(database.name)?;
-        let [primary] = database.primaries()[..] else {
-            return None;
-        };
-        let to = database.members.values().find(|m| m.name == *to)?.ordinal;
-        (to != primary).then_some((primary, to))
+    /// Old and new primaries of a hand-back, by ordinal.
+    fn leaders_to_be(&self, database: &DatabaseScope<'_>) -> Vec<(u32, u32)> {
+        let pattern = databases::of(database);
+        let former = self.left.led_before.get(database.name);
+        former
+            .into_iter()
+            .flatten()
+            .filter_map(|to| {
+                let to = database.members.values().find(|m| m.name == *to)?.ordinal;
+                let from = pattern.leader_of(to)?;
+                (to != from).then_some((from, to))
+            })
+            .collect()
     }
 
     fn hand_back(&mut self, database: &DatabaseScope<'_>) {
-        let Some((from, to)) = self.leader_to_be(database) else {
-            return;
-        };
-        if let (Some(from), Some(to)) = (database.members.get(&from), database.members.get(&to)) {
-            let pools = self.pools_of(database.name);
-            self.steps.start_agents(database, &pools);
-            let members = self.members(database);
-            let asks = self.past.plan.body.policy.spec.strategy.asks();
-            self.steps
-                .hand_over(self.scope, database, (from, to), members, asks);
+        let pools = self.pools_of(database.name);
+        self.steps.start_agents(database, &pools);
+        let members = self.members(database);
+        let asks = self.past.plan.body.policy.spec.strategy.asks();
+        for (from, to) in self.leaders_to_be(database) {
+            if let (Some(from), Some(to)) = (database.members.get(&from), database.members.get(&to))
+            {
+                self.steps
+                    .hand_over(self.scope, database, (from, to), members, asks);
+            }
         }
     }
 
     fn remove_seat(&mut self, database: &DatabaseScope<'_>, seat: &Seat) {
-        let (mut kind, guards) =
-            postgres::retire(database.name, database.set_name, &seat.pod, seat.replicas);
+        let (mut kind, guards) = databases::of(database).retire(&seat.pod, seat.replicas);
         if let StepKind::RemoveSeat { claims, .. } = &mut kind {
             claims.clone_from(&seat.claims);
         }

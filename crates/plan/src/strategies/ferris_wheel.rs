@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::databases::postgres;
+use crate::databases::{self, Act};
 use crate::ids::{ObjectRef, PoolName};
 use crate::layout::{Layout, NewPool};
 use crate::plan::Peak;
@@ -151,24 +151,27 @@ impl<'a> Builder<'a> {
     }
 
     fn carry(&mut self, database: &DatabaseScope<'_>) {
-        let Some(order) = postgres::order(database) else {
+        let Some(order) = databases::of(database).order() else {
             return;
         };
-        let seat = self.add_seat(database, order.primary);
+        let seat = self.add_seat(database, order.beside);
         let members = database.set.replicas + u32::from(seat.is_some());
-        for ordinal in &order.replicas {
-            if let Some(member) = database.members.get(ordinal) {
-                self.move_member(database, member, members);
+        for act in &order.acts {
+            match act {
+                Act::Move(ordinal) => {
+                    if let Some(member) = database.members.get(ordinal) {
+                        self.move_member(database, member, members);
+                    }
+                }
+                Act::HandOver { from, to } => {
+                    let ends = (database.members.get(from), database.members.get(to));
+                    if let (Some(from), Some(to)) = ends {
+                        let ask = self.wheel.approve_hand_over;
+                        self.steps
+                            .hand_over(self.scope, database, (from, to), members, ask);
+                    }
+                }
             }
-        }
-        if let (Some(from), Some(to)) = (
-            database.members.get(&order.primary),
-            order.candidate.and_then(|c| database.members.get(&c)),
-        ) {
-            let ask = self.wheel.approve_hand_over;
-            self.steps
-                .hand_over(self.scope, database, (from, to), members, ask);
-            self.move_member(database, from, members);
         }
         if let Some(place) = seat {
             self.remove_seat(database, &place);
@@ -251,7 +254,7 @@ impl<'a> Builder<'a> {
     }
 
     fn add_seat(&mut self, database: &DatabaseScope<'_>, primary: u32) -> Option<NewPool> {
-        if !self.wheel.extra_seat {
+        if !self.wheel.extra_seat || !databases::of(database).takes_seat() {
             return None;
         }
         let place = self.seat_place(database, primary)?.clone();
@@ -362,12 +365,7 @@ impl<'a> Builder<'a> {
 
     fn remove_seat(&mut self, database: &DatabaseScope<'_>, place: &NewPool) {
         let seat: ObjectRef = database.seat();
-        let (kind, guards) = postgres::retire(
-            database.name,
-            database.set_name,
-            &seat,
-            database.set.replicas,
-        );
+        let (kind, guards) = databases::of(database).retire(&seat, database.set.replicas);
         self.steps.push(
             format!("remove the seat {} with claim, disk and slot", seat.name),
             kind,
@@ -456,25 +454,20 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(self, riding: &[&DatabaseScope<'_>]) -> Turn {
-        let seat = self.extra_replicas > 0;
-        let fewest = riding
-            .iter()
-            .map(|database| database.set.replicas - u32::from(!seat))
-            .min()
-            .unwrap_or(0);
-        let if_a_member_crashes = if riding.is_empty() {
-            "no member of a database moves".to_owned()
-        } else {
-            let left = fewest.saturating_sub(1);
-            let cost = match (seat, left) {
-                (_, 0) => "no member would be left until it restarts: writes would stop".to_owned(),
-                (_, 1) => "1 member would be left, without a copy until the moved one is back (about a minute)".to_owned(),
-                (_, n) => format!("{n} members would be left, a primary and {}", replicas(n - 1)),
-            };
-            format!(
-                "{fewest} members are whole during each move; if one of them crashes then, {cost}"
-            )
+        let seated = |database: &DatabaseScope<'_>| {
+            self.wheel.extra_seat && databases::of(database).takes_seat()
         };
+        let weakest = riding
+            .iter()
+            .map(|database| {
+                let seat = seated(database);
+                (database.set.replicas - u32::from(!seat), seat, database)
+            })
+            .min_by_key(|(whole, ..)| *whole);
+        let (fewest, if_a_member_crashes) = weakest.map_or_else(
+            || (0, "no member of a database moves".to_owned()),
+            |(whole, seat, database)| (whole, databases::of(database).if_one_crashes(whole, seat)),
+        );
         Turn {
             peak: Peak {
                 extra_nodes: self.extra_nodes,
@@ -500,13 +493,7 @@ fn is_empty(world: &Snapshot, node: &OldNode) -> bool {
 }
 
 fn hands_over(database: &DatabaseScope<'_>) -> bool {
-    postgres::order(database).is_some_and(|order| order.candidate.is_some())
-}
-
-fn replicas(n: u32) -> String {
-    if n == 1 {
-        "1 replica".to_owned()
-    } else {
-        format!("{n} replicas")
-    }
+    databases::of(database)
+        .order()
+        .is_some_and(|order| order.hands_over())
 }

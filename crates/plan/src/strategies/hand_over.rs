@@ -5,7 +5,7 @@
 //! - Nothing is evicted, cordoned, grown or deleted.
 
 use crate::codes;
-use crate::databases::postgres;
+use crate::databases;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::plan::Peak;
 use crate::policy::HandOver;
@@ -20,7 +20,8 @@ pub(crate) fn turn(scope: &Scope<'_>, wish: &HandOver) -> Turn {
     let moves: Vec<_> = scope
         .databases
         .iter()
-        .filter_map(|database| Some((database, ends(database, wish)?)))
+        .map(|database| (database, ends(database, wish)))
+        .filter(|(_, ends)| !ends.is_empty())
         .collect();
     for (database, _) in &moves {
         if wish.probe {
@@ -30,7 +31,9 @@ pub(crate) fn turn(scope: &Scope<'_>, wish: &HandOver) -> Turn {
     }
     for (database, ends) in &moves {
         let members = database.set.replicas;
-        steps.hand_over(scope, database, *ends, members, wish.approve_hand_over);
+        for ends in ends {
+            steps.hand_over(scope, database, *ends, members, wish.approve_hand_over);
+        }
     }
     for (database, _) in &moves {
         steps.stop_agents(database);
@@ -59,16 +62,16 @@ pub(crate) fn turn(scope: &Scope<'_>, wish: &HandOver) -> Turn {
     }
 }
 
-/// Old and new primary; `None` if nothing has to move.
+/// Old and new primaries; none if nothing has to move.
 fn ends<'s, 'a>(
     database: &'s DatabaseScope<'a>,
     wish: &HandOver,
-) -> Option<(&'s Member<'a>, &'s Member<'a>)> {
-    let [primary] = database.primaries()[..] else {
-        return None;
-    };
-    let to = postgres::successor(database, wish.to.as_deref())?;
-    Some((database.members.get(&primary)?, database.members.get(&to)?))
+) -> Vec<(&'s Member<'a>, &'s Member<'a>)> {
+    databases::of(database)
+        .hand_overs(wish.to.as_deref())
+        .into_iter()
+        .filter_map(|(from, to)| Some((database.members.get(&from)?, database.members.get(&to)?)))
+        .collect()
 }
 
 /// What only a hand-over alone must ask: is there somebody to take over, on a node that stays?
@@ -91,23 +94,22 @@ pub(crate) fn gate(world: &Snapshot, scope: &Scope<'_>, wish: &HandOver) -> Find
                 .fix("correct `to`, or leave it out"),
             );
         }
-        let Some((_, to)) = ends(database, wish) else {
-            continue;
-        };
-        let node = to.pod.node.as_ref();
-        let stays = node
-            .and_then(|node| world.nodes.get(node))
-            .is_some_and(|node| !node.unschedulable);
-        if !stays {
-            findings.refuse(
-                Diagnostic::new(
-                    codes::NO_CANDIDATE,
-                    &to.name,
-                    "its node is cordoned: the primary would soon have to move again",
-                )
-                .seen(format!("it is on {}", join(node)))
-                .fix("name another member in `to`, or uncordon the node"),
-            );
+        for (_, to) in ends(database, wish) {
+            let node = to.pod.node.as_ref();
+            let stays = node
+                .and_then(|node| world.nodes.get(node))
+                .is_some_and(|node| !node.unschedulable);
+            if !stays {
+                findings.refuse(
+                    Diagnostic::new(
+                        codes::NO_CANDIDATE,
+                        &to.name,
+                        "its node is cordoned: the primary would soon have to move again",
+                    )
+                    .seen(format!("it is on {}", join(node)))
+                    .fix("name another member in `to`, or uncordon the node"),
+                );
+            }
         }
     }
     findings

@@ -1,6 +1,6 @@
 //! Steps in the making: numbered, with their estimates, and the ones that every strategy has.
 
-use crate::databases::postgres;
+use crate::databases;
 use crate::estimates::estimate;
 use crate::ids::PoolName;
 use crate::scope::{DatabaseScope, Member, Scope};
@@ -80,7 +80,11 @@ impl Sequence {
         );
     }
 
+    /// Nothing, if the database needs none.
     pub(crate) fn start_agents(&mut self, database: &DatabaseScope<'_>, on_pools: &[PoolName]) {
+        if !databases::of(database).needs_agents() {
+            return;
+        }
         self.push(
             format!("start agent and watchdog of {} on two nodes", database.name),
             StepKind::StartAgents {
@@ -103,7 +107,7 @@ impl Sequence {
         ask: bool,
     ) {
         let (kind, guards, gate) =
-            postgres::hand_over(scope, database, &from.name, &to.name, members, ask);
+            databases::of(database).hand_over(scope, &from.name, &to.name, members, ask);
         self.push_gated(
             format!(
                 "hand over {}: {} -> {}",
@@ -119,7 +123,11 @@ impl Sequence {
         );
     }
 
+    /// Nothing, if the database needs none.
     pub(crate) fn stop_agents(&mut self, database: &DatabaseScope<'_>) {
+        if !databases::of(database).needs_agents() {
+            return;
+        }
         self.push(
             format!("stop agent and watchdog of {}", database.name),
             StepKind::StopAgents {
@@ -147,6 +155,6 @@ pub(crate) fn streaming(database: &DatabaseScope<'_>, members: u32) -> Guard {
     Guard::AllStreaming {
         database: database.name.clone(),
         members,
-        max_lag_bytes: postgres::WHOLE_LAG_BYTES,
+        max_lag_bytes: databases::of(database).whole_lag_bytes(),
     }
 }

@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::expect_used, reason = "a test's own world is well formed")]
 
+pub mod redis;
+
 use std::collections::BTreeMap;
 
 use ferriswheel_plan::ids::{NodeName, ObjectRef, PoolName, Uid, Zone};
-use ferriswheel_plan::policy::{self, Upgrade};
+use ferriswheel_plan::policy::{self, DatabaseSpec, PostgresSpec, System, Upgrade};
 use ferriswheel_plan::version::KubernetesVersion;
 use ferriswheel_plan::world::*;
 use jiff::Timestamp;
@@ -405,4 +407,11 @@ pub fn old_node(n: u32) -> NodeName {
 
 pub fn pod_of<'a>(world: &'a mut Snapshot, name: &str) -> &'a mut Pod {
     world.pods.get_mut(&db(name)).expect("the pod")
+}
+
+pub fn postgres_of(spec: &mut DatabaseSpec) -> &mut PostgresSpec {
+    match &mut spec.system {
+        System::Postgres(spec) => spec,
+        other @ System::Redis(_) => panic!("{other:?} is no PostgreSQL"),
+    }
 }

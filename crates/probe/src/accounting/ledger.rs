@@ -99,6 +99,12 @@ impl WriterLedger {
         self.attempted
     }
 
+    /// Keys acknowledged so far.
+    #[must_use]
+    pub const fn acked(&self) -> u64 {
+        self.acked
+    }
+
     /// The highest key that was acknowledged.
     #[must_use]
     pub const fn highest_acked(&self) -> Option<Sequence> {

@@ -8,6 +8,6 @@ pub mod gaps;
 pub mod histogram;
 pub mod ledger;
 pub mod presence;
-mod recorder;
+pub mod recorder;
 
 pub use recorder::{Failure, ReadTally, Recorder};

@@ -24,6 +24,8 @@ pub struct Key {
 /// The rows of one member, as they are read.
 #[derive(Clone, Debug)]
 pub struct Presence {
+    /// Writers whose keys belong here.
+    expected: Vec<bool>,
     present: Vec<Vec<u64>>,
     rows: u64,
     duplicates: u64,
@@ -61,11 +63,18 @@ pub struct Examples {
 }
 
 impl Presence {
-    /// Nothing read yet.
+    /// Nothing read yet of a member that shall hold every key.
     #[must_use]
     pub fn new(ledger: &Ledger) -> Self {
+        Self::of_writers(ledger, |_| true)
+    }
+
+    /// Nothing read yet of a member that shall hold the keys of these writers, and no others.
+    #[must_use]
+    pub fn of_writers(ledger: &Ledger, belongs: impl Fn(usize) -> bool) -> Self {
         let words = |attempted: u64| usize::try_from(attempted.div_ceil(64)).unwrap_or(usize::MAX);
         Self {
+            expected: (0..ledger.writers().len()).map(belongs).collect(),
             present: ledger
                 .writers()
                 .iter()
@@ -85,7 +94,11 @@ impl Presence {
         let place = usize::try_from(key.writer)
             .ok()
             .zip(Sequence::try_from(key.seq).ok());
+        let belongs = |writer: usize| self.expected.get(writer).copied().unwrap_or(false);
         let known = place.and_then(|(writer, seq)| {
+            if !belongs(writer) {
+                return None;
+            }
             ledger
                 .writers()
                 .get(writer)?
@@ -130,6 +143,9 @@ impl Presence {
             ..Findings::default()
         };
         for (writer, keys) in ledger.writers().iter().enumerate() {
+            if !self.expected[writer] {
+                continue;
+            }
             for seq in 0..keys.attempted() {
                 let present = usize::try_from(seq / 64)
                     .ok()

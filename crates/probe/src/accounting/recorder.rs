@@ -30,6 +30,8 @@ pub struct ReadTally {
 pub struct Recorder {
     ledger: Ledger,
     gaps: Gaps,
+    /// Gaps of each shard; writer `n` belongs to shard `n % s`.
+    shards: Vec<Gaps>,
     buckets: Buckets,
     latency: Histogram,
     worst: Duration,
@@ -41,7 +43,14 @@ impl Recorder {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(writers: usize) -> Self {
+        Self::sharded(writers, 0)
+    }
+
+    /// Nothing counted yet, of a database whose shards are counted one by one too.
+    #[must_use]
+    pub fn sharded(writers: usize, shards: usize) -> Self {
         Self {
+            shards: vec![Gaps::default(); shards],
             ledger: Ledger::new(writers),
             gaps: Gaps::default(),
             buckets: Buckets::default(),
@@ -61,6 +70,9 @@ impl Recorder {
     pub fn acked(&mut self, writer: usize, seq: Sequence, sent: Duration, at: Duration) {
         self.ledger.settle(writer, seq, Outcome::Acked);
         self.gaps.ack(at);
+        if let Some(shard) = shard_of(writer, self.shards.len()) {
+            self.shards[shard].ack(at);
+        }
         self.buckets.ack(at);
         let took = at.saturating_sub(sent);
         self.latency.record(took);
@@ -91,6 +103,9 @@ impl Recorder {
     /// The writers are asked to stop.
     pub fn stop(&mut self, at: Duration) {
         self.gaps.stop(at);
+        for shard in &mut self.shards {
+            shard.stop(at);
+        }
         self.buckets.extend_to(at);
     }
 
@@ -109,6 +124,12 @@ impl Recorder {
     #[must_use]
     pub const fn gaps(&self) -> &Gaps {
         &self.gaps
+    }
+
+    /// Intervals without an acknowledgement of each shard; empty where there are none.
+    #[must_use]
+    pub fn shards(&self) -> &[Gaps] {
+        &self.shards
     }
 
     /// Counts over time.
@@ -145,6 +166,12 @@ impl Recorder {
     pub const fn reads_mut(&mut self) -> &mut ReadTally {
         &mut self.reads
     }
+}
+
+/// The shard that a writer writes to: none where there are no shards.
+#[must_use]
+pub const fn shard_of(writer: usize, shards: usize) -> Option<usize> {
+    writer.checked_rem(shards)
 }
 
 /// Why a write was not acknowledged.

@@ -6,10 +6,13 @@
 
 mod frozen;
 mod lagging;
+pub mod redis;
 pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use crate::certificate::Control;
 use crate::run::{Probe, StartError};
@@ -22,6 +25,11 @@ pub enum ControlError {
         "find PostgreSQL's programs (initdb, postgres, pg_basebackup): install them with `apt-get install postgresql-15`, or name their directory"
     )]
     NoBinaries,
+    /// No Redis server to harm.
+    #[error(
+        "find redis-server: install it with `apt-get install redis-server`, or name its directory"
+    )]
+    NoRedis,
     /// The servers refuse to run as root and there is no user for them.
     #[error("find the user \"postgres\", whom the servers run as when started by root")]
     NoUser,
@@ -117,14 +125,18 @@ pub async fn run_all(named: Option<&Path>) -> Vec<Control> {
         async { lagging::run(&find_binaries(named)?).await },
         async { frozen::run(&find_binaries(named)?).await },
     );
-    let flushed = tokio::task::spawn_blocking(nix::unistd::sync);
-    if tokio::time::timeout(FLUSH, flushed).await.is_err() {
-        tracing::warn!("the disk is busy beyond what the controls wrote");
-    }
+    flush().await;
     vec![
         said(lagging::NAME, lagging::EXPECTED, lagging),
         said(frozen::NAME, frozen::EXPECTED, frozen),
     ]
+}
+
+async fn flush() {
+    let flushed = tokio::task::spawn_blocking(nix::unistd::sync);
+    if tokio::time::timeout(FLUSH, flushed).await.is_err() {
+        tracing::warn!("the disk is busy beyond what the controls wrote");
+    }
 }
 
 fn said(name: &str, expected: &str, outcome: Result<Outcome, ControlError>) -> Control {
@@ -201,4 +213,21 @@ async fn acked_more(probe: &Probe, more: u64) -> Result<(), ControlError> {
         async || probe.status().acked >= before + more,
     )
     .await
+}
+
+/// State `T`, or no longer there.
+fn stands_still(pid: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The state follows the command name, which may itself contain blanks and brackets.
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next())
+        .is_none_or(|s| s == "T")
+}
+
+fn system(what: &str) -> impl FnOnce(std::io::Error) -> ControlError + use<> {
+    let what = what.to_owned();
+    move |source| ControlError::System { what, source }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 
-use super::{ControlError, until};
+use super::{ControlError, stands_still, system, until};
 use crate::config::MemberAddress;
-use crate::postgres::dsn::Dsn;
+use crate::postgres::Dsn;
 use crate::postgres::session::Session;
 
 /// On a socket of its own directory the port is only part of a file name.
@@ -327,21 +327,4 @@ fn server_user() -> Result<Option<User>, ControlError> {
         .flatten()
         .map(Some)
         .ok_or(ControlError::NoUser)
-}
-
-/// State `T`, or no longer there.
-fn stands_still(pid: Pid) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // The state follows the command name, which may itself contain blanks and brackets.
-    stat.rsplit(')')
-        .next()
-        .and_then(|rest| rest.split_whitespace().next())
-        .is_none_or(|s| s == "T")
-}
-
-fn system(what: &str) -> impl FnOnce(std::io::Error) -> ControlError + use<> {
-    let what = what.to_owned();
-    move |source| ControlError::System { what, source }
 }

@@ -36,6 +36,7 @@ fn holding(recorder: &Recorder, name: &str, role: Role, seqs: &[i64]) -> MemberE
     MemberEvidence {
         name: name.to_owned(),
         role: Some(role),
+        shard: Some(0),
         position: Some("0/3000148".to_owned()),
         rows: Some((presence.compare(recorder.ledger()), format!("{seqs:?}"))),
         ..MemberEvidence::default()
@@ -54,6 +55,7 @@ fn evidence(recorder: &Recorder, members: Vec<MemberEvidence>) -> Evidence<'_> {
         finished: Timestamp::UNIX_EPOCH,
         recorder,
         readers: 0,
+        shards: Shard::split(&[], recorder.ledger().writers().len()),
         members,
         controls: Vec::new(),
         controls_required: false,

@@ -12,12 +12,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::dsn::Dsn;
-use super::session::{Session, Trouble};
-use crate::accounting::ledger::Ledger;
+use super::session::Session;
 use crate::accounting::presence::{Key, Presence};
 use crate::certificate::Role;
-use crate::config::MemberAddress;
 use crate::judge::MemberEvidence;
+use crate::system::{Examination, Trouble};
 
 /// Between two looks at a member that is not ready yet.
 ///
@@ -36,20 +35,14 @@ const LEADER_TIMELINE: &str =
 const REPLICA_POSITION: &str = "SELECT pg_last_wal_replay_lsn()";
 const REPLICA_TIMELINE: &str = "SELECT received_tli FROM pg_stat_wal_receiver";
 
-/// Whom to look at.
-pub(crate) struct Examination<'a> {
+/// One examination.
+pub(crate) struct Visit<'a> {
     /// User, database and password; its own address is looked at when no member is named.
     pub dsn: &'a Dsn,
-    /// Members by direct address.
-    pub members: &'a [MemberAddress],
-    /// The run's identity.
-    pub run: &'a str,
-    /// What was sent.
-    pub ledger: &'a Ledger,
     /// Connect deadline of one attempt.
     pub connect_deadline: Duration,
-    /// All waiting (members restarting, replicas catching up) ends here.
-    pub deadline: Instant,
+    /// Whom to look at, and for what.
+    pub what: &'a Examination<'a>,
 }
 
 struct Open {
@@ -58,7 +51,7 @@ struct Open {
     session: Result<(Session, Role), String>,
 }
 
-impl Examination<'_> {
+impl Visit<'_> {
     pub(crate) async fn run(&self) -> Vec<MemberEvidence> {
         let opened = self.open_all().await;
         let leaders = opened
@@ -80,10 +73,11 @@ impl Examination<'_> {
 
     /// Connects to all members until there is one leader and everyone answers, or time is up.
     async fn open_all(&self) -> Vec<Open> {
-        let targets: Vec<(String, Dsn)> = if self.members.is_empty() {
+        let targets: Vec<(String, Dsn)> = if self.what.members.is_empty() {
             vec![("(via the DSN)".to_owned(), self.dsn.clone())]
         } else {
-            self.members
+            self.what
+                .members
                 .iter()
                 .map(|m| (m.name.clone(), self.dsn.at(m)))
                 .collect()
@@ -99,7 +93,7 @@ impl Examination<'_> {
                 && opened
                     .iter()
                     .any(|m| matches!(m.session, Ok((_, Role::Leader))));
-            if whole || Instant::now() >= self.deadline {
+            if whole || Instant::now() >= self.what.deadline {
                 return opened;
             }
             sleep(LOOK_EVERY).await;
@@ -115,6 +109,7 @@ impl Examination<'_> {
     /// Stops inserts on the leader and returns a position that covers all of them.
     async fn hold_still(&self, leader: &Open, session: &Session) -> Result<String, String> {
         let wait = self
+            .what
             .deadline
             .saturating_duration_since(Instant::now())
             .as_millis()
@@ -148,6 +143,7 @@ impl Examination<'_> {
     async fn look(&self, member: &Open, end: &Result<String, String>) -> MemberEvidence {
         let mut evidence = MemberEvidence {
             name: member.name.clone(),
+            shard: Some(0),
             ..Default::default()
         };
         let (session, role) = match &member.session {
@@ -186,7 +182,7 @@ impl Examination<'_> {
                 Ok(_) => {}
                 Err(trouble) => return Err(trouble.to_string()),
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= self.what.deadline {
                 return Err(format!(
                     "has not replayed the leader's position {end} in time"
                 ));
@@ -226,9 +222,9 @@ impl Examination<'_> {
         let sql = format!(
             "SELECT writer, seq, (extract(epoch FROM written_at) * 1000000)::int8 \
              FROM ferriswheel_probe.writes WHERE run = '{}' ORDER BY writer, seq, written_at",
-            self.run
+            self.what.run
         );
-        let mut presence = Presence::new(self.ledger);
+        let mut presence = Presence::new(self.what.ledger);
         let mut digest = Sha256::new();
         session
             .rows(&sql, |row| {
@@ -241,7 +237,7 @@ impl Examination<'_> {
                 digest.update(b"\n");
                 // A cell that is no number cannot be a key that was sent: it counts as a phantom.
                 presence.row(
-                    self.ledger,
+                    self.what.ledger,
                     Key {
                         writer: cell(0).parse().unwrap_or(-1),
                         seq: cell(1).parse().unwrap_or(-1),
@@ -249,7 +245,7 @@ impl Examination<'_> {
                 );
             })
             .await?;
-        Ok((presence.compare(self.ledger), hex(&digest.finalize())))
+        Ok((presence.compare(self.what.ledger), hex(&digest.finalize())))
     }
 }
 

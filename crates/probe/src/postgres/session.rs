@@ -12,72 +12,34 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::dsn::Dsn;
 use super::tls;
 use crate::accounting::ledger::Outcome;
+use crate::system::Trouble;
 
-/// What a client saw go wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// SQLSTATE, or a name of the transport error.
-    pub kind: String,
-    /// Text for people.
-    pub detail: String,
-    /// What it says about the write that was under way.
-    pub outcome: Outcome,
-    /// The connection is of no more use.
-    pub broken: bool,
-}
+/// Codes that waiting does not change: a wrong password, a missing right, a wrong name. Any other
+/// refusal may be a server that starts, or one that is not the primary yet.
+const HOPELESS: [&str; 3] = ["28", "42", "3D"];
 
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.detail.is_empty() {
-            f.write_str(&self.kind)
-        } else {
-            f.write_str(&self.detail)
-        }
+fn trouble(error: &tokio_postgres::Error) -> Trouble {
+    if let Some(db) = error.as_db_error() {
+        let code = db.code().code();
+        return Trouble {
+            kind: code.to_owned(),
+            detail: format!("{}: {} ({code})", db.severity(), db.message()),
+            outcome: if refused(db) {
+                Outcome::Refused
+            } else {
+                Outcome::Indeterminate
+            },
+            broken: !is_plain_error(db) || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION,
+            hopeless: HOPELESS.iter().any(|class| code.starts_with(class)),
+        };
     }
-}
-
-impl std::error::Error for Trouble {}
-
-impl Trouble {
-    pub(crate) fn deadline(what: &str, deadline: Duration) -> Self {
-        Self {
-            kind: format!("{what} deadline"),
-            detail: format!("no reply within {} ms", deadline.as_millis()),
-            outcome: Outcome::Indeterminate,
-            broken: true,
-        }
-    }
-
-    /// Whether waiting cannot help: a wrong password, a missing right, a wrong name. Any other
-    /// refusal may be a server that starts, or one that is not the primary yet.
-    pub(crate) fn is_hopeless(&self) -> bool {
-        let code = self.kind.trim_start_matches("connect: ");
-        code.len() == 5
-            && ["28", "42", "3D"]
-                .iter()
-                .any(|class| code.starts_with(class))
-    }
-
-    fn of(error: &tokio_postgres::Error) -> Self {
-        if let Some(db) = error.as_db_error() {
-            return Self {
-                kind: db.code().code().to_owned(),
-                detail: format!("{}: {} ({})", db.severity(), db.message(), db.code().code()),
-                outcome: if refused(db) {
-                    Outcome::Refused
-                } else {
-                    Outcome::Indeterminate
-                },
-                broken: !is_plain_error(db) || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION,
-            };
-        }
-        let io = std::error::Error::source(error).and_then(|s| s.downcast_ref::<std::io::Error>());
-        Self {
-            kind: io.map_or_else(|| error.to_string(), |io| io.kind().to_string()),
-            detail: io.map_or_else(|| error.to_string(), |io| format!("{error}: {io}")),
-            outcome: Outcome::Indeterminate,
-            broken: true,
-        }
+    let io = std::error::Error::source(error).and_then(|s| s.downcast_ref::<std::io::Error>());
+    Trouble {
+        kind: io.map_or_else(|| error.to_string(), |io| io.kind().to_string()),
+        detail: io.map_or_else(|| error.to_string(), |io| format!("{error}: {io}")),
+        outcome: Outcome::Indeterminate,
+        broken: true,
+        hopeless: false,
     }
 }
 
@@ -137,21 +99,21 @@ impl Session {
                         deadline: statement_deadline,
                     });
                 }
-                Ok(Err(error)) => last = Some(Trouble::of(&error)),
+                Ok(Err(error)) => last = Some(trouble(&error)),
                 Err(_) => last = Some(Trouble::deadline("connect", connect_deadline)),
             }
         }
-        let trouble = last.unwrap_or_else(|| Trouble::deadline("connect", connect_deadline));
-        let kind = if trouble.kind.starts_with("connect") {
-            trouble.kind
+        let last = last.unwrap_or_else(|| Trouble::deadline("connect", connect_deadline));
+        let kind = if last.kind.starts_with("connect") {
+            last.kind
         } else {
-            format!("connect: {}", trouble.kind)
+            format!("connect: {}", last.kind)
         };
-        Err(Trouble { kind, ..trouble })
+        Err(Trouble { kind, ..last })
     }
 
     /// Whether the peer is already known to be gone.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(crate) fn peer_is_gone(&self) -> bool {
         self.client.is_closed()
     }
 
@@ -170,14 +132,14 @@ impl Session {
     }
 
     /// The highest sequence of a writer that is visible.
-    pub(crate) async fn highest(&self, run: &str, writer: i32) -> Result<Option<i64>, Trouble> {
+    pub(crate) async fn highest_of(&self, run: &str, writer: i32) -> Result<Option<i64>, Trouble> {
         let row = self
             .bounded(self.client.query_typed_one(
                 "SELECT max(seq) FROM ferriswheel_probe.writes WHERE run = $1::uuid AND writer = $2",
                 &[(&run, Type::TEXT), (&writer, Type::INT4)],
             ))
             .await?;
-        row.try_get(0).map_err(|error| Trouble::of(&error))
+        row.try_get(0).map_err(|error| trouble(&error))
     }
 
     /// Several statements, results thrown away.
@@ -209,7 +171,7 @@ impl Session {
             .await
             .map_err(|_| Trouble::deadline("statement", self.deadline))?
         {
-            if let SimpleQueryMessage::Row(found) = message.map_err(|error| Trouble::of(&error))? {
+            if let SimpleQueryMessage::Row(found) = message.map_err(|error| trouble(&error))? {
                 row(&found);
             }
         }
@@ -222,7 +184,7 @@ impl Session {
     ) -> Result<T, Trouble> {
         match timeout(self.deadline, call).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Trouble::of(&error)),
+            Ok(Err(error)) => Err(trouble(&error)),
             Err(_) => Err(Trouble::deadline("statement", self.deadline)),
         }
     }

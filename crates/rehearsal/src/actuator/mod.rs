@@ -22,7 +22,7 @@ use ferriswheel_engine::actuator::{
 };
 use ferriswheel_model::objects::Owner;
 use ferriswheel_plan::ids::{ObjectRef, PlanId, PoolName};
-use ferriswheel_plan::step::{Guard, NodeIdentity, Step, StepKind};
+use ferriswheel_plan::step::{Guard, HandOverTerms, NodeIdentity, PostgresTerms, Step, StepKind};
 
 use crate::agents::AgentFaults;
 use crate::hand_over;
@@ -258,7 +258,7 @@ impl Actuator for Outside {
         match &step.kind {
             StepKind::HandOver {
                 from, to, terms, ..
-            } => hand_over::act(self, from, to, terms, key).await,
+            } => hand_over::act(self, from, to, modelled(terms)?, key).await,
             kind => self.ask(|world| act(world, kind, self.run.as_str())).await,
         }
     }
@@ -267,8 +267,16 @@ impl Actuator for Outside {
         match &step.kind {
             StepKind::HandOver {
                 from, to, terms, ..
-            } => hand_over::settle(self, from, to, terms, key).await,
+            } => hand_over::settle(self, from, to, modelled(terms)?, key).await,
             _ => Ok(Evidence::one("nothing to settle: the act is one request")),
         }
     }
+}
+
+/// Terms of the servers that are modelled.
+fn modelled(terms: &HandOverTerms) -> Result<&PostgresTerms, ActError> {
+    terms.postgres().ok_or_else(|| ActError::Fatal {
+        code: "FW0301".to_owned(),
+        cause: "rehearsals have modelled servers of PostgreSQL only; this hand-over is of another system".to_owned(),
+    })
 }

@@ -9,23 +9,31 @@ use super::ImageFile;
 
 /// `postgres` of the public PostgreSQL images built on Debian.
 pub(super) const POSTGRES: u32 = 999;
+/// `redis` and `valkey` of the public images of those names built on Debian: the same number, so no image has more than
+/// one of them.
+pub(super) const REDIS: u32 = 999;
 /// `nonroot` of the distroless images.
 pub(super) const NONROOT: u32 = 65532;
 
 /// `/etc/passwd` and `/etc/group` of every image that names a user.
 pub(super) fn files() -> Vec<ImageFile> {
+    with("postgres", POSTGRES, "/var/lib/postgresql")
+}
+
+/// The same, where the server's user is another one.
+pub(super) fn with(user: &str, number: u32, home: &str) -> Vec<ImageFile> {
     let passwd = format!(
         "root:x:0:0:root:/root:/bin/bash\n\
          daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n\
          bin:x:2:2:bin:/bin:/usr/sbin/nologin\n\
          www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\
          haproxy:x:99:99::/var/lib/haproxy:/usr/sbin/nologin\n\
-         postgres:x:{POSTGRES}:{POSTGRES}::/var/lib/postgresql:/bin/bash\n\
+         {user}:x:{number}:{number}::{home}:/bin/bash\n\
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
          nonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
     );
     let group = format!(
-        "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nhaproxy:x:99:\npostgres:x:{POSTGRES}:\n\
+        "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nhaproxy:x:99:\n{user}:x:{number}:\n\
          nogroup:x:65534:\nnonroot:x:{NONROOT}:\n"
     );
     [("/etc/passwd", passwd), ("/etc/group", group)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Image, Missing, PullError, Reference, Unknown, database, plain};
+use super::{Image, Missing, PullError, Reference, Unknown, database, plain, redis};
 
 /// The images of this machine.
 #[derive(Clone, Debug)]
@@ -46,6 +46,23 @@ const ENTRIES: &[Entry] = &[
             Some(3) => Some(database::patroni_3()),
             Some(4) => Some(database::patroni_4(&catalogue.cache)),
             None if reference.tag == "latest" => Some(database::patroni_4(&catalogue.cache)),
+            Some(_) | None => None,
+        },
+    },
+    Entry {
+        repositories: &["redis"],
+        names: &["redis:7.0"],
+        resolve: |_, reference| match reference.numbers()[..] {
+            [7] | [7, 0, ..] => Some(redis::redis_7()),
+            _ => None,
+        },
+    },
+    Entry {
+        repositories: &["valkey"],
+        names: &["valkey:9"],
+        resolve: |catalogue, reference| match reference.numbers().first() {
+            Some(9) => Some(redis::valkey_9(&catalogue.cache)),
+            None if reference.tag == "latest" => Some(redis::valkey_9(&catalogue.cache)),
             Some(_) | None => None,
         },
     },
@@ -171,6 +188,9 @@ mod tests {
             ),
             ("edoburu/pgbouncer:v1.18.0", "pgbouncer"),
             ("ghcr.io/zalando/patroni:4.1.5", "patroni:4.1"),
+            ("docker.io/library/redis:7.0.15-bookworm", "redis:7.0"),
+            ("redis:7", "redis:7.0"),
+            ("valkey/valkey:9.1", "valkey:9"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -178,7 +198,14 @@ mod tests {
 
     #[test]
     fn an_unknown_image_lists_what_there_is() {
-        for image in ["postgres:9.6", "nginx", "", "postgres:15x/y"] {
+        for image in [
+            "postgres:9.6",
+            "nginx",
+            "",
+            "postgres:15x/y",
+            "redis:7.2",
+            "redis",
+        ] {
             let unknown = catalogue().resolve(image).unwrap_err();
             assert_eq!(unknown.image, image);
             assert!(

@@ -170,7 +170,7 @@ fn postgres_files() -> Vec<ImageFile> {
     files
 }
 
-fn executable(path: &str, contents: &[u8]) -> ImageFile {
+pub(super) fn executable(path: &str, contents: &[u8]) -> ImageFile {
     ImageFile {
         path: PathBuf::from(path),
         mode: 0o755,
@@ -199,7 +199,7 @@ fn postgres_directories(data: &[(&str, u32)]) -> Vec<ImageDirectory> {
     all
 }
 
-fn directories(list: &[(&str, &str, u32)]) -> Vec<ImageDirectory> {
+pub(super) fn directories(list: &[(&str, &str, u32)]) -> Vec<ImageDirectory> {
     list.iter()
         .map(|(path, owner, mode)| ImageDirectory {
             path: PathBuf::from(path),

@@ -10,6 +10,7 @@ mod account;
 mod catalogue;
 mod database;
 mod plain;
+mod redis;
 mod reference;
 
 use std::fmt;

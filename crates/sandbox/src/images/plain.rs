@@ -10,7 +10,7 @@ use super::{Image, ImageDirectory, ImageFile, ImageMount, Requirement, account};
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Places of the host that belong to its people and its own servers. No image shows them.
-const HIDDEN: [&str; 13] = [
+const HIDDEN: [&str; 16] = [
     "/home",
     "/root",
     "/srv",
@@ -19,10 +19,13 @@ const HIDDEN: [&str; 13] = [
     "/etc/patroni",
     "/etc/pgbouncer",
     "/etc/postgresql",
+    "/etc/redis",
     "/var/lib/etcd",
     "/var/lib/postgresql",
+    "/var/lib/redis",
     "/var/log/pgbouncer",
     "/var/log/postgresql",
+    "/var/log/redis",
     "/var/spool",
 ];
 

@@ -6,7 +6,8 @@ use ferriswheel_plan::policy::PostgresSpec;
 use crate::databases::postgres::record::Record;
 use crate::databases::postgres::window::streams_from;
 use crate::kubernetes::pods::Home;
-use crate::steps::{agents, primary};
+use crate::steps::agents;
+use crate::systems::primary;
 use crate::world::{AskError, LOOK, World};
 
 /// The record of a window that somebody is on, agent or watchdog.
@@ -17,7 +18,7 @@ pub(super) async fn running_window(
     world: &World,
     spec: &PostgresSpec,
 ) -> Result<Option<Record>, AskError> {
-    let home = world.home(spec);
+    let home = world.home(&spec.stateful_set);
     let (agent, watchdog) = futures::future::join(
         record_of(world, &home, "agent"),
         record_of(world, &home, "watchdog"),
@@ -71,7 +72,7 @@ pub(super) async fn untidy(
     database: &DatabaseName,
     spec: &PostgresSpec,
 ) -> Result<Option<String>, AskError> {
-    let home = world.home(spec);
+    let home = world.home(&spec.stateful_set);
     let mut records = Vec::new();
     for task in agents::TASKS {
         // A record that cannot be had is made up for by what the servers show.

@@ -94,7 +94,12 @@ impl Practice {
 
     /// The example cluster in another form; `more` are arguments of its `up.sh`.
     pub fn example_with(&self, more: &[&str]) {
-        let output = Command::new(root().join("examples/postgres/up.sh"))
+        self.example_of("postgres", more);
+    }
+
+    /// The example of a database system, whole.
+    pub fn example_of(&self, system: &str, more: &[&str]) {
+        let output = Command::new(root().join("examples").join(system).join("up.sh"))
             .args(more)
             .env(
                 "KUBECTL",
@@ -108,11 +113,16 @@ impl Practice {
 
     /// A spec of the example with this sandbox's identifiers and some words replaced.
     pub fn spec(&self, file: &str, replace: &[(&str, &str)]) -> PathBuf {
+        self.spec_of("postgres", file, replace)
+    }
+
+    /// Like [`Practice::spec`], of the example of another database system.
+    pub fn spec_of(&self, system: &str, file: &str, replace: &[(&str, &str)]) -> PathBuf {
         let state: Value =
             serde_json::from_slice(&std::fs::read(self.directory().join("sandbox.json")).unwrap())
                 .unwrap();
         let arm = |key: &str| state["arm"][key].as_str().unwrap().to_owned();
-        let mut spec = std::fs::read_to_string(root().join("examples/postgres").join(file))
+        let mut spec = std::fs::read_to_string(root().join("examples").join(system).join(file))
             .unwrap()
             .replace(
                 "00000000-0000-0000-0000-000000000000",

@@ -1,6 +1,7 @@
 //! Members: the seat, the moves, the hand-over.
 
 use super::Replay;
+use crate::check::shards::same_terms;
 use crate::ids::{DatabaseName, ObjectRef, PoolName, Uid, Zone};
 use crate::policy::{DatabaseSpec, Strategy};
 use crate::step::{HandOverTerms, NodeIdentity};
@@ -67,6 +68,7 @@ impl Replay<'_> {
         if let (Some(set), Some(machine)) = (self.now.sets.get_mut(database), machine) {
             set.members.insert(seat.clone(), machine);
             set.replicas = replicas;
+            set.shards.join(&seat);
             set.seat = Some(seat);
         }
     }
@@ -103,8 +105,11 @@ impl Replay<'_> {
             .is_some_and(|found| found.uid == *uid);
         self.must(is_it, || format!("{pod} is another pod"));
         self.must(set.probing, || "nobody measures yet".to_owned());
-        self.must(set.primary.as_ref() != Some(pod), || {
+        self.must(!set.shards.is_led_by(pod), || {
             format!("{pod} is the primary at that time")
+        });
+        self.must(set.shards.has(pod), || {
+            format!("{pod} follows nobody: nobody knows who has its data meanwhile")
         });
         let here = self.same_machine(from);
         let is_here = here.is_some() && set.members.get(pod) == here.as_ref();
@@ -144,7 +149,7 @@ impl Replay<'_> {
         self.proof.fewest_members = Some(fewest);
         let wanted = self
             .wish(database)
-            .and_then(|spec| spec.postgres.min_members)
+            .and_then(DatabaseSpec::min_members)
             .unwrap_or(0)
             .max(self.plan.body.peak.fewest_members);
         self.must(whole >= wanted, || {
@@ -165,15 +170,11 @@ impl Replay<'_> {
             self.must(false, || format!("the spec has no database {database}"));
             return;
         };
-        self.must(set.hand_overs == 0, || {
-            "the primary would move twice".to_owned()
-        });
-        self.must(set.primary.as_ref() == Some(from), || {
-            format!("{from} is not the primary")
-        });
         let probes = self.plan.body.policy.spec.strategy.probes();
         self.must(set.probing || !probes, || "nobody measures".to_owned());
-        self.must(set.agents, || "no agent and no watchdog run".to_owned());
+        self.must(set.agents || !set.wants_agents, || {
+            "no agent and no watchdog run".to_owned()
+        });
         self.must(to != from && set.seat.as_ref() != Some(to), || {
             format!("{to} is the seat, or the primary itself")
         });
@@ -188,15 +189,9 @@ impl Replay<'_> {
         self.must(upgraded, || {
             format!("{to} is not on an upgraded, schedulable node")
         });
-        let same = self.wish(database).is_some_and(|spec| {
-            terms.poolers == spec.postgres.poolers
-                && terms.crash_safe == spec.postgres.crash_safe
-                && terms.make_synchronous
-                    == (spec.postgres.crash_safe && spec.postgres.make_synchronous)
-                && terms.window_budget_ms == spec.postgres.window.0
-                && terms.pause_budget_ms == spec.postgres.pause.0
-                && terms.service == spec.postgres.service
-        });
+        let same = self
+            .wish(database)
+            .is_some_and(|spec| same_terms(spec, terms));
         self.must(same, || "the terms are not the spec's".to_owned());
         let strategy = &self.plan.body.policy.spec.strategy;
         self.must(!strategy.asks() || asks, || {
@@ -206,9 +201,9 @@ impl Replay<'_> {
             let asked = wish.to.as_ref().is_none_or(|pod| *pod == to.name);
             self.must(asked, || format!("{to} is not who the spec names"));
         }
-        if let Some(set) = self.now.sets.get_mut(database) {
-            set.primary = Some(to.clone());
-            set.hand_overs += 1;
+        let set = self.now.sets.get_mut(database);
+        for wrong in set.map_or_else(Vec::new, |set| set.shards.hand_over(from, to)) {
+            self.must(false, || wrong);
         }
     }
 
@@ -233,7 +228,7 @@ impl Replay<'_> {
         self.must(replicas + 1 == set.replicas, || {
             format!("{} replicas would become {replicas}", set.replicas)
         });
-        self.must(set.primary.as_ref() != Some(&highest), || {
+        self.must(!set.shards.is_led_by(&highest), || {
             format!("{highest} is the primary")
         });
         let waiting: Vec<String> = set

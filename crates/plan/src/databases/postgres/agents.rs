@@ -1,8 +1,8 @@
 //! Who else would act on the set: operators and failover agents.
 
+use super::Set;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
-use crate::scope::DatabaseScope;
 
 /// Labels by which operators mark what they own.
 ///
@@ -30,7 +30,7 @@ const PROGRAMS: [&str; 6] = [
 ];
 
 /// Refuses a set that somebody else would move.
-pub(super) fn gate(database: &DatabaseScope<'_>) -> Findings {
+pub(super) fn gate(database: &Set<'_>) -> Findings {
     let mut findings = Findings::default();
     let set = database.set;
     let mut seen = Vec::new();

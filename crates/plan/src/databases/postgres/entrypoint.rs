@@ -4,15 +4,15 @@
 //! time that the pod of that ordinal is made again, so a false alarm is the cheaper mistake; the
 //! evidence quotes the line, for a person to judge.
 
+use super::Set;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
-use crate::scope::DatabaseScope;
 
 /// A script that asks this of the others does not go by ordinals alone.
 const ASKS: [&str; 2] = ["pg_is_in_recovery", "target_session_attrs"];
 
 /// Refuses an entrypoint that decides by the ordinal.
-pub(super) fn gate(database: &DatabaseScope<'_>) -> Findings {
+pub(super) fn gate(database: &Set<'_>) -> Findings {
     let mut findings = Findings::default();
     for text in &database.set.entrypoint_text {
         if let Some(line) = decides_by_ordinal(text, &database.set_name.name) {

@@ -1,16 +1,17 @@
 //! The poolers in front of the set: can every one of them hold its clients and be re-pointed?
 
+use super::Set;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::ObjectRef;
 use crate::policy::Millis;
-use crate::scope::{DatabaseScope, Scope, join};
+use crate::scope::{Scope, join};
 use crate::world::{Pooler, PoolerDatabase, Snapshot};
 
 /// Looks at every pooler process.
-pub(super) fn gate(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope<'_>) -> Findings {
+pub(super) fn gate(world: &Snapshot, scope: &Scope<'_>, database: &Set<'_>) -> Findings {
     let mut findings = Findings::default();
-    let spec = &database.spec.postgres;
+    let spec = database.spec;
     if spec.poolers.is_empty() {
         findings.absorb(direct(database));
         return findings;
@@ -52,7 +53,7 @@ pub(super) fn gate(world: &Snapshot, scope: &Scope<'_>, database: &DatabaseScope
     findings
 }
 
-fn direct(database: &DatabaseScope<'_>) -> Findings {
+fn direct(database: &Set<'_>) -> Findings {
     let mut findings = Findings::default();
     let diagnostic = Diagnostic::new(
         codes::NO_POOLER,
@@ -61,7 +62,7 @@ fn direct(database: &DatabaseScope<'_>) -> Findings {
     )
     .seen("`poolers` is empty")
     .fix("put PgBouncer in front and name it in `poolers`, or allow errors in `limits`");
-    if database.spec.limits.errors == Some(0) {
+    if database.scope.spec.limits.errors == Some(0) {
         findings.refuse(diagnostic.seen("`limits.errors` is 0"));
     } else {
         findings.warn(diagnostic);
@@ -69,9 +70,9 @@ fn direct(database: &DatabaseScope<'_>) -> Findings {
     findings
 }
 
-fn process(database: &DatabaseScope<'_>, pod: &ObjectRef, pooler: &Pooler) -> Findings {
+fn process(database: &Set<'_>, pod: &ObjectRef, pooler: &Pooler) -> Findings {
     let mut findings = Findings::default();
-    let window = database.spec.postgres.window;
+    let window = database.spec.window;
     match pooler.query_wait_timeout_ms {
         // 0 waits for ever.
         Some(timeout) if timeout > 0 && timeout <= window.0 => findings.refuse(
@@ -102,9 +103,9 @@ fn process(database: &DatabaseScope<'_>, pod: &ObjectRef, pooler: &Pooler) -> Fi
     findings
 }
 
-fn aim(database: &DatabaseScope<'_>, pod: &ObjectRef, pooler: &Pooler, primary: &str) -> Findings {
+fn aim(database: &Set<'_>, pod: &ObjectRef, pooler: &Pooler, primary: &str) -> Findings {
     let mut findings = Findings::default();
-    let spec = &database.spec.postgres;
+    let spec = database.spec;
     let names = |host: &str| host.split('.').next().unwrap_or_default().to_owned();
     let member = |entry: &PoolerDatabase| {
         entry.host.as_deref().map(names).filter(|host| {
@@ -179,12 +180,7 @@ fn aim(database: &DatabaseScope<'_>, pod: &ObjectRef, pooler: &Pooler, primary: 
     findings
 }
 
-fn place(
-    world: &Snapshot,
-    scope: &Scope<'_>,
-    database: &DatabaseScope<'_>,
-    pod: &ObjectRef,
-) -> Findings {
+fn place(world: &Snapshot, scope: &Scope<'_>, database: &Set<'_>, pod: &ObjectRef) -> Findings {
     let mut findings = Findings::default();
     let node = world.pods.get(pod).and_then(|pod| pod.node.as_ref());
     if let Some(node) = node.filter(|node| scope.nodes.contains_key(*node)) {
@@ -195,7 +191,7 @@ fn place(
         )
         .seen(format!("it runs on {node}, which will be retired"))
         .fix("let poolers run on a pool that is not upgraded");
-        if database.spec.limits.errors == Some(0) {
+        if database.scope.spec.limits.errors == Some(0) {
             findings.refuse(diagnostic);
         } else {
             findings.warn(diagnostic);

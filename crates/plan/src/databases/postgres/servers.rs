@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{TEMPORARY_STANDBY, WHOLE_LAG_BYTES, is_synchronous_set, sync_names};
+use super::{Set, TEMPORARY_STANDBY, WHOLE_LAG_BYTES, is_synchronous_set, sync_names};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::ObjectRef;
 use crate::policy::Millis;
-use crate::scope::{DatabaseScope, join};
+use crate::scope::join;
 use crate::world::PostgresFacts;
 
 /// Segments that may wait for the archiver.
@@ -28,7 +28,7 @@ const OLDEST: u32 = 130_000;
 const WALINSPECT_FROM: u32 = 150_000;
 
 /// Looks at every server.
-pub(super) fn gate(database: &DatabaseScope<'_>, seat: bool) -> Findings {
+pub(super) fn gate(database: &Set<'_>, seat: bool) -> Findings {
     let mut findings = Findings::default();
     let mut answers = Vec::new();
     for member in database.members.values() {
@@ -105,7 +105,7 @@ pub(super) fn gate(database: &DatabaseScope<'_>, seat: bool) -> Findings {
     findings
 }
 
-fn count(database: &DatabaseScope<'_>, seat: bool, answering: usize) -> Findings {
+fn count(database: &Set<'_>, seat: bool, answering: usize) -> Findings {
     let mut findings = Findings::default();
     let replicas = database.set.replicas;
     let there = u32::try_from(answering).unwrap_or(u32::MAX);
@@ -114,7 +114,7 @@ fn count(database: &DatabaseScope<'_>, seat: bool, answering: usize) -> Findings
     } else {
         replicas.saturating_sub(1)
     };
-    let wanted = database.spec.postgres.min_members.unwrap_or(during);
+    let wanted = database.spec.min_members.unwrap_or(during);
     let diagnostic = if replicas < 2 {
         Some("a primary alone has nobody to hand over to")
     } else if there < replicas {
@@ -142,7 +142,7 @@ fn count(database: &DatabaseScope<'_>, seat: bool, answering: usize) -> Findings
 }
 
 /// What one server says, whatever the others are.
-fn alone(database: &DatabaseScope<'_>, name: &str, facts: &PostgresFacts) -> Findings {
+fn alone(database: &Set<'_>, name: &str, facts: &PostgresFacts) -> Findings {
     let mut findings = Findings::default();
     let subject = database.set_name.sibling(name);
     if !facts.superuser {
@@ -213,15 +213,10 @@ fn alone(database: &DatabaseScope<'_>, name: &str, facts: &PostgresFacts) -> Fin
 }
 
 /// What only the primary can say.
-fn primary(
-    database: &DatabaseScope<'_>,
-    name: &str,
-    facts: &PostgresFacts,
-    seat: bool,
-) -> Findings {
+fn primary(database: &Set<'_>, name: &str, facts: &PostgresFacts, seat: bool) -> Findings {
     let mut findings = Findings::default();
     let subject = database.set_name.sibling(name);
-    let spec = &database.spec.postgres;
+    let spec = database.spec;
     if facts.standby_signal {
         findings.refuse(
             Diagnostic::new(
@@ -360,11 +355,7 @@ fn primary(
 }
 
 /// No loss in a crash is wanted of a set whose commits wait for nobody.
-fn asynchronous(
-    database: &DatabaseScope<'_>,
-    primary: &ObjectRef,
-    facts: &PostgresFacts,
-) -> Findings {
+fn asynchronous(database: &Set<'_>, primary: &ObjectRef, facts: &PostgresFacts) -> Findings {
     let mut findings = Findings::default();
     let names = join(
         database
@@ -381,7 +372,7 @@ fn asynchronous(
         "synchronous_standby_names = '{}', synchronous_commit = {}",
         facts.synchronous_standby_names, facts.synchronous_commit
     ));
-    if !database.spec.postgres.make_synchronous {
+    if !database.spec.make_synchronous {
         findings.refuse(diagnostic.fix(format!(
             "let commits wait for the candidate while the hand-over lasts (`makeSynchronous: true`), make the set synchronous for good (on the primary: ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 ({names})'; SELECT pg_reload_conf();), or take `crashSafe` out: the hand-over itself loses nothing either way"
         )));
@@ -420,7 +411,7 @@ fn asynchronous(
 }
 
 /// With these names no follower of another primary would count.
-fn waits_for_nobody(names: &str, database: &DatabaseScope<'_>, primary: &str) -> bool {
+fn waits_for_nobody(names: &str, database: &Set<'_>, primary: &str) -> bool {
     let words: BTreeSet<&str> = names
         .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.')))
         .filter(|word| !word.is_empty())

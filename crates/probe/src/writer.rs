@@ -6,16 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session::{Session, Trouble};
 use crate::accounting::Failure;
 use crate::run::Shared;
+use crate::system::{Client, Trouble, WriteKey};
 
 pub(crate) async fn write(shared: Arc<Shared>, writer: usize) {
-    let number = i32::try_from(writer).unwrap_or(i32::MAX);
     let think = Duration::from_millis(shared.config.think_ms);
-    let mut session = None;
+    let mut session: Option<Box<dyn Client>> = None;
     while !shared.stopping() {
-        let open = match session.take() {
+        let mut open = match session.take() {
             Some(open) => open,
             None => match connect(&shared).await {
                 Some(open) => open,
@@ -25,11 +24,11 @@ pub(crate) async fn write(shared: Arc<Shared>, writer: usize) {
         // Stamped inside the lock, so that a send is never later than its own attempt.
         let (seq, sent) = shared.record(|recorder, now| (recorder.attempt(writer), now));
         let result = open
-            .insert(
-                &shared.run_id,
-                number,
-                i64::try_from(seq).unwrap_or(i64::MAX),
-            )
+            .write(WriteKey {
+                run: &shared.run_id,
+                writer,
+                seq,
+            })
             .await;
         match result {
             Ok(()) => shared.record(|recorder, now| recorder.acked(writer, seq, sent, now)),
@@ -39,6 +38,7 @@ pub(crate) async fn write(shared: Arc<Shared>, writer: usize) {
                     detail,
                     outcome,
                     broken,
+                    hopeless: _,
                 } = trouble;
                 tracing::debug!(writer, seq, kind, detail, "write failed");
                 let failure = Failure {
@@ -57,10 +57,10 @@ pub(crate) async fn write(shared: Arc<Shared>, writer: usize) {
     }
 }
 
-async fn connect(shared: &Shared) -> Option<Session> {
+async fn connect(shared: &Shared) -> Option<Box<dyn Client>> {
     let config = &shared.config;
     let opened = tokio::select! {
-        opened = Session::open(&shared.dsn, config.connect_deadline(), config.statement_deadline()) => opened,
+        opened = shared.system.connect() => opened,
         () = shared.stopped() => return None,
     };
     match opened {

@@ -6,22 +6,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session::Session;
+use crate::accounting::ledger::Sequence;
 use crate::run::Shared;
+use crate::system::Client;
 
 pub(crate) async fn read(shared: Arc<Shared>, reader: usize) {
     let writer = reader % shared.config.writers.max(1);
-    let number = i32::try_from(writer).unwrap_or(i32::MAX);
     let think = Duration::from_millis(shared.config.read_think_ms);
     let config = &shared.config;
-    let mut session: Option<Session> = None;
-    let mut seen: Option<i64> = None;
+    let mut session: Option<Box<dyn Client>> = None;
+    let mut seen: Option<Sequence> = None;
     while !shared.stopping() {
-        let open = match session.take() {
+        let mut open = match session.take() {
             Some(open) if !open.is_closed() => open,
             _ => {
                 let opened = tokio::select! {
-                    opened = Session::open(&shared.read_dsn, config.connect_deadline(), config.statement_deadline()) => opened,
+                    opened = shared.system.connect_reader() => opened,
                     () = shared.stopped() => return,
                 };
                 match opened {
@@ -39,9 +39,9 @@ pub(crate) async fn read(shared: Arc<Shared>, reader: usize) {
         let (promised, sent) = shared.record(|recorder, now| {
             recorder.reads_mut().attempted += 1;
             let promised = recorder.ledger().writers()[writer].highest_acked();
-            (promised.and_then(|seq| i64::try_from(seq).ok()), now)
+            (promised, now)
         });
-        match open.highest(&shared.run_id, number).await {
+        match open.highest(&shared.run_id, writer, promised).await {
             Ok(found) => {
                 shared.record(|recorder, now| {
                     let reads = recorder.reads_mut();

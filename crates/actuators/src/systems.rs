@@ -1,0 +1,150 @@
+//! What a run asks of a database, whatever the system: one file each, behind [`System`].
+//!
+//! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
+
+mod postgres;
+mod redis;
+
+pub(crate) use postgres::primary;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
+use ferriswheel_plan::policy::{self, DatabaseSpec};
+use ferriswheel_plan::step::HandOverTerms;
+use ferriswheel_plan::world::Database;
+use serde_json::Value;
+
+use crate::collect::CollectError;
+use crate::world::{AskError, MemberPod, Outside, World};
+
+/// A database of a plan.
+#[async_trait]
+pub(crate) trait System: Send + Sync {
+    /// How every member stands now, asked at the same time. A replica that lags more than this is
+    /// not whole.
+    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError>;
+
+    /// The lag up to which a member that came back counts as whole.
+    fn whole_lag_bytes(&self) -> u64;
+
+    /// Is the hand-over done, possible, under way?
+    async fn observe_hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+    ) -> Result<Observed, AskError>;
+
+    /// Hands over.
+    async fn hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Ack, ActError>;
+
+    /// Brings a hand-over whose end nobody saw to one end or the other.
+    async fn settle(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Evidence, ActError>;
+
+    /// Makes the servers forget a member that was removed for good; `leader` is who would remember.
+    async fn forget(&self, leader: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError>;
+
+    /// Secret with the credentials that applications write with.
+    fn application(&self) -> Option<&ObjectRef>;
+
+    /// What the probe must know to write like an application, beside subject and limits: `system`,
+    /// `dsn`, `writers`.
+    async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError>;
+
+    /// What the file that the probe is started with says of this system.
+    fn probe_file(&self) -> Value;
+
+    /// Errors that clients may see when the spec sets no limit; `None`: they are counted.
+    fn errors_allowed(&self) -> Option<u64>;
+
+    /// Port of the members.
+    fn port(&self) -> u16;
+}
+
+/// The system of a database of the plan.
+pub(crate) fn of<'w>(
+    world: &'w World,
+    database: &DatabaseName,
+) -> Result<Box<dyn System + 'w>, AskError> {
+    let spec = world.database(database)?;
+    Ok(match &spec.system {
+        policy::System::Postgres(found) => {
+            Box::new(postgres::Postgres::new(world, &spec.name, found))
+        }
+        policy::System::Redis(found) => Box::new(redis::Redis::new(world, &spec.name, found)),
+    })
+}
+
+/// Observes a database for the snapshot.
+pub(crate) async fn collect(
+    outside: &Outside,
+    spec: &DatabaseSpec,
+) -> Result<Database, CollectError> {
+    Ok(match &spec.system {
+        policy::System::Postgres(spec) => {
+            Database::Postgres(postgres::collect(outside, spec).await?)
+        }
+        policy::System::Redis(spec) => Database::Redis(redis::collect(outside, spec).await?),
+    })
+}
+
+/// How the members of a database stand.
+pub(crate) struct Standing {
+    /// Members by ordinal.
+    pub(crate) stands: Vec<Stand>,
+    /// Who leads the set, or each shard, with the number by which its reign is known (timeline,
+    /// configuration epoch).
+    pub(crate) leaders: Vec<(ObjectRef, u64)>,
+    /// Who leads a member's shard, where there are several.
+    pub(crate) led_by: BTreeMap<ObjectRef, ObjectRef>,
+}
+
+/// A member.
+pub(crate) struct Stand {
+    /// Its pod.
+    pub(crate) member: MemberPod,
+    /// Its server answers.
+    pub(crate) answers: bool,
+    /// What shows that it is whole, or what is missing.
+    pub(crate) whole: Result<String, WaitingOn>,
+}
+
+impl Standing {
+    /// A member.
+    pub(crate) fn of(&self, pod: &ObjectRef) -> Option<&Stand> {
+        self.stands.iter().find(|stand| stand.member.pod == *pod)
+    }
+
+    /// Who leads the member: one leader for all of a set without shards.
+    pub(crate) fn leader_of(&self, pod: &ObjectRef) -> Option<&ObjectRef> {
+        match (self.led_by.get(pod), &self.leaders[..]) {
+            (Some(leader), _) => Some(leader),
+            (None, [(only, _)]) if self.led_by.is_empty() => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// The member leads.
+    pub(crate) fn leads(&self, pod: &ObjectRef) -> bool {
+        self.leader_of(pod) == Some(pod)
+    }
+
+    /// Members that are whole.
+    pub(crate) fn whole(&self) -> usize {
+        self.stands.iter().filter(|s| s.whole.is_ok()).count()
+    }
+}

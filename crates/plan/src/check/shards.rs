@@ -1,0 +1,145 @@
+//! Who leads what, as the checker works it out by itself: a PostgreSQL set is one shard, a cluster
+//! has one for each primary.
+
+use std::collections::BTreeSet;
+
+use crate::ids::ObjectRef;
+use crate::policy::{DatabaseSpec, System};
+use crate::step::HandOverTerms;
+use crate::world::{Database, RedisRole};
+
+/// Members of which one leads.
+#[derive(Clone, Debug)]
+pub(super) struct Shard {
+    members: BTreeSet<ObjectRef>,
+    primary: ObjectRef,
+    hand_overs: u32,
+}
+
+/// The shards of a set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shards(Vec<Shard>);
+
+impl Shards {
+    /// As observed; members that follow nobody known are in no shard, and may not move.
+    pub(super) fn of(database: Option<&Database>, members: &BTreeSet<ObjectRef>) -> Self {
+        let pod_of = |name: &str| members.iter().find(|pod| pod.name == name).cloned();
+        let shard = |primary: ObjectRef, members: BTreeSet<ObjectRef>| Shard {
+            members,
+            primary,
+            hand_overs: 0,
+        };
+        match database {
+            None => Self::default(),
+            Some(Database::Postgres(set)) => {
+                let leader = set.members.iter().find_map(|(name, member)| {
+                    let leads = !member.facts.as_ref()?.in_recovery;
+                    leads.then(|| pod_of(name)).flatten()
+                });
+                Self(
+                    leader
+                        .map(|primary| shard(primary, members.clone()))
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            Some(Database::Redis(set)) => {
+                let answers = || {
+                    set.members
+                        .iter()
+                        .filter_map(|(name, member)| Some((pod_of(name)?, member.facts.as_ref()?)))
+                };
+                let shards = answers()
+                    .filter(|(_, facts)| facts.role == RedisRole::Primary)
+                    .map(|(primary, leader)| {
+                        let followers = answers().filter(|(_, facts)| {
+                            facts.role == RedisRole::Replica
+                                && facts.primary_id.as_deref() == Some(&leader.id)
+                        });
+                        let mut all: BTreeSet<ObjectRef> = followers.map(|(pod, _)| pod).collect();
+                        all.insert(primary.clone());
+                        shard(primary, all)
+                    });
+                Self(shards.collect())
+            }
+        }
+    }
+
+    /// The member leads a shard.
+    pub(super) fn is_led_by(&self, pod: &ObjectRef) -> bool {
+        self.0.iter().any(|shard| shard.primary == *pod)
+    }
+
+    /// The member is known to follow or to lead somebody.
+    pub(super) fn has(&self, pod: &ObjectRef) -> bool {
+        self.0.iter().any(|shard| shard.members.contains(pod))
+    }
+
+    /// A member more, as the extra seat of a set that is one shard.
+    pub(super) fn join(&mut self, pod: &ObjectRef) {
+        if let [shard] = &mut self.0[..] {
+            shard.members.insert(pod.clone());
+        }
+    }
+
+    /// One leads instead of the other; what is wrong with that.
+    pub(super) fn hand_over(&mut self, from: &ObjectRef, to: &ObjectRef) -> Vec<String> {
+        let Some(shard) = self.0.iter_mut().find(|shard| shard.members.contains(from)) else {
+            return vec![format!("{from} is not the primary")];
+        };
+        let mut wrong = Vec::new();
+        if shard.hand_overs > 0 {
+            wrong.push("the primary would move twice".to_owned());
+        }
+        if shard.primary != *from {
+            wrong.push(format!("{from} is not the primary"));
+        }
+        if from == to || !shard.members.contains(to) {
+            wrong.push(format!("{to} is no replica of {from}"));
+        }
+        shard.primary = to.clone();
+        shard.hand_overs += 1;
+        wrong
+    }
+
+    /// Shards whose primary did not move once.
+    pub(super) fn unmoved(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.0
+            .iter()
+            .filter(|shard| shard.hand_overs != 1)
+            .map(|shard| &shard.primary)
+    }
+
+    /// The member with this name leads a shard.
+    pub(super) fn is_led_by_name(&self, name: &str) -> bool {
+        self.0.iter().any(|shard| shard.primary.name == name)
+    }
+
+    /// Somebody's lead has moved.
+    pub(super) fn has_moved(&self) -> bool {
+        self.0.iter().any(|shard| shard.hand_overs > 0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The terms of a hand-over are those of the spec, and of the same system.
+pub(super) fn same_terms(spec: &DatabaseSpec, terms: &HandOverTerms) -> bool {
+    match (&spec.system, terms) {
+        (System::Postgres(spec), HandOverTerms::Postgres(terms)) => {
+            terms.poolers == spec.poolers
+                && terms.crash_safe == spec.crash_safe
+                && terms.make_synchronous == (spec.crash_safe && spec.make_synchronous)
+                && terms.window_budget_ms == spec.window.0
+                && terms.pause_budget_ms == spec.pause.0
+                && terms.service == spec.service
+        }
+        (System::Redis(spec), HandOverTerms::Redis(terms)) => {
+            terms.window_budget_ms == spec.window.0
+        }
+        (System::Postgres(_), HandOverTerms::Redis(_))
+        | (System::Redis(_), HandOverTerms::Postgres(_)) => false,
+    }
+}

@@ -1,0 +1,338 @@
+//! Redis and Valkey in cluster mode: every shard's primary is handed over at most once, by a plain
+//! `CLUSTER FAILOVER` sent to its replica, and members move as replicas, one at a time.
+//!
+//! # Source
+//! The procedure and its figures: `docs/patterns/redis.md`.
+
+mod gate;
+
+use std::ops::Deref;
+
+use serde_json::{Value, json};
+
+use super::{Act, Order, Pattern};
+use crate::diagnostic::Findings;
+use crate::estimates;
+use crate::ids::ObjectRef;
+use crate::plan::Promise;
+use crate::policy::RedisSpec;
+use crate::scope::{DatabaseScope, Member, Scope, join};
+use crate::step::{Gate, Guard, HandOverTerms, RedisTerms, StepKind};
+use crate::world::{Redis, RedisFacts, RedisRole, SlotRange, Snapshot};
+
+/// A replica counts as whole up to this lag.
+///
+/// 1 MiB, the backlog that servers keep by default: a replica further behind than that would need
+/// a full copy if its link broke now.
+pub const WHOLE_LAG_BYTES: u64 = 1024 * 1024;
+
+/// The replica that takes over may be this far behind when the step begins.
+///
+/// 256 KiB: the primary holds its clients until the replica has everything, and a quarter of a
+/// megabyte crosses a network in milliseconds; a busy shard is behind by less between two looks.
+pub const CANDIDATE_LAG_BYTES: u64 = 256 * 1024;
+
+/// Slots of a cluster, fixed by its protocol.
+pub const SLOTS: u32 = 16_384;
+
+/// A cluster, with what the spec says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cluster<'a> {
+    scope: &'a DatabaseScope<'a>,
+    spec: &'a RedisSpec,
+    observed: &'a Redis,
+}
+
+/// A primary with what follows it.
+#[derive(Clone, Debug)]
+struct Shard<'a> {
+    primary: &'a Member<'a>,
+    slots: &'a [SlotRange],
+    /// By ordinal.
+    replicas: Vec<&'a Member<'a>>,
+}
+
+impl<'a> Deref for Cluster<'a> {
+    type Target = DatabaseScope<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        self.scope
+    }
+}
+
+impl<'a> Cluster<'a> {
+    pub(super) fn new(
+        scope: &'a DatabaseScope<'a>,
+        spec: &'a RedisSpec,
+        observed: &'a Redis,
+    ) -> Self {
+        Self {
+            scope,
+            spec,
+            observed,
+        }
+    }
+
+    /// What a member's server said.
+    fn facts(&self, member: &Member<'_>) -> Option<&'a RedisFacts> {
+        self.observed.members.get(&member.name.name)?.facts.as_ref()
+    }
+
+    /// Members that answered, with their answers.
+    fn answers(&self) -> impl Iterator<Item = (&'a Member<'a>, &'a RedisFacts)> {
+        self.scope
+            .members
+            .values()
+            .filter_map(|member| Some((member, self.facts(member)?)))
+    }
+
+    /// Shards as each server says of itself, by the primary's ordinal. A primary without slots
+    /// counts too: [`Pattern::gate`] speaks of it.
+    fn shards(&self) -> Vec<Shard<'a>> {
+        self.answers()
+            .filter(|(_, facts)| facts.role == RedisRole::Primary)
+            .map(|(primary, facts)| Shard {
+                primary,
+                slots: facts
+                    .nodes
+                    .get(&facts.id)
+                    .map_or(&[], |myself| &myself.slots),
+                replicas: self
+                    .answers()
+                    .filter(|(_, other)| {
+                        other.role == RedisRole::Replica
+                            && other.primary_id.as_ref() == Some(&facts.id)
+                    })
+                    .map(|(member, _)| member)
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn shard_of(&self, ordinal: u32) -> Option<Shard<'a>> {
+        self.shards().into_iter().find(|shard| {
+            shard.primary.ordinal == ordinal
+                || shard
+                    .replicas
+                    .iter()
+                    .any(|member| member.ordinal == ordinal)
+        })
+    }
+
+    /// Copies of the weakest shard beside the primary's own.
+    fn fewest_replicas(&self) -> usize {
+        let shards = self.shards();
+        shards.iter().map(|s| s.replicas.len()).min().unwrap_or(0)
+    }
+}
+
+impl Pattern for Cluster<'_> {
+    fn gate(&self, _: &Snapshot, scope: &Scope<'_>, _: bool) -> Findings {
+        gate::gate(self, scope)
+    }
+
+    fn leaders(&self) -> Vec<u32> {
+        let shards = self.shards();
+        shards.iter().map(|shard| shard.primary.ordinal).collect()
+    }
+
+    fn leader_of(&self, ordinal: u32) -> Option<u32> {
+        Some(self.shard_of(ordinal)?.primary.ordinal)
+    }
+
+    fn follows(&self, member: &Member<'_>) -> bool {
+        self.facts(member).is_some_and(|facts| {
+            facts.role == RedisRole::Replica && facts.link_up == Some(true) && !facts.syncing
+        })
+    }
+
+    /// All replicas by zone, then by ordinal; then shard by shard the primary, if it must leave its
+    /// node. The replica with the lowest ordinal takes over: all of a shard have moved by then, and
+    /// who is ahead changes from one second to the next.
+    fn order(&self) -> Option<Order> {
+        let shards = self.shards();
+        let mut replicas: Vec<&Member<'_>> = shards
+            .iter()
+            .flat_map(|shard| shard.replicas.iter().copied())
+            .filter(|member| member.old_node.is_some())
+            .collect();
+        replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
+        let mut acts: Vec<Act> = replicas
+            .iter()
+            .map(|member| Act::Move(member.ordinal))
+            .collect();
+        for shard in shards.iter().filter(|s| s.primary.old_node.is_some()) {
+            let from = shard.primary.ordinal;
+            let to = shard.replicas.first()?.ordinal;
+            acts.push(Act::HandOver { from, to });
+            acts.push(Act::Move(from));
+        }
+        Some(Order {
+            beside: shards.first()?.primary.ordinal,
+            acts,
+        })
+    }
+
+    fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)> {
+        let shards = self.shards();
+        let chosen = shards.iter().filter_map(|shard| {
+            let to = shard.replicas.iter().find(|member| match wanted {
+                Some(pod) => member.name.name == pod,
+                None => true,
+            })?;
+            Some((shard.primary.ordinal, to.ordinal))
+        });
+        chosen.collect()
+    }
+
+    fn hand_over(
+        &self,
+        scope: &Scope<'_>,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        members: u32,
+        ask: bool,
+    ) -> (StepKind, Vec<Guard>, Option<Gate>) {
+        let name = self.name;
+        let slots = self
+            .shards()
+            .iter()
+            .find(|shard| {
+                let names = shard.replicas.iter().chain([&shard.primary]);
+                names.into_iter().any(|member| member.name == *from)
+            })
+            .map_or_else(String::new, |shard| join(shard.slots));
+        let mut guards = vec![
+            Guard::PrimaryIs {
+                database: name.clone(),
+                pod: from.clone(),
+            },
+            Guard::AllStreaming {
+                database: name.clone(),
+                members,
+                max_lag_bytes: CANDIDATE_LAG_BYTES,
+            },
+        ];
+        if let Some(version) = scope.target {
+            guards.push(Guard::OnVersion {
+                pod: to.clone(),
+                version,
+            });
+        }
+        let gate = ask.then(|| Gate {
+            name: format!("hand-over-{name}-{}", from.name),
+            question: format!(
+                "Move the primary of slots {slots} of {name} from {} to {}? {}",
+                from.name,
+                to.name,
+                clients()
+            ),
+        });
+        let kind = StepKind::HandOver {
+            database: name.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            terms: HandOverTerms::Redis(RedisTerms {
+                slots,
+                window_budget_ms: self.spec.window.0,
+            }),
+        };
+        (kind, guards, gate)
+    }
+
+    /// A member more would have to be taken into the cluster and out of it again, and the servers
+    /// remember whom they forgot for a minute; a shard is kept whole by moving one member at a time.
+    fn takes_seat(&self) -> bool {
+        false
+    }
+
+    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>) {
+        (
+            StepKind::RemoveSeat {
+                database: self.name.clone(),
+                stateful_set: self.set_name.clone(),
+                replicas,
+                claims: Vec::new(),
+            },
+            vec![Guard::NotPrimary {
+                database: self.name.clone(),
+                pod: seat.clone(),
+            }],
+        )
+    }
+
+    fn remembers(&self, _: &str) -> bool {
+        false
+    }
+
+    /// The servers carry a failover through by themselves once it is ordered, and the primary takes
+    /// writes again if it does not come about: nobody has to stand by.
+    fn needs_agents(&self) -> bool {
+        false
+    }
+
+    fn whole_lag_bytes(&self) -> u64 {
+        WHOLE_LAG_BYTES
+    }
+
+    fn if_one_crashes(&self, whole: u32, _: bool) -> String {
+        let cost = match self.fewest_replicas() {
+            0 | 1 => "its shard has no other copy meanwhile (about a minute): if its primary crashes then, \
+                      its slots take no writes until it or the moved one is back"
+                .to_owned(),
+            n => format!("its shard has {} meanwhile: if one of them crashes then, no slot stops", copies(n)),
+        };
+        format!("{whole} members are whole while one moves as a replica; {cost}")
+    }
+
+    fn promise(&self) -> Promise {
+        let memory = self
+            .answers()
+            .any(|(_, facts)| facts.persistence.memory_only());
+        Promise {
+            database: self.name.clone(),
+            limits: self.scope.spec.limits.clone(),
+            durability: format!(
+                "no acknowledged write is lost by a hand-over: the primary holds its clients until the replica \
+                 has everything. Replication is asynchronous, so a primary that crashes may lose what no replica \
+                 had yet, at any time{}{}",
+                if self.fewest_replicas() < 2 {
+                    "; while the only replica of a shard moves (about a minute), what its primary writes has no other copy"
+                } else {
+                    ""
+                },
+                if memory {
+                    "; some servers keep their data in memory only, so that a moved one gets it again from its primary"
+                } else {
+                    ""
+                },
+            ),
+            clients: clients(),
+        }
+    }
+
+    fn decided_by(&self, member: &Member<'_>) -> Value {
+        json!(self.facts(member).map(|facts| (
+            facts.role,
+            &facts.id,
+            &facts.primary_id,
+            &facts.version
+        )))
+    }
+
+    fn decided_by_others(&self) -> Vec<(String, Value)> {
+        Vec::new()
+    }
+}
+
+fn clients() -> String {
+    format!(
+        "Clients that know the cluster follow its redirections: the writes of one shard pause for about {} ms \
+         (longest measured), the others go on; connections to a member are cut once, when it moves.",
+        estimates::SHARD_STALL_MS
+    )
+}
+
+fn copies(n: usize) -> String {
+    format!("{n} other copies")
+}
