@@ -7,18 +7,43 @@ use crate::crds::Crds;
 use crate::deprecations::{self, Target};
 use crate::findings::{Report, SCHEMA};
 use crate::manifest::{Object, Reading, Release};
+use crate::resilience::{self, Settings};
+
+/// Which checks are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// API versions and definitions of custom resources.
+    pub api_versions: bool,
+    /// Resilience; it needs bodies ([`crate::manifest::Want::Bodies`]).
+    pub resilience: Option<Settings>,
+}
+
+impl Scope {
+    /// API versions alone.
+    pub const API_VERSIONS: Self = Self {
+        api_versions: true,
+        resilience: None,
+    };
+}
 
 /// Everything that the checks have to say about what was read.
 ///
 /// # Guarantees
 /// The same reading and target give the same report, in an order that depends on nothing else:
 /// gravest first, then by place.
-pub fn check(mut reading: Reading, target: &Target) -> Report {
+pub fn check(mut reading: Reading, target: &Target, scope: &Scope) -> Report {
     let released = current(std::mem::take(&mut reading.releases));
-    let crds = Crds::of(&reading.objects);
-    let mut findings = crds.findings();
-    for object in reading.objects.iter().chain(&released) {
-        deprecations::grade(object, target, &crds, &mut findings);
+    let mut findings = Vec::new();
+    if scope.api_versions {
+        let crds = Crds::of(&reading.objects);
+        findings = crds.findings();
+        for object in reading.objects.iter().chain(&released) {
+            deprecations::grade(object, target, &crds, &mut findings);
+        }
+    }
+    if let Some(settings) = &scope.resilience {
+        let all = reading.objects.iter().chain(&released);
+        findings.extend(resilience::check(all, settings));
     }
     findings.sort_by(|a, b| {
         (a.severity, &a.source, a.code, &a.object).cmp(&(b.severity, &b.source, b.code, &b.object))

@@ -1,6 +1,7 @@
 //! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// The contract's name. Its JSON Schema is `docs/findings.v1.schema.json`.
 pub const SCHEMA: &str = "ferriswheel.findings.v1";
@@ -45,6 +46,55 @@ pub struct Finding {
     pub message: String,
     /// What clears it.
     pub fix: String,
+    /// The same for programs, where it can be said exactly: all of them together clear it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<Patch>,
+}
+
+/// A change of one object.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Patch {
+    /// What is done.
+    #[serde(rename = "type")]
+    pub kind: PatchKind,
+    /// To which object.
+    pub object: ObjectRef,
+    /// Operations of RFC 6902, or the object to create.
+    pub body: Value,
+}
+
+/// What a patch does.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatchKind {
+    /// The body holds operations of RFC 6902 (JSON Patch).
+    Json,
+    /// The body is an object to create.
+    Create,
+    /// The object goes.
+    Delete,
+}
+
+impl Patch {
+    /// As a command.
+    pub fn command(&self) -> String {
+        let object = &self.object;
+        let namespace = match &object.namespace {
+            Some(namespace) => format!("-n {namespace} "),
+            None => String::new(),
+        };
+        let target = format!(
+            "{namespace}{} {}",
+            object.kind.to_ascii_lowercase(),
+            object.name
+        );
+        let quoted = self.body.to_string().replace('\'', "'\\''");
+        match self.kind {
+            PatchKind::Json => format!("kubectl patch {target} --type=json -p '{quoted}'"),
+            PatchKind::Create => format!("echo '{quoted}' | kubectl create -f -"),
+            PatchKind::Delete => format!("kubectl delete {target}"),
+        }
+    }
 }
 
 /// How grave, the gravest first.

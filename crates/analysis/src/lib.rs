@@ -19,6 +19,7 @@ mod crds;
 pub mod deprecations;
 pub mod findings;
 pub mod manifest;
+pub mod resilience;
 
 /// Everything that would stop the upgrade, and everything to know beside it.
 ///

@@ -7,24 +7,32 @@ use serde_json::Value;
 
 use super::{Context, Want};
 use crate::findings::{ObjectRef, Place};
+use crate::resilience;
 
 /// Kinds whose bodies the other checks read.
 const WITH_BODY: &[&str] = &[
+    "Cluster",
+    "CronJob",
     "DaemonSet",
     "Deployment",
+    "DestinationRule",
     "HorizontalPodAutoscaler",
     "Job",
     "MutatingWebhookConfiguration",
+    "Namespace",
     "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "Pod",
     "PodDisruptionBudget",
     "ReplicaSet",
+    "ReplicationController",
+    "Rollout",
     "Service",
     "StatefulSet",
     "StorageClass",
     "ValidatingWebhookConfiguration",
+    "postgresql",
 ];
 
 /// An object, with what checks may ask about it.
@@ -191,7 +199,9 @@ impl Object {
             object.origin = Origin::Live;
         }
         object.detail = Detail::of(&kind, metadata, &value).map(Box::new);
-        if context.want == Want::Bodies && wants_body(&kind) {
+        if context.want == Want::Bodies
+            && (wants_body(&kind) || (kind == "ConfigMap" && has_settings(&value)))
+        {
             object.body = Some(Box::new(value));
         }
         object
@@ -233,6 +243,14 @@ impl Object {
 /// Does a check want the body of this kind?
 pub(super) fn wants_body(kind: &str) -> bool {
     WITH_BODY.binary_search(&kind).is_ok()
+}
+
+/// Does a ConfigMap hold a setting that a check looks at?
+fn has_settings(value: &Value) -> bool {
+    let data = value.get("data").and_then(Value::as_object);
+    data.into_iter().flatten().any(|(key, text)| {
+        resilience::mentions(key) || text.as_str().is_some_and(resilience::mentions)
+    })
 }
 
 impl Detail {

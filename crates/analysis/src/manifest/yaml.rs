@@ -7,6 +7,7 @@ use super::object::wants_body;
 use super::scan::{self, Document};
 use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
 use crate::deprecations;
+use crate::resilience;
 
 /// Deeper than any object that an API server takes, and far from what a thread's stack holds.
 const MAX_DEPTH: usize = 64;
@@ -53,7 +54,8 @@ fn matters(context: &Context, document: &Document<'_>) -> bool {
         || (kind == "ConfigMap" && head.helm)
         || kind == "CustomResourceDefinition"
         || deprecations::concerns(api, kind)
-        || (context.want == Want::Bodies && wants_body(kind))
+        || (context.want == Want::Bodies
+            && (wants_body(kind) || (kind == "ConfigMap" && resilience::mentions(document.text))))
 }
 
 fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Reading) {
