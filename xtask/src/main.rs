@@ -1,6 +1,7 @@
 //! Generated things and checks of the tree: `cargo xtask TASK`.
 
 mod arrows;
+mod checks;
 mod deprecations;
 mod errors;
 mod manifests;
@@ -14,6 +15,8 @@ usage: cargo xtask TASK
   check-arrows      which crate may depend on which
   errors            write docs/errors/README.md from the pages beside it
   errors --check    every code has its page, every page its code, the index is current
+  checks            write docs/checks/README.md from the pages beside it
+  checks --check    every code of a finding has its page, every page its code, the index is current
   deprecations      write the table of API versions from crates/analysis/data
   deprecations --check          the table is what these files give
   deprecations --gather MINOR   read schemas and lifecycle tags up to 1.MINOR (needs the network)
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
         ["check-arrows"] => arrows::check(&root()),
         ["errors"] => errors::write(&root()),
         ["errors", "--check"] => errors::check(&root()),
+        ["checks"] => checks::write(&root()),
+        ["checks", "--check"] => checks::check(&root()),
         ["manifests", directory] => manifests::write(directory.as_ref()),
         ["deprecations"] => deprecations::write(&root()),
         ["deprecations", "--check"] => deprecations::check(&root()),

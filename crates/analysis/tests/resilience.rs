@@ -34,7 +34,10 @@ fn directories() -> Vec<(String, PathBuf)> {
         .map(|entry| entry.expect("an entry").path())
         .map(|path| {
             let name = path.file_name().expect("a name").to_string_lossy();
-            (name.split('-').next().unwrap_or_default().to_owned(), path.clone())
+            (
+                name.split('-').next().unwrap_or_default().to_owned(),
+                path.clone(),
+            )
         })
         .collect();
     all.sort();
@@ -115,7 +118,13 @@ fn every_check_fails_passes_and_is_cleared_by_its_fix() {
                 wrong.push(format!("{name}: fixed.yaml, and there is a patch"));
                 continue;
             }
-            (None, true) if found.iter().all(|finding| finding.severity == Severity::Info) => continue,
+            (None, true)
+                if found
+                    .iter()
+                    .all(|finding| finding.severity == Severity::Info) =>
+            {
+                continue;
+            }
             (None, true) => {
                 wrong.push(format!("{name}: neither a patch nor fixed.yaml"));
                 continue;
@@ -123,11 +132,19 @@ fn every_check_fails_passes_and_is_cleared_by_its_fix() {
         };
         let left = findings("after.yaml", &after);
         if codes_of(&left).contains(code.as_str()) {
-            wrong.push(format!("{name}: the fix does not clear it: {left:#?}"));
+            wrong.push(format!(
+                "{name}: the fix does not clear it: {:?}\n{after}",
+                left.iter()
+                    .filter(|f| f.code == code)
+                    .map(|f| &f.message)
+                    .collect::<Vec<_>>()
+            ));
         }
         // A fix that blocks what did not block before is none.
         let grave = |findings: &[Finding]| -> BTreeSet<&'static str> {
-            let grave = findings.iter().filter(|finding| finding.severity <= Severity::Blocks);
+            let grave = findings
+                .iter()
+                .filter(|finding| finding.severity <= Severity::Blocks);
             grave.map(|finding| finding.code).collect()
         };
         let new: Vec<_> = grave(&left).difference(&grave(&all)).copied().collect();

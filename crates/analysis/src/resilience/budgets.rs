@@ -432,6 +432,9 @@ fn closed(scene: &Scene<'_>, budget: &Budget<'_>, rule: Rule) -> Option<Finding>
     }
     let fewest = count(scene, budget, Size::Fewest);
     let most = count(scene, budget, Size::Most);
+    if matches!(budget.selector, Selector::Nothing) {
+        return None;
+    }
     if fewest.pods == 0 && most.pods == 0 {
         // Nothing known of the pods: only what no number of pods changes.
         let many = Count {

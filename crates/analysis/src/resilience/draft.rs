@@ -142,8 +142,14 @@ impl<'a> Edit<'a> {
             value = json!({ key: value });
             at = parent;
         }
+        // `add` at an index of a list puts it before the entry that is there.
+        let operation = if self.body.pointer(at).is_some() {
+            "replace"
+        } else {
+            "add"
+        };
         self.operations
-            .push(json!({ "op": "add", "path": at, "value": value }));
+            .push(json!({ "op": operation, "path": at, "value": value }));
         self
     }
 

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ferriswheel_analysis::check::check;
+use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::deprecations::{Target, TargetError};
 use ferriswheel_analysis::findings::{Report, Severity};
 use ferriswheel_analysis::manifest::Want;
+use ferriswheel_analysis::resilience::Settings;
 
 use crate::Output;
 use crate::exit::Exit;
@@ -32,6 +33,12 @@ pub struct CheckArgs {
     /// The version to upgrade to, and releases of components (1.36, cert-manager=1.16)
     #[arg(long, value_name = "VERSION", required_unless_present = "explain")]
     target: Vec<String>,
+    /// Ask these checks alone
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CHECKS")]
+    only: Vec<Only>,
+    /// How long the upgrade waits for a node to drain (AKS: the pool's drain timeout)
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u32).range(5..=1440))]
+    drain_timeout: u32,
     /// Exit with 30 when there is a finding of these severities
     #[arg(
         long,
@@ -47,6 +54,15 @@ pub struct CheckArgs {
     /// Show the page of a finding's code, and nothing else
     #[arg(long, value_name = "CODE")]
     explain: Option<String>,
+}
+
+/// A group of checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Versions that the target does not serve
+    Apis,
+    /// Budgets, replicas, probes, volumes, webhooks, connections
+    Resilience,
 }
 
 /// A severity, or none.
@@ -93,14 +109,27 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
             Failure::input("the form of a file to write is not known by its name")
                 .fix("end it with .json, .sarif, .xml or .md")
         })?;
-    let (reading, files) = input::read(&args.from, Want::Names)?;
+    let asked = |group| args.only.is_empty() || args.only.contains(&group);
+    let scope = Scope {
+        api_versions: asked(Only::Apis),
+        resilience: asked(Only::Resilience).then(|| Settings {
+            minor: target.minor,
+            drain_timeout: i64::from(args.drain_timeout) * 60,
+        }),
+    };
+    let want = if scope.resilience.is_some() {
+        Want::Bodies
+    } else {
+        Want::Names
+    };
+    let (reading, files) = input::read(&args.from, want)?;
     let objects = reading.objects.len()
         + reading
             .releases
             .iter()
             .map(|r| r.objects.len())
             .sum::<usize>();
-    let report = check(reading, &target);
+    let report = check(reading, &target, &scope);
     for (path, form) in forms {
         let text = form.render(&report).map_err(|e| Failure::unexpected(&e))?;
         std::fs::write(path, text).map_err(|e| {
@@ -172,7 +201,12 @@ macro_rules! pages {
 /// Codes of findings with their pages.
 const PAGES: &[(&str, &str)] = pages![
     "FWD001", "FWD002", "FWD003", "FWD004", "FWD005", "FWD006", "FWD007", "FWD010", "FWD011",
-    "FWD012",
+    "FWD012", "FWR001", "FWR002", "FWR003", "FWR004", "FWR010", "FWR011", "FWR020", "FWR021",
+    "FWR022", "FWR023", "FWR024", "FWR025", "FWR026", "FWR027", "FWR028", "FWR029", "FWR030",
+    "FWR031", "FWR032", "FWR040", "FWR041", "FWR042", "FWR045", "FWR046", "FWR050", "FWR051",
+    "FWR052", "FWR053", "FWR060", "FWR061", "FWR062", "FWR063", "FWR064", "FWR065", "FWR066",
+    "FWR070", "FWR071", "FWR072", "FWR073", "FWR074", "FWR080", "FWR081", "FWR082", "FWR090",
+    "FWR091", "FWR092", "FWR093", "FWR094", "FWR095", "FWR096", "FWR097", "FWR098"
 ];
 
 #[cfg(test)]
