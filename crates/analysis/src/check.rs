@@ -56,6 +56,8 @@ pub fn check(mut reading: Reading, target: &Target, scope: &Scope) -> Report {
         findings,
         drain: None,
         skipped,
+        accepted: Vec::new(),
+        fixed: Vec::new(),
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::convert::Change;
+
 /// The contract's name. Its JSON Schema is `docs/findings.v1.schema.json`.
 pub const SCHEMA: &str = "ferriswheel.findings.v1";
 
@@ -19,6 +21,36 @@ pub struct Report {
     pub drain: Option<()>,
     /// What could not be read.
     pub skipped: Vec<Skipped>,
+    /// Findings that somebody has accepted for a while; they are not among the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+    /// Converted files, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<Fixed>,
+}
+
+/// A finding that is known.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Accepted {
+    /// The finding.
+    pub finding: Finding,
+    /// Why it may stay.
+    pub reason: String,
+    /// Day after which it counts again, as `2027-01-31`.
+    pub expires: String,
+}
+
+/// A file whose objects were converted.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Fixed {
+    /// The source.
+    pub file: String,
+    /// Where the converted text is; nothing when nothing in it could be converted.
+    pub output: Option<String>,
+    /// What was converted.
+    pub converted: Vec<Change>,
+    /// What has to be done by hand, and why.
+    pub by_hand: Vec<Change>,
 }
 
 /// One thing to know.

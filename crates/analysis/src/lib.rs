@@ -15,6 +15,7 @@ use ferriswheel_plan::world::Snapshot;
 
 pub mod check;
 pub mod codes;
+pub mod convert;
 mod crds;
 pub mod deprecations;
 pub mod findings;

@@ -223,7 +223,12 @@ fn describe(finding: &mut Finding, row: &Row, target: &Target) {
     });
     finding.evidence.extend(basis(row));
     finding.fix = match (&finding.replacement, note(&row.api(), row.kind)) {
-        (Some(to), Note::Mechanical) => format!("change apiVersion to {to}; nothing else changes"),
+        (Some(to), Note::Mechanical) => {
+            format!("change apiVersion to {to}; nothing else changes (check --fix does it)")
+        }
+        (Some(to), Note::ByRule(why)) => {
+            format!("change apiVersion to {to}; {why} (check --fix does it where nothing is lost)")
+        }
         (Some(to), Note::ByHand(why)) => format!("change apiVersion to {to}; {why}"),
         (None, Note::ByHand(why)) if row.kind == "PodSecurityPolicy" => why.to_owned(),
         (None, _) => "remove it: no version of this kind is served at the target".to_owned(),

@@ -22,6 +22,8 @@ use serde_json::Value;
 
 use crate::findings::Skipped;
 
+pub(crate) use yaml::{Piece, pieces};
+
 pub use object::{Applied, Crd, CrdVersion, Object, Origin, Release, Writer};
 
 /// Largest file that is read. Dumps of whole clusters come in one file per kind; a larger one is

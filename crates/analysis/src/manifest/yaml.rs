@@ -18,6 +18,39 @@ const MAX_NODES: usize = 2_000_000;
 /// Nodes that aliases may stand for. Manifests use a few anchors; an alias bomb needs many.
 const MAX_REPLAYED: usize = 100_000;
 
+/// A document of a stream, with where it stands.
+pub(crate) struct Piece<'a> {
+    /// Its text, without the marker before it.
+    pub text: &'a str,
+    /// Where that starts.
+    pub at: usize,
+    /// Line of its first content.
+    pub line: u32,
+}
+
+impl Piece<'_> {
+    /// The document, if it is YAML within bounds.
+    pub(crate) fn parse(&self) -> Option<Value> {
+        if self.text.len() > MAX_DOCUMENT {
+            return None;
+        }
+        serde_saphyr::from_str_with_options(self.text, options()).ok()
+    }
+}
+
+/// The documents of a text.
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let start = text.as_ptr().addr();
+    scan::documents(text)
+        .into_iter()
+        .map(|document| Piece {
+            text: document.text,
+            at: document.text.as_ptr().addr() - start,
+            line: document.line,
+        })
+        .collect()
+}
+
 /// Reads all documents of a text.
 pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
     for document in scan::documents(text) {

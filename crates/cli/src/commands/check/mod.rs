@@ -1,6 +1,9 @@
 //! `ferriswheel check`: what the target would do to what is there.
 
+mod baseline;
+mod fix;
 mod formats;
+mod html;
 mod input;
 mod text;
 
@@ -14,6 +17,8 @@ use ferriswheel_analysis::findings::{Report, Severity};
 use ferriswheel_analysis::manifest::Want;
 use ferriswheel_analysis::resilience::Settings;
 
+use jiff::civil::Date;
+
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -25,6 +30,8 @@ use formats::Form;
   ferriswheel check --from manifests/ --target 1.36
   kubectl get deploy,pdb,ingress -A -o json | ferriswheel check --from - --target 1.36
   ferriswheel check --from dump/ --target 1.36 --target cert-manager=1.16 --fail-on breaks,stale-source
+  ferriswheel check --from manifests/ --target 1.36 --fix converted/
+  ferriswheel check --from dump/ --target 1.36 --write report.html --baseline accepted.json
   ferriswheel check --explain FWD001")]
 pub struct CheckArgs {
     /// Directories, files or - for standard input: YAML, JSON, lists, dumps, Helm records, packaged charts
@@ -48,7 +55,22 @@ pub struct CheckArgs {
         value_name = "SEVERITY"
     )]
     fail_on: Vec<FailOn>,
-    /// Write the findings to a file too: .json, .sarif, .xml (JUnit) or .md
+    /// Accept the findings that this file names, with a reason and an end each
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write a baseline that accepts everything found now, for --reason and until --expires
+    #[arg(long, value_name = "FILE", requires = "reason", requires = "expires")]
+    write_baseline: Option<PathBuf>,
+    /// Why the findings of --write-baseline may stay
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The last day on which they may (2027-01-31)
+    #[arg(long, value_name = "DAY")]
+    expires: Option<Date>,
+    /// Write manifests converted to what the target serves below this directory; never over their sources
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "ferriswheel-fixed")]
+    fix: Option<PathBuf>,
+    /// Write the findings to a file too: .json, .sarif, .xml (JUnit), .md or .html
     #[arg(long, value_name = "FILE")]
     write: Vec<PathBuf>,
     /// Show the page of a finding's code, and nothing else
@@ -107,7 +129,7 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| {
             Failure::input("the form of a file to write is not known by its name")
-                .fix("end it with .json, .sarif, .xml or .md")
+                .fix("end it with .json, .sarif, .xml, .md or .html")
         })?;
     let asked = |group| args.only.is_empty() || args.only.contains(&group);
     let scope = Scope {
@@ -129,7 +151,19 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
             .iter()
             .map(|r| r.objects.len())
             .sum::<usize>();
-    let report = check(reading, &target, &scope);
+    let mut report = check(reading, &target, &scope);
+    let mut notes = Vec::new();
+    if let Some(path) = &args.baseline {
+        notes = baseline::apply(&mut report, path, today())?;
+    }
+    if let (Some(path), Some(reason), Some(expires)) =
+        (&args.write_baseline, &args.reason, args.expires)
+    {
+        baseline::write(&report, path, reason, expires)?;
+    }
+    if let Some(into) = &args.fix {
+        report.fixed = fix::fix(&report.findings, &target, into)?;
+    }
     for (path, form) in forms {
         let text = form.render(&report).map_err(|e| Failure::unexpected(&e))?;
         std::fs::write(path, text).map_err(|e| {
@@ -149,8 +183,18 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
             "{}",
             text::notes(&report, files, objects, target.is_planned())
         );
+        for note in notes {
+            eprintln!("{note}");
+        }
+        if args.fix.is_some() {
+            eprint!("{}", fix::notes(&report.fixed));
+        }
     }
     Ok(verdict(&report, &args.fail_on))
+}
+
+fn today() -> Date {
+    jiff::Zoned::now().date()
 }
 
 fn verdict(report: &Report, fail_on: &[FailOn]) -> Exit {

@@ -8,6 +8,9 @@ use ferriswheel_analysis::findings::{Finding, Report, Severity};
 /// Files that could not be read are named up to this many; the JSON names all.
 const MAX_SKIPPED: usize = 20;
 
+/// Findings that stop nothing are shown up to this many of a code for an owner.
+const MAX_ALIKE: usize = 5;
+
 /// Findings by severity, then by who must act.
 pub fn findings(report: &Report) -> String {
     let mut text = String::new();
@@ -25,11 +28,24 @@ pub fn findings(report: &Report) -> String {
         let _ = writeln!(text, "{} ({count})", heading(severity, &report.target));
         for (owner, findings) in by_owner {
             let _ = writeln!(text, "  {owner}");
+            let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
             for finding in findings {
-                one(&mut text, finding);
+                let count = shown.entry(finding.code).or_default();
+                *count += 1;
+                if severity <= Severity::StaleSource || *count <= MAX_ALIKE {
+                    one(&mut text, finding);
+                }
+            }
+            for (code, count) in shown {
+                if severity > Severity::StaleSource && count > MAX_ALIKE {
+                    let _ = writeln!(text, "    {code} and {} more", count - MAX_ALIKE);
+                }
             }
         }
         text.push('\n');
+    }
+    if !report.accepted.is_empty() {
+        let _ = writeln!(text, "Accepted by the baseline: {}", report.accepted.len());
     }
     if report.findings.is_empty() {
         let _ = writeln!(text, "Nothing found that {} would change.", report.target);
