@@ -1,6 +1,7 @@
 //! Generated things and checks of the tree: `cargo xtask TASK`.
 
 mod arrows;
+mod bench_check;
 mod checks;
 mod deprecations;
 mod errors;
@@ -21,6 +22,8 @@ usage: cargo xtask TASK
   deprecations --check          the table is what these files give
   deprecations --gather MINOR   read schemas and lifecycle tags up to 1.MINOR (needs the network)
   deprecations --judge MINOR    read the discovery that tests hold the table against (network)
+  bench-check FERRISWHEEL [KUBE-SCORE]
+                    measure `check` over such manifests, and write docs/benchmarks.md
   manifests DIR     write 10,000 manifests (10 MiB in 2,000 files, 3 % of them old) to measure with";
 
 #[expect(clippy::print_stderr, reason = "a tool for people at a terminal")]
@@ -33,6 +36,10 @@ fn main() -> ExitCode {
         ["errors", "--check"] => errors::check(&root()),
         ["checks"] => checks::write(&root()),
         ["checks", "--check"] => checks::check(&root()),
+        ["bench-check", own] => bench_check::run(&root(), own.as_ref(), None),
+        ["bench-check", own, other] => {
+            bench_check::run(&root(), own.as_ref(), Some(other.as_ref()))
+        }
         ["manifests", directory] => manifests::write(directory.as_ref()),
         ["deprecations"] => deprecations::write(&root()),
         ["deprecations", "--check"] => deprecations::check(&root()),

@@ -47,7 +47,7 @@ impl Bound {
     fn of(value: &Value) -> Result<Self, String> {
         match value {
             Value::Number(number) => match number.as_i64() {
-                Some(count) if count >= 0 => Ok(Self::Count(count)),
+                Some(count) if (0..1 << 31).contains(&count) => Ok(Self::Count(count)),
                 _ => Err(format!("{number} is not a number of pods")),
             },
             Value::String(text) => text

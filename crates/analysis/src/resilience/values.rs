@@ -8,9 +8,11 @@ pub(crate) fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
     value.pointer(path).and_then(Value::as_str)
 }
 
-/// A whole number.
+/// A whole number. Fields of the API hold 32 bits; a larger one is not a value of theirs, and sums of
+/// these do not overflow.
 pub(crate) fn int(value: &Value, path: &str) -> Option<i64> {
-    value.pointer(path).and_then(Value::as_i64)
+    let found = value.pointer(path).and_then(Value::as_i64)?;
+    i32::try_from(found).ok().map(i64::from)
 }
 
 /// A flag.
@@ -42,8 +44,12 @@ pub(crate) fn escape(part: &str) -> String {
 }
 
 /// A length of time as people write it in settings: `30`, `30s`, `5m`, `1h30m`, `250ms`. Seconds,
-/// rounded up; nothing when it is not one.
+/// rounded up; nothing when it is not one, or longer than a human life.
 pub(crate) fn seconds(text: &str) -> Option<i64> {
+    length(text).filter(|seconds| seconds.abs() < 1 << 31)
+}
+
+fn length(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Ok(whole) = text.parse::<i64>() {
         return Some(whole);
@@ -64,18 +70,23 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
             .into_iter()
             .find(|(unit, _)| rest.starts_with(unit))
             .map(|(unit, seconds)| (unit.len(), seconds))?;
-        total += if length == 0 {
+        total = total.checked_add(if length == 0 {
             n.div_euclid(1000) + i64::from(n % 1000 != 0)
         } else {
             n.checked_mul(length)?
-        };
+        })?;
         rest = rest.get(unit..)?;
     }
     number.is_empty().then_some(total)
 }
 
-/// An amount of a resource in its base unit times 1000 (`250m` is 250, `1Gi` is 2^30 * 1000).
+/// An amount of a resource in its base unit times 1000 (`250m` is 250, `1Gi` is 2^30 * 1000). No
+/// machine has more than 2^80 of anything.
 pub(crate) fn quantity(value: &Value) -> Option<i128> {
+    amount(value).filter(|amount| *amount < 1 << 80)
+}
+
+fn amount(value: &Value) -> Option<i128> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
@@ -85,6 +96,15 @@ pub(crate) fn quantity(value: &Value) -> Option<i128> {
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
+    // Billionths and millionths, which the API server writes for metrics, round up.
+    if let Some(part) = match unit {
+        "n" => Some(1_000_000),
+        "u" => Some(1_000),
+        _ => None,
+    } {
+        let whole = number.parse::<i128>().ok()?;
+        return Some(whole.div_euclid(part) + i128::from(whole.rem_euclid(part) > 0));
+    }
     let scale: i128 = match unit {
         "" => 1000,
         "m" => 1,
@@ -92,11 +112,19 @@ pub(crate) fn quantity(value: &Value) -> Option<i128> {
         "M" => 1000 * 1_000_000,
         "G" => 1000 * 1_000_000_000,
         "T" => 1000 * 1_000_000_000_000,
+        "P" => 1000 * 1_000_000_000_000_000,
+        "E" => 1000 * 1_000_000_000_000_000_000,
         "Ki" => 1000 << 10,
         "Mi" => 1000 << 20,
         "Gi" => 1000 << 30,
         "Ti" => 1000 << 40,
-        _ => return None,
+        "Pi" => 1000 << 50,
+        "Ei" => 1000 << 60,
+        exponent => {
+            let digits = exponent.strip_prefix(['e', 'E'])?;
+            let power = digits.parse::<u32>().ok().filter(|power| *power <= 18)?;
+            1000 * 10_i128.pow(power)
+        }
     };
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let mut amount = whole.parse::<i128>().ok()?.checked_mul(scale)?;
@@ -133,6 +161,9 @@ mod tests {
         assert_eq!(of("250m"), Some(250));
         assert_eq!(of("1.5"), Some(1500));
         assert_eq!(of("1Gi"), Some(1000 << 30));
+        assert_eq!(of("2Ei"), Some(2000 << 60));
+        assert_eq!(of("1e3"), Some(1_000_000));
+        assert_eq!(of("1500000001n"), Some(1501));
         assert_eq!(quantity(&Value::from(2)), Some(2000));
         assert_eq!(of("much"), None);
     }
