@@ -146,6 +146,7 @@ impl Cluster {
             selector: Some(selector),
             limit: Limit::MaxUnavailable(amount),
             always_allow: false,
+            gives_way: None,
         });
     }
 

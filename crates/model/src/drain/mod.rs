@@ -17,7 +17,9 @@
 //! 4. Evictions that are due are asked for, by drains in the order of their start, then by the numbers of the pods.
 //!    What is accepted stops; what is refused (429) is asked for again after [`Options::retry`];
 //!    a pod with two budgets (500) is given up, and its drain ends blocked, 1 ms later
-//!    or when the others are gone.
+//!    or when the others are gone. A budget that gives way ([`world::Budget::gives_way`]) lets a pod
+//!    go that it refused that long ago, if a pod of another number of the same controller is ready
+//!    on a node that is not cordoned.
 //! 5. Step 2 again.
 //!
 //! A node that could not be drained is uncordoned and stays as it is; the others go on.

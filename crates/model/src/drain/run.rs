@@ -64,6 +64,8 @@ struct DrainState {
     /// Listed pods that are not gone, those given up included.
     left: BTreeSet<PodId>,
     given_up: BTreeMap<PodId, (BudgetId, BudgetId)>,
+    /// First refusals by budgets that give way.
+    handing_over: BTreeMap<PodId, Millis>,
     ended: bool,
 }
 
@@ -547,6 +549,7 @@ impl<'a> Run<'a> {
                 },
                 left: listed,
                 given_up: BTreeMap::new(),
+                handing_over: BTreeMap::new(),
                 ended: false,
             });
             self.check.insert(id);
@@ -735,16 +738,14 @@ impl<'a> Run<'a> {
             );
             match answer {
                 Answer::Go if pod.terminating => {}
-                Answer::Go => {
-                    let (node, origin) = (self.drains[drain].result.node, pod.origin);
-                    self.outcome.evictions.push(Evicted {
-                        at: self.now,
-                        node,
-                        pod: id,
-                        origin,
-                    });
-                    self.drains[drain].result.evictions += 1;
-                    self.stop(id);
+                Answer::Go => self.let_go(drain, id),
+                Answer::Wait(budget) if self.world.budgets[budget.at()].gives_way.is_some() => {
+                    if self.has_given_way(drain, id, budget) {
+                        self.let_go(drain, id);
+                    } else {
+                        let again = self.options.retry.max(1);
+                        self.plan(again, Due::Evict(drain, id));
+                    }
                 }
                 Answer::Wait(budget) => {
                     self.budgets[budget.at()].refused.insert(id, self.now);
@@ -756,6 +757,38 @@ impl<'a> Run<'a> {
                 }
             }
         }
+    }
+
+    fn let_go(&mut self, drain: usize, id: PodId) {
+        self.outcome.evictions.push(Evicted {
+            at: self.now,
+            node: self.drains[drain].result.node,
+            pod: id,
+            origin: self.pods[id.at()].origin,
+        });
+        self.drains[drain].result.evictions += 1;
+        self.stop(id);
+    }
+
+    /// Has the operator had its time, and another pod that is ready and may stay?
+    fn has_given_way(&mut self, drain: usize, id: PodId, budget: BudgetId) -> bool {
+        let now = self.now;
+        let first = *self.drains[drain].handing_over.entry(id).or_insert(now);
+        let within = self.world.budgets[budget.at()].gives_way.unwrap_or(0);
+        if now < first.saturating_add(within) {
+            return false;
+        }
+        let Some(controller) = self.pods[id.at()].controller else {
+            return false;
+        };
+        let others = &self.controllers[controller.at()].numbered;
+        others.iter().flatten().any(|other| {
+            let pod = &self.pods[other.at()];
+            *other != id
+                && pod.phase == Phase::Ready
+                && !pod.terminating
+                && pod.node.is_some_and(|node| !self.seats.is_cordoned(node))
+        })
     }
 
     fn finish(mut self) -> Outcome {

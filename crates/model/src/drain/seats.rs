@@ -194,6 +194,11 @@ impl Seats {
         self.changes += 1;
     }
 
+    /// Is the node cordoned?
+    pub(crate) fn is_cordoned(&self, node: NodeId) -> bool {
+        self.seats[node.at()].cordoned
+    }
+
     /// Puts a pod on a node.
     pub(crate) fn sit(
         &mut self,

@@ -307,6 +307,9 @@ pub struct Budget {
     pub limit: Limit,
     /// Pods that are not ready may always go.
     pub always_allow: bool,
+    /// Its operator hands the pod's duty over to another pod within this time when the node is
+    /// cordoned, and the eviction goes through then.
+    pub gives_way: Option<Millis>,
 }
 
 /// How much a budget allows.

@@ -276,6 +276,7 @@ pub fn cluster(dice: &mut Dice) -> (Cluster, Plan) {
                 dice.of(&[0, 1, 1, 1, 2, 3])
             },
             always: dice.one_in(3),
+            gives_way: dice.one_in(6).then(|| dice.upto(12)),
         });
     }
     let mut order: Vec<usize> = (0..real).collect();
@@ -396,6 +397,7 @@ pub fn to_world(c: &Cluster, plan: &Plan) -> (World, Options) {
                 Limit::MaxUnavailable(amount)
             },
             always_allow: budget.always,
+            gives_way: budget.gives_way,
         });
     }
     let ids = |all: &[usize]| all.iter().map(|id| NodeId(*id as u32)).collect();

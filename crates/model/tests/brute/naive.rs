@@ -101,6 +101,7 @@ pub struct Budget {
     pub percent: bool,
     pub amount: u64,
     pub always: bool,
+    pub gives_way: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -148,6 +149,7 @@ struct Drain {
     next_try: BTreeMap<usize, u64>,
     given_up: BTreeMap<usize, (usize, usize)>,
     given_up_at: u64,
+    refused_first: BTreeMap<usize, u64>,
     blocked: Vec<(usize, String)>,
 }
 
@@ -706,6 +708,7 @@ impl Play {
                     next_try,
                     given_up: BTreeMap::new(),
                     given_up_at: 0,
+                    refused_first: BTreeMap::new(),
                     blocked: Vec::new(),
                 });
             }
@@ -866,6 +869,24 @@ impl Play {
                         || (unready && healthy >= desired && desired > 0)
                         || allowed > 0
                 };
+                let mut go = go;
+                if !go && let Some(within) = self.c.budgets[over[0]].gives_way {
+                    let first = *self.drains[d].refused_first.entry(i).or_insert(self.now);
+                    let other = self.c.pods.iter().enumerate().any(|(j, p)| {
+                        let numbered = p.controller.is_some_and(|c| {
+                            matches!(self.c.controllers[c].replaces, "numbered" | "in-order")
+                                && p.ordinal < self.c.controllers[c].replicas
+                        });
+                        j != i
+                            && numbered
+                            && p.controller == pod.controller
+                            && !p.gone
+                            && !p.terminating
+                            && p.phase == "Ready"
+                            && !self.c.nodes[p.node.unwrap()].cordoned
+                    });
+                    go = other && self.now >= first + within;
+                }
                 if !go {
                     self.drains[d]
                         .next_try
