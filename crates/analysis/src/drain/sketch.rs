@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::resilience::values::{flag, has, int, list, quantity, text, texts};
+use crate::resilience::values::{escape, flag, has, int, list, quantity, text, texts};
 
 /// A kubelet waits this long where a pod does not say.
 const GRACE: u64 = 30;
@@ -57,10 +57,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ),
     ("DaemonSet", &[]),
     ("Deployment", &["/spec/replicas", "/metadata/uid"]),
-    (
-        "Job",
-        &["/spec/parallelism"],
-    ),
+    ("Job", &["/spec/parallelism"]),
     ("Namespace", &["/metadata/labels"]),
     (
         "Node",
@@ -160,6 +157,9 @@ fn pod(value: &Value) -> PodSketch {
         ))
     });
     let mut template = pick(value, PLACE);
+    if let Some(spreads) = template.get_mut("/spec/topologySpreadConstraints") {
+        match_keys(spreads, value);
+    }
     resources(value, &mut template);
     template.insert("ports".to_owned(), ports(value));
     template.insert("stop".to_owned(), json!(stop(value)));
@@ -176,6 +176,36 @@ fn pod(value: &Value) -> PodSketch {
         claims: claims(value),
         labels: labels.unwrap_or_else(|| json!({})).to_string().into(),
         template: Value::Object(template).to_string().into(),
+    }
+}
+
+/// Spreads may name labels of the pod by their keys alone.
+fn match_keys(spreads: &mut Value, pod: &Value) {
+    for spread in spreads.as_array_mut().into_iter().flatten() {
+        let keys: Vec<String> = texts(spread, "/matchLabelKeys")
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        for key in keys {
+            let path = format!("/metadata/labels/{}", escape(&key));
+            let known = list(spread, "/labelSelector/matchExpressions");
+            let merged = known.iter().any(|about| text(about, "/key") == Some(&key));
+            let (Some(own), false) = (text(pod, &path), merged) else {
+                continue;
+            };
+            let about = json!({"key": key, "operator": "In", "values": [own]});
+            let selector = spread
+                .get_mut("labelSelector")
+                .and_then(Value::as_object_mut);
+            let all = selector.map(|selector| {
+                selector
+                    .entry("matchExpressions")
+                    .or_insert_with(|| json!([]))
+            });
+            if let Some(all) = all.and_then(Value::as_array_mut) {
+                all.push(about);
+            }
+        }
     }
 }
 
@@ -212,7 +242,8 @@ fn instant(text: &str) -> Option<i64> {
     } else {
         (year - 1, month + 9)
     };
-    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
         + (153 * month + 2).div_euclid(5)
         + day
         - 719_469;
@@ -331,21 +362,23 @@ fn ports(value: &Value) -> Value {
 fn stop(value: &Value) -> u64 {
     let grace = int(value, "/spec/terminationGracePeriodSeconds");
     let grace = grace.map_or(GRACE, |grace| u64::try_from(grace).unwrap_or(0));
-    let hooks = list(value, "/spec/containers").iter().filter_map(|container| {
-        let hook = container.pointer("/lifecycle/preStop")?;
-        if let Some(seconds) = int(hook, "/sleep/seconds") {
-            return u64::try_from(seconds).ok();
-        }
-        let command = texts(hook, "/exec/command");
-        match command.as_slice() {
-            [program, seconds] if program.rsplit('/').next() == Some("sleep") => {
-                seconds.parse().ok()
+    let hooks = list(value, "/spec/containers")
+        .iter()
+        .filter_map(|container| {
+            let hook = container.pointer("/lifecycle/preStop")?;
+            if let Some(seconds) = int(hook, "/sleep/seconds") {
+                return u64::try_from(seconds).ok();
             }
-            // What else a hook does may take as long as it is given.
-            [_, ..] => Some(grace),
-            [] => None,
-        }
-    });
+            let command = texts(hook, "/exec/command");
+            match command.as_slice() {
+                [program, seconds] if program.rsplit('/').next() == Some("sleep") => {
+                    seconds.parse().ok()
+                }
+                // What else a hook does may take as long as it is given.
+                [_, ..] => Some(grace),
+                [] => None,
+            }
+        });
     (hooks.max().unwrap_or(0) + EXIT).min(grace)
 }
 
@@ -411,7 +444,10 @@ mod tests {
         };
         assert_eq!(of(json!({"sleep": {"seconds": 10}}), 30), 15);
         assert_eq!(of(json!({"exec": {"command": ["sleep", "10"]}}), 12), 12);
-        assert_eq!(of(json!({"exec": {"command": ["sh", "-c", "drain"]}}), 60), 60);
+        assert_eq!(
+            of(json!({"exec": {"command": ["sh", "-c", "drain"]}}), 60),
+            60
+        );
         assert_eq!(of(json!(null), 30), 5);
         assert_eq!(of(json!(null), 0), 0);
     }
