@@ -10,7 +10,7 @@ const INDEX: &str = "docs/checks/README.md";
 const CODES: &str = "crates/analysis/src/codes.rs";
 
 /// Families, by the start of their codes. The longest start counts.
-const FAMILIES: [(&str, &str); 13] = [
+const FAMILIES: [(&str, &str); 14] = [
     ("FWA", "State of AKS"),
     ("FWB", "Best practices"),
     ("FWD", "API versions"),
@@ -24,6 +24,7 @@ const FAMILIES: [(&str, &str); 13] = [
     ("FWR07", "Webhooks"),
     ("FWR08", "Capacity"),
     ("FWR09", "Connections"),
+    ("FWS", "Drain simulation"),
 ];
 
 /// What stands around the list.

@@ -4,6 +4,7 @@ mod arrows;
 mod bench_check;
 mod checks;
 mod deprecations;
+mod dump;
 mod errors;
 mod manifests;
 
@@ -24,6 +25,7 @@ usage: cargo xtask TASK
   deprecations --judge MINOR    read the discovery that tests hold the table against (network)
   bench-check FERRISWHEEL [KUBE-SCORE]
                     measure `check` over such manifests, and write docs/benchmarks.md
+  dump DIR NODES    write a cluster's dump, 20 pods a node, to measure the drain simulation with
   manifests DIR     write 10,000 manifests (10 MiB in 2,000 files, 3 % of them old) to measure with";
 
 #[expect(clippy::print_stderr, reason = "a tool for people at a terminal")]
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
             bench_check::run(&root(), own.as_ref(), Some(other.as_ref()))
         }
         ["manifests", directory] => manifests::write(directory.as_ref()),
+        ["dump", directory, nodes] => match nodes.parse() {
+            Ok(nodes) => dump::write(directory.as_ref(), nodes),
+            Err(_) => Err(anyhow::anyhow!("{nodes:?} is not a number of nodes")),
+        },
         ["deprecations"] => deprecations::write(&root()),
         ["deprecations", "--check"] => deprecations::check(&root()),
         ["deprecations", flag @ ("--gather" | "--judge"), minor] => match minor.parse() {

@@ -14,12 +14,28 @@ pub const GOES_LATER: &str = "FWD005";
 pub const DEPRECATED: &str = "FWD006";
 /// The target does not serve this API version yet.
 pub const NOT_YET: &str = "FWD007";
+/// A client calls a version that goes.
+pub const STILL_CALLED: &str = "FWD008";
+/// AKS refuses the upgrade because of a version that was used.
+pub const REFUSED_BY_AKS: &str = "FWD009";
 /// Objects may be stored in a version that the CRD is about to lose.
 pub const STORED_VERSION: &str = "FWD010";
 /// A custom object uses a version that its CRD does not serve.
 pub const CUSTOM_NOT_SERVED: &str = "FWD011";
 /// A custom object uses a version that its CRD deprecates.
 pub const CUSTOM_DEPRECATED: &str = "FWD012";
+/// gitRepo volumes are not mounted any more.
+pub const GIT_REPO: &str = "FWD020";
+/// External addresses of Services go.
+pub const EXTERNAL_IPS: &str = "FWD021";
+/// kube-proxy's mode ipvs goes.
+pub const IPVS: &str = "FWD022";
+/// ingress-nginx has been retired.
+pub const INGRESS_NGINX: &str = "FWD023";
+/// The node's system ends.
+pub const NODE_SYSTEM: &str = "FWD024";
+/// containerd 1.x is not supported any more.
+pub const CONTAINERD: &str = "FWD025";
 
 /// A container with a port has no readiness probe.
 pub const NO_READINESS: &str = "FWR001";
@@ -125,6 +141,60 @@ pub const ANY_ROLE: &str = "FWR096";
 pub const NO_BREAKER: &str = "FWR097";
 /// The pool gives up sooner than a hand-over takes.
 pub const IMPATIENT: &str = "FWR098";
+/// A node of a pool cannot be drained as things are.
+pub const DRAIN_BLOCKED: &str = "FWS001";
+/// A drain leaves pods without a node.
+pub const DRAIN_NO_ROOM: &str = "FWS002";
+/// Pods move more often than they must.
+pub const DRAIN_CHURN: &str = "FWS003";
+
+/// Nothing keeps a healthy replica.
+pub const PRACTICE_REPLICA: &str = "FWB002";
+/// Replication is asynchronous.
+pub const PRACTICE_SYNCHRONOUS: &str = "FWB003";
+/// Nobody watches the replication lag.
+pub const PRACTICE_LAG: &str = "FWB005";
+/// The way back is not ready.
+pub const PRACTICE_BACKUP: &str = "FWB006";
+/// A database shares its nodes.
+pub const PRACTICE_POOL: &str = "FWB009";
+/// Claims go with their set.
+pub const PRACTICE_RETAIN: &str = "FWB010";
+
+/// An operation of AKS failed or is going on.
+pub const AKS_STATE: &str = "FWA001";
+/// The cluster or the pool is stopped.
+pub const AKS_STOPPED: &str = "FWA002";
+/// More than one minor at a time.
+pub const AKS_JUMP: &str = "FWA003";
+/// The pool is too far behind.
+pub const AKS_SKEW: &str = "FWA004";
+/// The nodes of a pool are not one version.
+pub const AKS_DRIFT: &str = "FWA005";
+/// AKS upgrades the cluster by itself.
+pub const AKS_CHANNEL: &str = "FWA006";
+/// A channel without a window, or a window without a channel.
+pub const AKS_WINDOW: &str = "FWA007";
+/// forceUpgrade was left behind.
+pub const AKS_FORCED: &str = "FWA008";
+/// The node image is old.
+pub const AKS_IMAGE: &str = "FWA009";
+/// A node was left cordoned.
+pub const AKS_CORDONED: &str = "FWA010";
+/// Labels and taints that the upgrade takes away.
+pub const AKS_BY_HAND: &str = "FWA011";
+/// The clock of the way back.
+pub const AKS_ROLLBACK: &str = "FWA012";
+/// No quota for surge nodes.
+pub const AKS_QUOTA: &str = "FWA013";
+/// No addresses for surge nodes.
+pub const AKS_ADDRESSES: &str = "FWA014";
+/// Surge nodes do not come in every zone.
+pub const AKS_SURGE_ZONES: &str = "FWA015";
+/// The autoscaler may shrink the pool.
+pub const AKS_AUTOSCALER: &str = "FWA016";
+/// The load balancer probes a path that nobody serves.
+pub const AKS_PROBE: &str = "FWA017";
 
 /// All of them.
 pub const ALL: &[&str] = &[
@@ -135,9 +205,17 @@ pub const ALL: &[&str] = &[
     GOES_LATER,
     DEPRECATED,
     NOT_YET,
+    STILL_CALLED,
+    REFUSED_BY_AKS,
     STORED_VERSION,
     CUSTOM_NOT_SERVED,
     CUSTOM_DEPRECATED,
+    GIT_REPO,
+    EXTERNAL_IPS,
+    IPVS,
+    INGRESS_NGINX,
+    NODE_SYSTEM,
+    CONTAINERD,
     NO_READINESS,
     SAME_PROBES,
     PROBE_PORT,
@@ -190,4 +268,30 @@ pub const ALL: &[&str] = &[
     ANY_ROLE,
     NO_BREAKER,
     IMPATIENT,
+    DRAIN_BLOCKED,
+    DRAIN_NO_ROOM,
+    DRAIN_CHURN,
+    PRACTICE_REPLICA,
+    PRACTICE_SYNCHRONOUS,
+    PRACTICE_LAG,
+    PRACTICE_BACKUP,
+    PRACTICE_POOL,
+    PRACTICE_RETAIN,
+    AKS_STATE,
+    AKS_STOPPED,
+    AKS_JUMP,
+    AKS_SKEW,
+    AKS_DRIFT,
+    AKS_CHANNEL,
+    AKS_WINDOW,
+    AKS_FORCED,
+    AKS_IMAGE,
+    AKS_CORDONED,
+    AKS_BY_HAND,
+    AKS_ROLLBACK,
+    AKS_QUOTA,
+    AKS_ADDRESSES,
+    AKS_SURGE_ZONES,
+    AKS_AUTOSCALER,
+    AKS_PROBE,
 ];

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::convert::Change;
+use crate::drain::Simulation;
 
 /// The contract's name. Its JSON Schema is `docs/findings.v1.schema.json`.
 pub const SCHEMA: &str = "ferriswheel.findings.v1";
@@ -18,15 +19,46 @@ pub struct Report {
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,
     /// What a drain would do; nothing when no drain was simulated.
-    pub drain: Option<()>,
+    pub drain: Option<Simulation>,
+    /// Why no drain was simulated, where one was asked for.
+    #[serde(skip)]
+    pub not_drained: Option<String>,
     /// What could not be read.
     pub skipped: Vec<Skipped>,
+    /// The ten best practices, where a database was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub practices: Vec<Practice>,
     /// Findings that somebody has accepted for a while; they are not among the others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
     /// Converted files, where that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fixed: Vec<Fixed>,
+}
+
+/// A best practice, and whether it is kept.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Practice {
+    /// Its number, from 1 to 10.
+    pub number: u8,
+    /// What it asks for.
+    pub title: &'static str,
+    /// Is it kept?
+    pub verdict: Verdict,
+    /// What that rests on.
+    pub why: String,
+}
+
+/// Whether a practice is kept.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is.
+    Yes,
+    /// It is not; there is a finding.
+    No,
+    /// The input does not say.
+    CannotKnow,
 }
 
 /// A finding that is known.

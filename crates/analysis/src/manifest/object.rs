@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Context, Want};
+use super::Context;
+use crate::drain::{self, Sketch};
 use crate::findings::{ObjectRef, Place};
 use crate::resilience;
 
 /// Kinds whose bodies the other checks read.
 const WITH_BODY: &[&str] = &[
+    "Backup",
     "Cluster",
     "CronJob",
     "DaemonSet",
@@ -25,13 +27,17 @@ const WITH_BODY: &[&str] = &[
     "PersistentVolumeClaim",
     "Pod",
     "PodDisruptionBudget",
+    "PrometheusRule",
     "ReplicaSet",
     "ReplicationController",
     "Rollout",
+    "Schedule",
+    "ScheduledBackup",
     "Service",
     "StatefulSet",
     "StorageClass",
     "ValidatingWebhookConfiguration",
+    "VolumeSnapshot",
     "postgresql",
 ];
 
@@ -56,6 +62,8 @@ pub struct Object {
     pub detail: Option<Box<Detail>>,
     /// The whole object, where a check wants it.
     pub body: Option<Box<Value>>,
+    /// What a drain depends on, where that is wanted. What Helm rendered has none: the cluster does.
+    pub sketch: Option<Box<Sketch>>,
 }
 
 /// What kind of source an object was read from.
@@ -169,6 +177,7 @@ impl Object {
             origin: context.origin.clone(),
             detail: None,
             body: None,
+            sketch: None,
         }
     }
 
@@ -199,7 +208,10 @@ impl Object {
             object.origin = Origin::Live;
         }
         object.detail = Detail::of(&kind, metadata, &value).map(Box::new);
-        if context.want == Want::Bodies
+        if context.want.sketches() && !matches!(object.origin, Origin::Helm { .. }) {
+            object.sketch = drain::sketch(&kind, &value).map(Box::new);
+        }
+        if context.want.bodies()
             && (wants_body(&kind) || (kind == "ConfigMap" && has_settings(&value)))
         {
             object.body = Some(Box::new(value));

@@ -5,8 +5,9 @@ use serde_saphyr::{Error, Options};
 
 use super::object::wants_body;
 use super::scan::{self, Document};
-use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
+use super::{Context, MAX_DOCUMENT, Object, Reading};
 use crate::deprecations;
+use crate::drain;
 use crate::resilience;
 
 /// Deeper than any object that an API server takes, and far from what a thread's stack holds.
@@ -87,7 +88,8 @@ fn matters(context: &Context, document: &Document<'_>) -> bool {
         || (kind == "ConfigMap" && head.helm)
         || kind == "CustomResourceDefinition"
         || deprecations::concerns(api, kind)
-        || (context.want == Want::Bodies
+        || (context.want.sketches() && drain::wants(kind))
+        || (context.want.bodies()
             && (wants_body(kind) || (kind == "ConfigMap" && resilience::mentions(document.text))))
 }
 

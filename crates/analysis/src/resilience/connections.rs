@@ -37,6 +37,11 @@ const WORDS: &[&str] = &[
     "connection-timeout",
     "connectionTimeout",
     "CONNECTION_TIMEOUT",
+    // Not of a connection: the mode of kube-proxy, see `behaviour`.
+    "ipvs",
+    // How writes are acknowledged, see `practices`.
+    "synchronous_standby_names",
+    "min.insync.replicas",
 ];
 
 /// Half an hour: long enough not to be felt, short enough that a pool is young again soon after a

@@ -9,7 +9,10 @@
 //! Eviction and disruption semantics: `pkg/registry/core/pod/storage/eviction.go` and
 //! `pkg/controller/disruption/disruption.go` of Kubernetes.
 
+mod aks;
+mod aks_room;
 mod arithmetic;
+mod behaviour;
 mod budgets;
 mod capacity;
 mod connections;
@@ -18,6 +21,7 @@ mod draft;
 mod live_budgets;
 mod operators;
 mod pods;
+mod practices;
 mod probes;
 mod replicas;
 mod rollout;
@@ -27,13 +31,14 @@ mod settings;
 mod shutdown;
 mod spread;
 mod storage;
-mod values;
+pub(crate) mod values;
 mod webhooks;
 
+pub use aks::days;
 pub(crate) use connections::mentions;
 use scene::Scene;
 
-use crate::findings::Finding;
+use crate::findings::{Finding, Practice};
 use crate::manifest::Object;
 
 /// What the checks are told beside the input.
@@ -41,6 +46,8 @@ use crate::manifest::Object;
 pub struct Settings {
     /// Minor of Kubernetes that the upgrade goes to.
     pub minor: u32,
+    /// Today, in days since 1970-01-01, where the age of something counts.
+    pub today: Option<i64>,
     /// How long the upgrade waits for a node to drain, in seconds.
     pub drain_timeout: i64,
 }
@@ -50,16 +57,17 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             minor: crate::deprecations::NEWEST,
+            today: None,
             drain_timeout: 30 * 60,
         }
     }
 }
 
-/// Everything that the families find.
+/// Everything that the families find, and the best practices.
 pub(crate) fn check<'a>(
     objects: impl IntoIterator<Item = &'a Object>,
     settings: &Settings,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Vec<Practice>) {
     let scene = Scene::of(objects);
     let mut findings = Vec::new();
     probes::check(&scene, &mut findings);
@@ -74,5 +82,11 @@ pub(crate) fn check<'a>(
     webhooks::check(&scene, &mut findings);
     capacity::check(&scene, &mut findings);
     connections::check(&scene, &mut findings);
-    findings
+    behaviour::check(&scene, settings, &mut findings);
+    aks::check(&scene, settings, &mut findings);
+    aks_room::check(&scene, &mut findings);
+    let mut more = Vec::new();
+    let practices = practices::check(&scene, &findings, &mut more);
+    findings.append(&mut more);
+    (findings, practices)
 }

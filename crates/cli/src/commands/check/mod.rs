@@ -1,6 +1,7 @@
 //! `ferriswheel check`: what the target would do to what is there.
 
 mod baseline;
+mod drain;
 mod fix;
 mod formats;
 mod html;
@@ -15,7 +16,7 @@ use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::deprecations::{Target, TargetError};
 use ferriswheel_analysis::findings::{Report, Severity};
 use ferriswheel_analysis::manifest::Want;
-use ferriswheel_analysis::resilience::Settings;
+use ferriswheel_analysis::resilience::{Settings, days};
 
 use jiff::civil::Date;
 
@@ -32,6 +33,7 @@ use formats::Form;
   ferriswheel check --from dump/ --target 1.36 --target cert-manager=1.16 --fail-on breaks,stale-source
   ferriswheel check --from manifests/ --target 1.36 --fix converted/
   ferriswheel check --from dump/ --target 1.36 --write report.html --baseline accepted.json
+  kubectl get nodes,pods,pdb,rs,deploy,sts,ds,pv,pvc -A -o json | ferriswheel check --from - --target 1.36 --drain-surge 33%
   ferriswheel check --explain FWD001")]
 pub struct CheckArgs {
     /// Directories, files or - for standard input: YAML, JSON, lists, dumps, Helm records, packaged charts
@@ -46,6 +48,8 @@ pub struct CheckArgs {
     /// How long the upgrade waits for a node to drain (AKS: the pool's drain timeout)
     #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u32).range(5..=1440))]
     drain_timeout: u32,
+    #[command(flatten)]
+    drain: drain::DrainArgs,
     /// Exit with 30 when there is a finding of these severities
     #[arg(
         long,
@@ -85,6 +89,8 @@ enum Only {
     Apis,
     /// Budgets, replicas, probes, volumes, webhooks, connections
     Resilience,
+    /// Which nodes drain, in what time, and what holds the others
+    Drain,
 }
 
 /// A severity, or none.
@@ -136,13 +142,22 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
         api_versions: asked(Only::Apis),
         resilience: asked(Only::Resilience).then(|| Settings {
             minor: target.minor,
+            today: days(
+                i64::from(today().year()),
+                i64::from(today().month()),
+                i64::from(today().day()),
+            ),
             drain_timeout: i64::from(args.drain_timeout) * 60,
         }),
+        drain: asked(Only::Drain)
+            .then(|| args.drain.settings(args.drain_timeout))
+            .flatten(),
     };
-    let want = if scope.resilience.is_some() {
-        Want::Bodies
-    } else {
-        Want::Names
+    let want = match (scope.resilience.is_some(), scope.drain.is_some()) {
+        (true, true) => Want::All,
+        (true, false) => Want::Bodies,
+        (false, true) => Want::Sketches,
+        (false, false) => Want::Names,
     };
     let (reading, files) = input::read(&args.from, want)?;
     let objects = reading.objects.len()
@@ -176,7 +191,12 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
             "{}",
             serde_json::to_string(&report).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => print!("{}", text::findings(&report)),
+        Output::Text => {
+            print!("{}", text::findings(&report));
+            if let Some(simulation) = &report.drain {
+                print!("\n{}", drain::tables(simulation));
+            }
+        }
     }
     if !quiet {
         eprint!(
@@ -244,13 +264,17 @@ macro_rules! pages {
 
 /// Codes of findings with their pages.
 const PAGES: &[(&str, &str)] = pages![
-    "FWD001", "FWD002", "FWD003", "FWD004", "FWD005", "FWD006", "FWD007", "FWD010", "FWD011",
-    "FWD012", "FWR001", "FWR002", "FWR003", "FWR004", "FWR010", "FWR011", "FWR020", "FWR021",
-    "FWR022", "FWR023", "FWR024", "FWR025", "FWR026", "FWR027", "FWR028", "FWR029", "FWR030",
-    "FWR031", "FWR032", "FWR040", "FWR041", "FWR042", "FWR045", "FWR046", "FWR050", "FWR051",
-    "FWR052", "FWR053", "FWR060", "FWR061", "FWR062", "FWR063", "FWR064", "FWR065", "FWR066",
-    "FWR070", "FWR071", "FWR072", "FWR073", "FWR074", "FWR080", "FWR081", "FWR082", "FWR090",
-    "FWR091", "FWR092", "FWR093", "FWR094", "FWR095", "FWR096", "FWR097", "FWR098"
+    "FWD001", "FWD002", "FWD003", "FWD004", "FWD005", "FWD006", "FWD007", "FWD008", "FWD009",
+    "FWD010", "FWD011", "FWD012", "FWD020", "FWD021", "FWD022", "FWD023", "FWD024", "FWD025",
+    "FWR001", "FWR002", "FWR003", "FWR004", "FWR010", "FWR011", "FWR020", "FWR021", "FWR022",
+    "FWR023", "FWR024", "FWR025", "FWR026", "FWR027", "FWR028", "FWR029", "FWR030", "FWR031",
+    "FWR032", "FWR040", "FWR041", "FWR042", "FWR045", "FWR046", "FWR050", "FWR051", "FWR052",
+    "FWR053", "FWR060", "FWR061", "FWR062", "FWR063", "FWR064", "FWR065", "FWR066", "FWR070",
+    "FWR071", "FWR072", "FWR073", "FWR074", "FWR080", "FWR081", "FWR082", "FWR090", "FWR091",
+    "FWR092", "FWR093", "FWR094", "FWR095", "FWR096", "FWR097", "FWR098", "FWS001", "FWS002",
+    "FWS003", "FWB002", "FWB003", "FWB005", "FWB006", "FWB009", "FWB010", "FWA001", "FWA002",
+    "FWA003", "FWA004", "FWA005", "FWA006", "FWA007", "FWA008", "FWA009", "FWA010", "FWA011",
+    "FWA012", "FWA013", "FWA014", "FWA015", "FWA016", "FWA017",
 ];
 
 #[cfg(test)]

@@ -100,6 +100,9 @@ pub fn notes(report: &Report, files: usize, objects: usize, planned: bool) -> St
             );
         }
     }
+    if let Some(reason) = &report.not_drained {
+        let _ = writeln!(text, "check: no drain to simulate: {reason}");
+    }
     if planned {
         let _ = writeln!(
             text,
