@@ -236,10 +236,12 @@ fn minor(text: &str) -> Option<u32> {
     minor.split('.').next()?.parse().ok()
 }
 
+/// Group, version, resource, who saw it, who called.
+type Call<'a> = (&'a str, &'a str, &'a str, Witness, Option<&'a str>);
+
 /// The findings: one for each caller of each version.
 pub(crate) fn findings(usages: &[Usage], target: &Target) -> Vec<Finding> {
-    let mut grouped: BTreeMap<(&str, &str, &str, Witness, Option<&str>), Vec<&Usage>> =
-        BTreeMap::new();
+    let mut grouped: BTreeMap<Call<'_>, Vec<&Usage>> = BTreeMap::new();
     for usage in usages {
         let key = (
             usage.group.as_str(),

@@ -308,7 +308,7 @@ fn lag_is_watched(
                 Draft::new(
                     codes::PRACTICE_LAG,
                     Severity::Warning,
-                    *object,
+                    object,
                     format!("there are alerting rules, and none watches the replication lag of {}", found.database.name),
                 )
                 .saw("rules", format!("{} objects with rules", rules.len()))

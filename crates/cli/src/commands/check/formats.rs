@@ -238,6 +238,19 @@ fn markdown(report: &Report) -> String {
     if report.findings.is_empty() {
         text.push_str("\nNothing found.\n");
     }
+    if !report.practices.is_empty() {
+        text.push_str("\n## The ten practices for databases\n\n| | practice | kept | why |\n|---|---|---|---|\n");
+        for practice in &report.practices {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                practice.number,
+                practice.title,
+                super::text::verdict(practice.verdict),
+                cell(&practice.why)
+            );
+        }
+    }
     if !report.skipped.is_empty() {
         text.push_str("\n## Not read\n\n| file | reason |\n|---|---|\n");
         for skipped in &report.skipped {

@@ -32,6 +32,20 @@ pub fn html(report: &Report) -> String {
         verdict = verdict(report),
     );
     summary(&mut text, report);
+    if !report.practices.is_empty() {
+        text.push_str("<h2>The ten practices for databases</h2>\n<table>\n");
+        for practice in &report.practices {
+            let _ = writeln!(
+                text,
+                "<tr><td class=\"n\">{}</td><td>{}</td><td>{}</td><td class=\"muted\">{}</td></tr>",
+                practice.number,
+                escape(practice.title),
+                super::text::verdict(practice.verdict),
+                escape(&practice.why)
+            );
+        }
+        text.push_str("</table>\n");
+    }
     if !report.findings.is_empty() {
         text.push_str("<div class=\"all\">\n");
         for severity in Severity::ALL {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ferriswheel_analysis::findings::{Finding, Report, Severity};
+use ferriswheel_analysis::findings::{Finding, Report, Severity, Verdict};
 
 /// Files that could not be read are named up to this many; the JSON names all.
 const MAX_SKIPPED: usize = 20;
@@ -44,6 +44,7 @@ pub fn findings(report: &Report) -> String {
         }
         text.push('\n');
     }
+    practices(&mut text, report);
     if !report.accepted.is_empty() {
         let _ = writeln!(text, "Accepted by the baseline: {}", report.accepted.len());
     }
@@ -51,6 +52,34 @@ pub fn findings(report: &Report) -> String {
         let _ = writeln!(text, "Nothing found that {} would change.", report.target);
     }
     text
+}
+
+/// The ten practices, a line each.
+fn practices(text: &mut String, report: &Report) {
+    if report.practices.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "The ten practices for databases");
+    for practice in &report.practices {
+        let _ = writeln!(
+            text,
+            "  {:>2} {:<11}  {}: {}",
+            practice.number,
+            verdict(practice.verdict),
+            practice.title,
+            practice.why
+        );
+    }
+    text.push('\n');
+}
+
+/// A verdict in words.
+pub fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::CannotKnow => "cannot know",
+    }
 }
 
 fn heading(severity: Severity, target: &str) -> String {
