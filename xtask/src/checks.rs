@@ -46,7 +46,22 @@ const TAIL: &str = "
 | `warning` | hurts, stops nothing |
 | `info` | to know |
 
-`--output json` is a contract: [findings.v1.schema.json](../findings.v1.schema.json).
+`--output json` is a contract: [findings.v1.schema.json](../findings.v1.schema.json). Where a fix can be said exactly, a
+finding has `patches`: operations of RFC 6902 on an object, an object to create, or one to delete; all of a finding's patches
+together clear it. They are written for the object as it was read: change its source, not the cluster alone.
+
+## Accepting a finding
+
+`--write-baseline FILE --reason TEXT --expires DAY` writes what is found now; `--baseline FILE` takes it out of the findings
+until that day and lists it under `accepted`. An entry says `code`, `reason`, `expires`, and as much of `kind`, `namespace`,
+`name` and `file` as it is meant for. After the day the finding counts again, with the entry as evidence.
+
+## Converting manifests
+
+`--fix DIR` writes every file with an object that the target does not serve, or that a later release drops, below DIR, and
+never over a file that was read. Where only the version changes, every other byte stays. Where fields change, the document is
+written anew, with the defaults of the old version written out where the new one has others. What is left to people is named
+with the reason.
 ";
 
 /// Writes the index.
