@@ -10,7 +10,7 @@ use super::scene::{Budget, Makes, Scene, Workload, full_name, namespace};
 use super::select::Selector;
 use super::values::{int, text};
 use crate::codes;
-use crate::findings::{Finding, Severity};
+use crate::findings::{Evidence, Finding, Severity};
 use crate::manifest::Origin;
 
 /// Names of others in a message; the JSON names all in its evidence.
@@ -32,7 +32,7 @@ pub(crate) fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         let managed = operators::of(budget, scene);
         findings.extend(selects(scene, budget, managed.as_ref()));
         match &managed {
-            Some(managed) => findings.extend(kept_by_operator(budget, rule, managed)),
+            Some(managed) => findings.extend(kept_by_operator(scene, budget, rule, managed)),
             None => {
                 findings.extend(unscaled(scene, budget, rule));
                 findings.extend(closed(scene, budget, rule));
@@ -331,7 +331,12 @@ fn whole_namespace(scene: &Scene<'_>, budget: &Budget<'_>) -> Option<Finding> {
 }
 
 /// A budget that an operator keeps: to know, or a deadlock.
-fn kept_by_operator(budget: &Budget<'_>, rule: Rule, managed: &Managed<'_>) -> Option<Finding> {
+fn kept_by_operator(
+    scene: &Scene<'_>,
+    budget: &Budget<'_>,
+    rule: Rule,
+    managed: &Managed<'_>,
+) -> Option<Finding> {
     let seen = format!(
         "kept by {}{}; {}",
         managed.operator,
@@ -344,7 +349,20 @@ fn kept_by_operator(budget: &Budget<'_>, rule: Rule, managed: &Managed<'_>) -> O
     );
     let owner = format!("{} cluster {}", managed.operator, managed.cluster);
     match &managed.conduct {
-        Conduct::Ordinary => None,
+        Conduct::Ordinary => {
+            let mut finding = closed(scene, budget, rule)?;
+            finding.owner = owner;
+            finding.patches.clear();
+            finding.fix = format!(
+                "let one pod go at a time, in {}'s own resource: the operator writes the budget again",
+                managed.operator
+            );
+            finding.evidence.push(Evidence {
+                class: "operator",
+                detail: seen,
+            });
+            Some(finding)
+        }
         Conduct::HandsOver(how) => Some(
             Draft::new(
                 codes::OPERATOR_BUDGET,
