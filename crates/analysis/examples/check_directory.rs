@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ferriswheel_analysis::check::check;
+use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::deprecations::Target;
 use ferriswheel_analysis::manifest::{Reading, Want, read};
 
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let reading = all.into_inner().map_err(|_| "a thread died")?;
     let objects = reading.objects.len();
-    let report = check(reading, &target);
+    let report = check(reading, &target, &Scope::API_VERSIONS);
     println!(
         "{objects} objects, {} findings, {} skipped",
         report.findings.len(),

@@ -5,8 +5,10 @@ use serde_saphyr::{Error, Options};
 
 use super::object::wants_body;
 use super::scan::{self, Document};
-use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
+use super::{Context, MAX_DOCUMENT, Object, Reading};
 use crate::deprecations;
+use crate::drain;
+use crate::resilience;
 
 /// Deeper than any object that an API server takes, and far from what a thread's stack holds.
 const MAX_DEPTH: usize = 64;
@@ -16,6 +18,39 @@ const MAX_NODES: usize = 2_000_000;
 
 /// Nodes that aliases may stand for. Manifests use a few anchors; an alias bomb needs many.
 const MAX_REPLAYED: usize = 100_000;
+
+/// A document of a stream, with where it stands.
+pub(crate) struct Piece<'a> {
+    /// Its text, without the marker before it.
+    pub text: &'a str,
+    /// Where that starts.
+    pub at: usize,
+    /// Line of its first content.
+    pub line: u32,
+}
+
+impl Piece<'_> {
+    /// The document, if it is YAML within bounds.
+    pub(crate) fn parse(&self) -> Option<Value> {
+        if self.text.len() > MAX_DOCUMENT {
+            return None;
+        }
+        serde_saphyr::from_str_with_options(self.text, options()).ok()
+    }
+}
+
+/// The documents of a text.
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let start = text.as_ptr().addr();
+    scan::documents(text)
+        .into_iter()
+        .map(|document| Piece {
+            text: document.text,
+            at: document.text.as_ptr().addr() - start,
+            line: document.line,
+        })
+        .collect()
+}
 
 /// Reads all documents of a text.
 pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
@@ -53,7 +88,9 @@ fn matters(context: &Context, document: &Document<'_>) -> bool {
         || (kind == "ConfigMap" && head.helm)
         || kind == "CustomResourceDefinition"
         || deprecations::concerns(api, kind)
-        || (context.want == Want::Bodies && wants_body(kind))
+        || (context.want.sketches() && drain::wants(kind))
+        || (context.want.bodies()
+            && (wants_body(kind) || (kind == "ConfigMap" && resilience::mentions(document.text))))
 }
 
 fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Reading) {

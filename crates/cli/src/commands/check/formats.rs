@@ -1,4 +1,5 @@
-//! A report for other programs: SARIF for code hosts, JUnit for pipelines, Markdown for reviews.
+//! A report for other programs: SARIF for code hosts, JUnit for pipelines, Markdown for reviews, HTML
+//! for print.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,6 +18,8 @@ pub enum Form {
     Junit,
     /// Markdown.
     Markdown,
+    /// HTML.
+    Html,
 }
 
 impl Form {
@@ -27,6 +30,7 @@ impl Form {
             "sarif" => Some(Self::Sarif),
             "xml" => Some(Self::Junit),
             "md" => Some(Self::Markdown),
+            "html" => Some(Self::Html),
             _ => None,
         }
     }
@@ -38,6 +42,7 @@ impl Form {
             Self::Sarif => sarif(report),
             Self::Junit => Ok(junit(report)),
             Self::Markdown => Ok(markdown(report)),
+            Self::Html => Ok(super::html::html(report)),
         }
     }
 }
@@ -47,7 +52,7 @@ fn is_grave(severity: Severity) -> bool {
     matches!(severity, Severity::Breaks | Severity::Blocks)
 }
 
-fn subject(finding: &Finding) -> String {
+pub(super) fn subject(finding: &Finding) -> String {
     let object = &finding.object;
     let namespace = object
         .namespace
@@ -232,6 +237,19 @@ fn markdown(report: &Report) -> String {
     }
     if report.findings.is_empty() {
         text.push_str("\nNothing found.\n");
+    }
+    if !report.practices.is_empty() {
+        text.push_str("\n## The ten practices for databases\n\n| | practice | kept | why |\n|---|---|---|---|\n");
+        for practice in &report.practices {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                practice.number,
+                practice.title,
+                super::text::verdict(practice.verdict),
+                cell(&practice.why)
+            );
+        }
     }
     if !report.skipped.is_empty() {
         text.push_str("\n## Not read\n\n| file | reason |\n|---|---|\n");
