@@ -102,12 +102,19 @@ if [ "$known" = 1 ]; then
     done
 fi
 until_all "the cluster is whole" cluster_state ok
-cache wait --for=jsonpath='{.status.readyReplicas}'=6 statefulset/redis --timeout=300s
+# Every member knows three replicas, and has what it follows or is followed itself.
+is_settled() {
+    [ "$(redis "$1" CLUSTER NODES | grep -c 'slave')" = 3 ] &&
+        redis "$1" INFO replication | grep -q 'connected_slaves:1\|master_link_status:up'
+}
 tries=0
-until [ "$(redis redis-0 CLUSTER NODES | grep -c ' slave\|myself,slave')" = 3 ]; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || fail "gave up waiting for three replicas"
-    sleep 0.2
+for pod in $members; do
+    until is_settled "$pod"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 300 ] || fail "gave up waiting until every replica follows ($pod)"
+        sleep 0.2
+    done
 done
+cache wait --for=jsonpath='{.status.readyReplicas}'=6 statefulset/redis --timeout=300s
 cache get pods --output wide
 redis redis-0 CLUSTER NODES | awk '{ print $2, $3, $9 }'
