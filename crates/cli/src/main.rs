@@ -14,6 +14,7 @@ mod progress;
 mod report;
 mod runs;
 mod standpoint;
+mod stdout;
 mod summary;
 
 use exit::Exit;
@@ -83,25 +84,7 @@ The exit code says how it stands: 20 waits for a person, 21 paused, 31 plan agai
     Agent(commands::agent::AgentArgs),
 }
 
-/// A reader of stdout that has seen enough (`ferriswheel journal | head`) is no defect.
-#[expect(
-    clippy::exit,
-    reason = "a panic hook has no caller to return a code to"
-)]
-fn end_with_the_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("os error 32") {
-            // As a shell counts a program that SIGPIPE ended.
-            std::process::exit(141);
-        }
-        usual(panic);
-    }));
-}
-
 fn main() -> ExitCode {
-    end_with_the_reader();
     // First of all: with two providers compiled in by accident, rustls would panic later.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -169,7 +152,6 @@ fn start_log(quiet: bool) {
 }
 
 #[expect(clippy::print_stderr, reason = "stderr is where refusals go")]
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 fn report(failure: Failure, output: Output) -> ExitCode {
     match output {
         Output::Text => {
@@ -183,7 +165,8 @@ fn report(failure: Failure, output: Output) -> ExitCode {
                 "exit": failure.exit as u8,
                 "diagnostics": failure.diagnostics,
             });
-            println!("{document}");
+            // A reader who has gone hears nothing either way; the exit code is the refusal's.
+            let _ = stdout::print(format_args!("{document}\n"));
         }
     }
     failure.exit.into()

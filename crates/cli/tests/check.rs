@@ -391,3 +391,17 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
         }
     }
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_defect() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_ferriswheel"))
+        .args(["check", "--explain", "FWD001"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(code(&output), 141);
+    assert_eq!(text(&output.stderr), "");
+}

@@ -18,6 +18,7 @@ use crate::Output;
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::stdout::{out, outln};
 
 /// Collect what the checks need from a cluster into a directory, for `check --from`
 #[derive(Debug, Args)]
@@ -44,7 +45,6 @@ const FILE: u64 = 32 << 20;
 const INDEX: &str = "snapshot.json";
 
 /// Carries out `snapshot`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 #[expect(clippy::print_stderr, reason = "progress is a note")]
 pub async fn run(args: SnapshotArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     let out = &args.out;
@@ -91,8 +91,8 @@ pub async fn run(args: SnapshotArgs, output: Output, quiet: bool) -> Result<Exit
         .and_then(|()| fs::rename(&partial.path, out))
         .map_err(|e| unwritable(out, &e))?;
     match output {
-        Output::Json => println!("{index}"),
-        Output::Text => print!("{}", words(out, &sink, &refused)),
+        Output::Json => outln!("{index}"),
+        Output::Text => out!("{}", words(out, &sink, &refused)),
     }
     Ok(Exit::Done)
 }

@@ -23,6 +23,7 @@ use jiff::civil::Date;
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::stdout::{out, outln};
 use formats::Form;
 
 /// Find what an upgrade would break, in manifests, dumps and Helm releases; needs no cluster
@@ -121,7 +122,6 @@ impl FailOn {
 }
 
 /// Carries out `check`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 #[expect(clippy::print_stderr, reason = "counts and skipped files are notes")]
 pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     if let Some(code) = &args.explain {
@@ -187,14 +187,14 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
         })?;
     }
     match output {
-        Output::Json => println!(
+        Output::Json => outln!(
             "{}",
             serde_json::to_string(&report).map_err(|e| Failure::unexpected(&e))?
         ),
         Output::Text => {
-            print!("{}", text::findings(&report));
+            out!("{}", text::findings(&report));
             if let Some(simulation) = &report.drain {
-                print!("\n{}", drain::tables(simulation));
+                out!("\n{}", drain::tables(simulation));
             }
         }
     }
@@ -235,11 +235,10 @@ fn refuse(error: &TargetError) -> Failure {
         .fix("say --target 1.36, the version that you upgrade to")
 }
 
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 fn explain(code: &str) -> Result<Exit, Failure> {
     match page(&code.to_ascii_uppercase()) {
         Some(page) => {
-            print!("{page}");
+            out!("{page}");
             Ok(Exit::Done)
         }
         None => {
