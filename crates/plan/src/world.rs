@@ -6,7 +6,9 @@
 mod postgres;
 mod redis;
 
-pub use postgres::{Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember};
+pub use postgres::{
+    Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember, PrimaryService,
+};
 pub use redis::{
     Flavour, Redis, RedisFacts, RedisMember, RedisPeer, RedisPersistence, RedisRole, SlotRange,
 };
