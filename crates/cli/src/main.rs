@@ -38,6 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(commands::check::CheckArgs),
+    Lint(commands::lint::LintArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -138,6 +139,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let (output, quiet) = (cli.output, cli.quiet);
     match cli.command {
         Command::Check(args) => commands::check::run(&args, output, quiet),
+        Command::Lint(args) => commands::lint::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::status::status(&args, output),
