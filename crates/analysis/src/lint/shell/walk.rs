@@ -56,14 +56,9 @@ impl Walk<'_> {
         for comment in comments {
             let text = comment.range.slice(self.source);
             let text = text.trim_start_matches('#').trim().to_owned();
-            let before = self
-                .source
-                .get(..usize::from(comment.range.start()))
-                .unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
             said.push_str(&text);
             said.push(' ');
-            let place = self.script.place(line, 1);
+            let place = self.script.place_of(usize::from(comment.range.start()));
             self.commands.comments.push((place, text));
         }
         said
@@ -292,7 +287,7 @@ impl Walk<'_> {
         // Each turn takes at least one word off.
         loop {
             match wrappers::unwrap(&call) {
-                Unwrapped::Plain => break self.commands.calls.push(call),
+                Unwrapped::Plain => break self.commands.add(call),
                 Unwrapped::Wrapper { name, rest } => {
                     call.wrappers.push(name);
                     call.words.drain(..rest.min(call.words.len()));
@@ -307,7 +302,7 @@ impl Walk<'_> {
                         inner: true,
                         ..call.clone()
                     };
-                    self.commands.calls.push(call);
+                    self.commands.add(call);
                     if inner.words.is_empty() {
                         break;
                     }
@@ -320,7 +315,7 @@ impl Walk<'_> {
                         shells: true,
                         ..around.clone()
                     };
-                    self.commands.calls.push(call);
+                    self.commands.add(call);
                     let mut inside = Script::new(self.script.found);
                     for (offset, line) in text.text.lines().enumerate() {
                         let column = if offset == 0 {
