@@ -6,8 +6,86 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-const INDEX: &str = "docs/checks/README.md";
-const CODES: &str = "crates/analysis/src/codes.rs";
+/// Pages in one directory, of the codes in one file.
+struct Index {
+    pages: &'static str,
+    codes: &'static str,
+    /// Families, by the start of their codes. The longest start counts.
+    families: &'static [(&'static str, &'static str)],
+    /// What every page has.
+    parts: [&'static str; 3],
+    head: &'static str,
+    tail: &'static str,
+}
+
+/// What `check` reports, and what `lint` reports.
+const INDICES: [Index; 2] = [
+    Index {
+        pages: "docs/checks",
+        codes: "crates/analysis/src/codes.rs",
+        families: &FAMILIES,
+        parts: ["\nSeverity: ", "\n## What it means\n", "\n## What to do\n"],
+        head: HEAD,
+        tail: TAIL,
+    },
+    Index {
+        pages: "docs/lint",
+        codes: "crates/analysis/src/lint/codes.rs",
+        families: &LINT_FAMILIES,
+        parts: [
+            "\nSeverity: ",
+            "\n## What it means\n",
+            "\n## What to write instead\n",
+        ],
+        head: LINT_HEAD,
+        tail: LINT_TAIL,
+    },
+];
+
+const LINT_FAMILIES: [(&str, &str); 11] = [
+    ("FWL0", "Pages and scripts"),
+    ("FWL01", "Habits of scripts"),
+    ("FWL1", "kubectl"),
+    ("FWL2", "az"),
+    ("FWL3", "redis-cli, valkey-cli"),
+    ("FWL4", "mongosh"),
+    ("FWL5", "psql, pg_ctl, pg_restore, PgBouncer"),
+    ("FWL6", "Kafka"),
+    ("FWL7", "curl on Elasticsearch and OpenSearch"),
+    ("FWL8", "Alerts and dashboards"),
+    ("FWL9", "Others"),
+];
+
+const LINT_HEAD: &str = "\
+# Mistakes in runbooks
+
+What `ferriswheel lint FILE...` reports of shell scripts, Markdown with blocks of code, and the YAML of pipelines, ConfigMaps
+and containers. `ferriswheel lint --explain CODE` prints a page. The list is written by `cargo xtask checks` from the pages
+beside it.
+";
+const LINT_TAIL: &str = "
+## Severities
+
+| severity | meaning |
+|---|---|
+| `harms` | done as written it loses data or stops the service |
+| `fails` | it is refused, or it never ends |
+| `misleads` | it seems to prove something that it does not |
+
+Exit codes: 0 nothing found, 2 a file could not be read, 30 a finding of `--fail-on` (all severities, unless said otherwise).
+`--output json` prints `ferriswheel.lint.v1`: `{\"schema\", \"findings\": [{\"file\", \"line\", \"column\", \"code\", \"severity\",
+\"message\", \"fix\"}], \"skipped\": [{\"file\", \"reason\"}]}`; `--write FILE.sarif` is for code hosts.
+
+## Accepting a finding
+
+A comment `# ferriswheel: allow FWL010 because ...` on the line of the finding, or on the line before it.
+
+## What is not seen
+
+Commands whose words are made of variables, functions that hide a command, scripts in languages other than the shell,
+quoted YAML scalars over many lines. Commands that no rule knows are left alone. A script or function of your own with check,
+verify, wait or sync in its name counts as a look at replication.
+";
 
 /// Families, by the start of their codes. The longest start counts.
 const FAMILIES: [(&str, &str); 14] = [
@@ -64,27 +142,42 @@ written anew, with the defaults of the old version written out where the new one
 with the reason.
 ";
 
-/// Writes the index.
+/// Writes the indices.
 pub fn write(root: &Path) -> Result<()> {
-    fs::write(root.join(INDEX), index(&pages(root)?)).with_context(|| format!("write {INDEX}"))
+    for of in &INDICES {
+        let file = format!("{}/README.md", of.pages);
+        let text = index(of, &pages(root, of.pages)?);
+        fs::write(root.join(&file), text).with_context(|| format!("write {file}"))?;
+    }
+    Ok(())
 }
 
-/// Every code has its page with its parts, every page its code, the index is current.
+/// Every code has its page with its parts, every page its code, the indices are current.
 pub fn check(root: &Path) -> Result<()> {
-    let pages = pages(root)?;
-    let source = fs::read_to_string(root.join(CODES)).with_context(|| CODES.to_owned())?;
+    let mut wrong = Vec::new();
+    for of in &INDICES {
+        check_one(root, of, &mut wrong)?;
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("pages of findings:\n  {}", wrong.join("\n  "))
+}
+
+fn check_one(root: &Path, of: &Index, wrong: &mut Vec<String>) -> Result<()> {
+    let pages = pages(root, of.pages)?;
+    let source = fs::read_to_string(root.join(of.codes)).with_context(|| of.codes.to_owned())?;
     let codes: Vec<&str> = source
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split('"').skip(1).step_by(2))
         .filter(|word| is_code(word))
         .collect();
-    let mut wrong = Vec::new();
     for code in &codes {
         match pages.get(*code) {
             None => wrong.push(format!("{code} has no page")),
             Some((_, text)) => {
-                for part in ["\nSeverity: ", "\n## What it means\n", "\n## What to do\n"] {
+                for part in of.parts {
                     if !text.contains(part) {
                         wrong.push(format!("the page of {code} has no {:?}", part.trim()));
                     }
@@ -97,19 +190,17 @@ pub fn check(root: &Path) -> Result<()> {
             wrong.push(format!("the page of {code} belongs to no code"));
         }
     }
-    if fs::read_to_string(root.join(INDEX)).unwrap_or_default() != index(&pages) {
-        wrong.push(format!("{INDEX} is not current: cargo xtask checks"));
+    let file = format!("{}/README.md", of.pages);
+    if fs::read_to_string(root.join(&file)).unwrap_or_default() != index(of, &pages) {
+        wrong.push(format!("{file} is not current: cargo xtask checks"));
     }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    bail!("pages of findings:\n  {}", wrong.join("\n  "))
+    Ok(())
 }
 
 /// Titles and texts by code.
-fn pages(root: &Path) -> Result<BTreeMap<String, (String, String)>> {
+fn pages(root: &Path, directory: &str) -> Result<BTreeMap<String, (String, String)>> {
     let mut pages = BTreeMap::new();
-    for entry in fs::read_dir(root.join("docs/checks")).context("read docs/checks")? {
+    for entry in fs::read_dir(root.join(directory)).with_context(|| format!("read {directory}"))? {
         let path = entry?.path();
         let Some(code) = path
             .file_stem()
@@ -129,15 +220,15 @@ fn pages(root: &Path) -> Result<BTreeMap<String, (String, String)>> {
     Ok(pages)
 }
 
-fn index(pages: &BTreeMap<String, (String, String)>) -> String {
+fn index(of: &Index, pages: &BTreeMap<String, (String, String)>) -> String {
     let family = |code: &str| {
-        FAMILIES
+        of.families
             .iter()
             .filter(|(start, _)| code.starts_with(start))
             .max_by_key(|(start, _)| start.len())
             .map_or("Others", |(_, title)| *title)
     };
-    let mut text = HEAD.to_owned();
+    let mut text = of.head.to_owned();
     let mut last = "";
     for (code, (title, _)) in pages {
         let here = family(code);
@@ -147,7 +238,7 @@ fn index(pages: &BTreeMap<String, (String, String)>) -> String {
         }
         text.push_str(&format!("- [{code}]({code}.md) {title}\n"));
     }
-    text.push_str(TAIL);
+    text.push_str(of.tail);
     text
 }
 

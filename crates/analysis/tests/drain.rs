@@ -1,11 +1,7 @@
 //! The drain simulation as a user meets it: a dump goes in, nodes that drain and what holds the others
 //! come out, and the fix, applied, clears it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a broken assumption fails the test"
-)]
+#![expect(clippy::expect_used, reason = "a broken assumption fails the test")]
 
 use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::codes;

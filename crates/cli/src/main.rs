@@ -40,6 +40,7 @@ struct Cli {
 enum Command {
     Check(commands::check::CheckArgs),
     Snapshot(commands::snapshot::SnapshotArgs),
+    Lint(commands::lint::LintArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -123,6 +124,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, output, quiet),
         Command::Snapshot(args) => commands::snapshot::run(args, output, quiet).await,
+        Command::Lint(args) => commands::lint::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::status::status(&args, output),

@@ -6,12 +6,22 @@
 
 mod walk;
 
+use std::collections::BTreeMap;
+
 use shuck_parser::parser::{ParseStatus, Parser};
 
 use super::text::{Place, Script};
 
 /// Shells inside shells that are followed. Two are common (`kubectl exec -- bash -c`).
 const MAX_SHELLS: usize = 4;
+
+/// Commands of one file that are looked at: rules compare calls with each other, and no person
+/// follows a runbook of so many.
+pub(super) const MAX_CALLS: usize = 5_000;
+
+/// Parameters inside of parameters (`${a:-${b:-...}}`). The parser's time grows with the square of
+/// this; people nest two or three.
+const MAX_PARAMETERS: usize = 100;
 
 /// A word of a command.
 #[derive(Clone, Debug, Default)]
@@ -117,8 +127,31 @@ pub(super) struct Commands {
     pub comments: Vec<(Place, String)>,
     /// Values that are written in the script: variable, value.
     pub values: Vec<(String, String)>,
+    /// There were more than [`MAX_CALLS`].
+    pub full: bool,
     /// Pipelines so far.
     pipes: usize,
+    /// The first call at each place of a pipeline.
+    piped: BTreeMap<(usize, usize), usize>,
+}
+
+impl Commands {
+    fn add(&mut self, call: Call) {
+        if self.calls.len() >= MAX_CALLS {
+            self.full = true;
+            return;
+        }
+        if let Some(pipe) = call.pipe {
+            let place = (pipe.id, pipe.index);
+            self.piped.entry(place).or_insert(self.calls.len());
+        }
+        self.calls.push(call);
+    }
+
+    /// The call at a place of a pipeline.
+    pub fn at(&self, pipe: usize, index: usize) -> Option<&Call> {
+        self.calls.get(*self.piped.get(&(pipe, index))?)
+    }
 }
 
 /// Why a script cannot be read.
@@ -146,6 +179,12 @@ fn nested(
 ) -> Option<Broken> {
     if depth > MAX_SHELLS {
         return None;
+    }
+    if let Some(at) = too_deep(&script.text) {
+        return Some(Broken {
+            place: script.place_of(at),
+            reason: "parameters are nested too deeply".to_owned(),
+        });
     }
     let result = Parser::new(&script.text).parse();
     walk::Walk {
@@ -178,4 +217,21 @@ fn nested(
         (None, None) => return None,
     };
     Some(broken)
+}
+
+/// Where parameters are nested deeper than is read.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte == b'$' && bytes.get(at + 1) == Some(&b'{') {
+            depth += 1;
+        } else if *byte == b'}' {
+            depth = depth.saturating_sub(1);
+        }
+        if depth > MAX_PARAMETERS {
+            return Some(at);
+        }
+    }
+    None
 }

@@ -31,6 +31,8 @@ pub(super) struct Script {
     pub text: String,
     /// Where each line of the text starts in the file.
     pub lines: Vec<Place>,
+    /// Where each line of the text starts in the text.
+    starts: Vec<usize>,
     /// Where it was found.
     pub found: Found,
 }
@@ -41,15 +43,23 @@ impl Script {
         Self {
             text: String::new(),
             lines: Vec::new(),
+            starts: Vec::new(),
             found,
         }
     }
 
     /// Adds a line that starts at a place.
     pub fn push(&mut self, line: &str, at: Place) {
+        self.starts.push(self.text.len());
         self.text.push_str(line);
         self.text.push('\n');
         self.lines.push(at);
+    }
+
+    /// The place of a byte of the text.
+    pub fn place_of(&self, byte: usize) -> Place {
+        let line = self.starts.partition_point(|start| *start <= byte);
+        self.place(line, 1)
     }
 
     /// The place of a line and column of the text, both from 1.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod apply;
 pub mod check;
 pub mod life;
+pub mod lint;
 pub mod plan;
 pub mod probe;
 pub mod report;

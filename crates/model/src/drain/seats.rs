@@ -60,6 +60,8 @@ struct Profile {
 
 /// Pods that any node fits or does not fit alike.
 type Class = usize;
+/// What makes them so: profile, requests, ports; the shape itself where its neighbours count.
+type Alike<'a> = (usize, &'a [(usize, u64)], &'a [Port], Option<usize>);
 
 /// The scheduler's view.
 #[derive(Clone, Debug)]
@@ -93,8 +95,7 @@ impl Seats {
     pub(crate) fn new(world: &World) -> Self {
         let mut profiles: Vec<Profile> = Vec::new();
         let mut profile_ids: BTreeMap<(&Vec<AnyOf>, &Vec<Toleration>), usize> = BTreeMap::new();
-        let mut class_ids: BTreeMap<(usize, &Vec<(usize, u64)>, &Vec<Port>, Option<usize>), Class> =
-            BTreeMap::new();
+        let mut class_ids: BTreeMap<Alike<'_>, Class> = BTreeMap::new();
         let neighbours = Neighbours::new(world);
         let mut kinds = Vec::with_capacity(world.shapes.len());
         for (i, shape) in world.shapes.iter().enumerate() {
@@ -119,7 +120,7 @@ impl Seats {
             let alone = (!neighbours.is_local(ShapeId::next(i))).then_some(i);
             let next = class_ids.len();
             let class = *class_ids
-                .entry((profile, &shape.requests, &shape.ports, alone))
+                .entry((profile, &*shape.requests, &*shape.ports, alone))
                 .or_insert(next);
             kinds.push((profile, class));
         }

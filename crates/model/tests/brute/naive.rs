@@ -247,7 +247,7 @@ impl Play {
             self.log.drains.push((
                 drain.node,
                 drain.started,
-                drain.ended.expect("every drain ends"),
+                drain.ended.unwrap(),
                 drain.evictions,
                 drain.blocked.clone(),
             ));
@@ -407,7 +407,7 @@ impl Play {
                     let ready = match there {
                         Some((_, pod)) => pod.phase == "Ready" && !pod.terminating,
                         None => {
-                            let last = self.c.pods.iter().enumerate().filter(of_number).last();
+                            let last = self.c.pods.iter().enumerate().rfind(of_number);
                             let last = last.map(|(i, _)| i);
                             if let Some(last) = last {
                                 self.make(last);
@@ -485,13 +485,8 @@ impl Play {
                     memory += self.template(q).memory;
                 }
             }
-            let part = |used: u64, all: u64| {
-                if all == 0 {
-                    1_000_000
-                } else {
-                    used * 1_000_000 / all
-                }
-            };
+            let part =
+                |used: u64, all: u64| (used * 1_000_000).checked_div(all).unwrap_or(1_000_000);
             let load = part(cpu, about.cpu) + part(memory, about.memory);
             let score = (shunned, own, load, node);
             if best.as_ref().is_none_or(|(known, _)| score < *known) {

@@ -132,20 +132,13 @@ impl Runbook<'_> {
     /// What a pipeline's next command is.
     fn next_in_pipe(&self, call: &Call) -> Option<&Call> {
         let pipe = call.pipe?;
-        self.commands.calls.iter().find(|next| {
-            next.pipe
-                .is_some_and(|other| other.id == pipe.id && other.index == pipe.index + 1)
-        })
+        self.commands.at(pipe.id, pipe.index + 1)
     }
 
     /// What a pipeline's command before is.
     fn before_in_pipe(&self, call: &Call) -> Option<&Call> {
         let pipe = call.pipe?;
-        let before = pipe.index.checked_sub(1)?;
-        self.commands.calls.iter().find(|next| {
-            next.pipe
-                .is_some_and(|other| other.id == pipe.id && other.index == before)
-        })
+        self.commands.at(pipe.id, pipe.index.checked_sub(1)?)
     }
 
     /// The names that a word can be: itself, or the values of the loop's variable.

@@ -1,13 +1,14 @@
 //! From the parser's tree to calls.
 
+mod compound;
+
 use shuck_ast::{
     Assignment, AssignmentValue, BinaryCommand, BinaryOp, BuiltinCommand, Command, Comment,
-    CompoundCommand, ConditionalExpr, DeclOperand, File, HeredocBodyPart, LiteralText, Redirect,
-    RedirectKind, RedirectTarget, SimpleCommand, Span, Stmt, StmtSeq, StmtTerminator, WordPart,
-    WordPartNode,
+    DeclOperand, File, HeredocBodyPart, LiteralText, Redirect, RedirectKind, RedirectTarget,
+    SimpleCommand, Span, Stmt, StmtSeq, StmtTerminator, WordPart, WordPartNode,
 };
 
-use super::{Call, Commands, Loop, Pipe, Word, nested};
+use super::{Call, Commands, Pipe, Word, nested};
 use crate::lint::text::{Place, Script};
 use crate::lint::wrappers::{self, Unwrapped};
 
@@ -55,14 +56,9 @@ impl Walk<'_> {
         for comment in comments {
             let text = comment.range.slice(self.source);
             let text = text.trim_start_matches('#').trim().to_owned();
-            let before = self
-                .source
-                .get(..usize::from(comment.range.start()))
-                .unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
             said.push_str(&text);
             said.push(' ');
-            let place = self.script.place(line, 1);
+            let place = self.script.place_of(usize::from(comment.range.start()));
             self.commands.comments.push((place, text));
         }
         said
@@ -291,7 +287,7 @@ impl Walk<'_> {
         // Each turn takes at least one word off.
         loop {
             match wrappers::unwrap(&call) {
-                Unwrapped::Plain => break self.commands.calls.push(call),
+                Unwrapped::Plain => break self.commands.add(call),
                 Unwrapped::Wrapper { name, rest } => {
                     call.wrappers.push(name);
                     call.words.drain(..rest.min(call.words.len()));
@@ -306,7 +302,7 @@ impl Walk<'_> {
                         inner: true,
                         ..call.clone()
                     };
-                    self.commands.calls.push(call);
+                    self.commands.add(call);
                     if inner.words.is_empty() {
                         break;
                     }
@@ -319,7 +315,7 @@ impl Walk<'_> {
                         shells: true,
                         ..around.clone()
                     };
-                    self.commands.calls.push(call);
+                    self.commands.add(call);
                     let mut inside = Script::new(self.script.found);
                     for (offset, line) in text.text.lines().enumerate() {
                         let column = if offset == 0 {
@@ -379,160 +375,6 @@ impl Walk<'_> {
                 };
                 self.stmt(&binary.right, &right);
             }
-        }
-    }
-
-    fn in_loop(
-        &mut self,
-        around: &Around,
-        span: Span,
-        over: Option<(String, Vec<Word>)>,
-    ) -> Around {
-        let place = self.place(span);
-        self.commands.loops.push(Loop {
-            place,
-            over,
-            until: false,
-        });
-        let mut around = around.clone();
-        around.loops.push(self.commands.loops.len() - 1);
-        around
-    }
-
-    fn compound(&mut self, compound: &CompoundCommand, around: &Around) {
-        let condition = Around {
-            decides: true,
-            ..around.clone()
-        };
-        match compound {
-            CompoundCommand::If(command) => {
-                self.list(&command.condition, &condition);
-                self.list(&command.then_branch, around);
-                for (test, body) in &command.elif_branches {
-                    self.list(test, &condition);
-                    self.list(body, around);
-                }
-                if let Some(body) = &command.else_branch {
-                    self.list(body, around);
-                }
-            }
-            CompoundCommand::For(command) => {
-                let name = command
-                    .targets
-                    .first()
-                    .and_then(|target| target.name.as_ref())
-                    .map_or(String::new(), |name| name.as_str().to_owned());
-                let words: Vec<Word> = command
-                    .words
-                    .iter()
-                    .flatten()
-                    .map(|word| self.word(word, around))
-                    .collect();
-                let around = self.in_loop(around, command.span, Some((name, words)));
-                self.list(&command.body, &around);
-            }
-            CompoundCommand::While(command) => {
-                self.polling(&command.condition, &command.body, command.span, around);
-            }
-            CompoundCommand::Until(command) => {
-                let next = self.commands.loops.len();
-                self.polling(&command.condition, &command.body, command.span, around);
-                if let Some(this) = self.commands.loops.get_mut(next) {
-                    this.until = true;
-                }
-            }
-            CompoundCommand::ArithmeticFor(command) => {
-                let around = self.in_loop(around, command.span, None);
-                self.list(&command.body, &around);
-            }
-            CompoundCommand::Repeat(command) => {
-                let around = self.in_loop(around, command.span, None);
-                self.list(&command.body, &around);
-            }
-            CompoundCommand::Foreach(command) => {
-                let words = command.words.iter().map(|w| self.word(w, around)).collect();
-                let name = command.variable.as_str().to_owned();
-                let around = self.in_loop(around, command.span, Some((name, words)));
-                self.list(&command.body, &around);
-            }
-            CompoundCommand::Select(command) => {
-                let around = self.in_loop(around, command.span, None);
-                self.list(&command.body, &around);
-            }
-            CompoundCommand::Case(command) => {
-                self.word(&command.word, around);
-                for item in &command.cases {
-                    self.list(&item.body, around);
-                }
-            }
-            CompoundCommand::Subshell(list) | CompoundCommand::BraceGroup(list) => {
-                self.list(list, around);
-            }
-            CompoundCommand::Time(command) => {
-                if let Some(stmt) = &command.command {
-                    self.stmt(stmt, around);
-                }
-            }
-            CompoundCommand::Conditional(command) => self.condition(&command.expression, around),
-            CompoundCommand::Coproc(command) => self.stmt(&command.body, around),
-            CompoundCommand::Always(command) => {
-                self.list(&command.body, around);
-                self.list(&command.always_body, around);
-            }
-            CompoundCommand::Arithmetic(command) => {
-                // Commands inside `(( ... ))` are seen by the words that they are in.
-                if let Some(span) = command.expr_span {
-                    let text = self.slice(span).to_owned();
-                    self.arithmetic(&text, self.place(span), around);
-                }
-            }
-        }
-    }
-
-    /// The commands that an arithmetic expression asks.
-    fn arithmetic(&mut self, text: &str, place: Place, around: &Around) {
-        if !text.contains("$(") {
-            return;
-        }
-        let mut inside = Script::new(self.script.found);
-        inside.push(
-            &format!(": \"{text}\""),
-            Place {
-                line: place.line,
-                column: place.column.saturating_sub(3),
-            },
-        );
-        let around = Around {
-            shells: true,
-            decides: true,
-            ..around.clone()
-        };
-        nested(&inside, self.index, self.commands, &around, self.depth + 1);
-    }
-
-    fn polling(&mut self, test: &StmtSeq, body: &StmtSeq, span: Span, around: &Around) {
-        let around = self.in_loop(around, span, None);
-        let condition = Around {
-            decides: true,
-            polled: true,
-            ..around.clone()
-        };
-        self.list(test, &condition);
-        self.list(body, &around);
-    }
-
-    fn condition(&mut self, expression: &ConditionalExpr, around: &Around) {
-        match expression {
-            ConditionalExpr::Binary(binary) => {
-                self.condition(&binary.left, around);
-                self.condition(&binary.right, around);
-            }
-            ConditionalExpr::Unary(unary) => self.condition(&unary.expr, around),
-            ConditionalExpr::Parenthesized(inside) => self.condition(&inside.expr, around),
-            ConditionalExpr::Word(word) | ConditionalExpr::Regex(word) => {
-                self.word(word, around);
-            }
-            ConditionalExpr::Pattern(_) | ConditionalExpr::VarRef(_) => {}
         }
     }
 }
