@@ -5,7 +5,12 @@
 //! moment after the scheduler placed them, and are gone a moment after they are deleted. Everything
 //! else is real: controllers, scheduler, budgets, the eviction handler, kubectl. Before each drain the
 //! cluster is read as a user's dump is, and the simulation of that dump has to say what kubectl then does.
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that fails says where, and what it saw"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -178,7 +178,7 @@ fn plain_servers_are_made_from_their_environment_and_options() {
             "wait --for=condition=Ready pod/{pod} --timeout=60s"
         )));
         let exec = |command: &str| ok(sandbox.kubectl(&format!("exec {pod} -- {command}")));
-        sandbox.until("the server answers", |sandbox| {
+        sandbox.happens("the server answers", |sandbox| {
             let mut ping = sandbox.kubectl(&format!("exec {pod} -- redis-cli PING"));
             text(&ping.output().unwrap().stdout) == "PONG"
         });
