@@ -241,9 +241,13 @@ impl Said {
             };
             let Some(object) = object else { continue };
             let pods: Vec<String> = held.pods.iter().map(|pod| built.pod_name(*pod)).collect();
+            let mut nodes = held.nodes;
+            nodes.dedup();
+            let many = nodes.len();
+            let on = some(nodes);
             let what = match about {
-                About::Pod(_) => held.reason.clone(),
-                _ => format!("holds {}: {}", some(pods), held.reason),
+                About::Pod(_) => format!("{} on {on}", held.reason),
+                _ => format!("holds {} on {on}: {}", some(pods), held.reason),
             };
             let mut finding = draft(
                 object,
@@ -252,10 +256,6 @@ impl Said {
                 what,
                 held.fix,
             );
-            let mut nodes = held.nodes;
-            nodes.dedup();
-            let many = nodes.len();
-            finding.message = format!("{} on {}", finding.message, some(nodes));
             finding.evidence.push(Evidence {
                 class: "drain-simulation",
                 detail: format!(
@@ -304,7 +304,7 @@ impl Said {
             let mut finding = draft(object, codes::DRAIN_CHURN, Severity::Info, what, fix);
             finding.evidence.push(Evidence {
                 class: "drain-simulation",
-                detail: format!("{} evictions fewer", plain - tainted),
+                detail: format!("{} fewer", plain - tainted),
             });
             findings.push(finding);
         }

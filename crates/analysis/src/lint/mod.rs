@@ -211,7 +211,7 @@ pub fn lint(file: &str, bytes: &[u8]) -> Report {
 
 fn readable(bytes: &[u8]) -> Result<&str, String> {
     if bytes.len() > MAX_FILE {
-        return Err(format!("larger than {} MiB: not a runbook", MAX_FILE >> 20));
+        return Err(format!("larger than {} KiB: not a runbook", MAX_FILE >> 10));
     }
     if bytes.contains(&0) {
         return Err("not a text: it has a zero byte".to_owned());

@@ -52,7 +52,7 @@ pub(super) fn unwrap(call: &Call) -> Unwrapped {
     };
     match name.as_str() {
         "sudo" => wrapper(after(&["-u", "-g", "-h", "-p"])),
-        "nohup" | "exec" | "command" | "builtin" | "time" | "then" | "do" => wrapper(after(&[])),
+        "nohup" | "exec" | "command" | "builtin" | "time" => wrapper(after(&[])),
         "nice" => wrapper(after(&["-n"])),
         "stdbuf" => wrapper(after(&["-o", "-e", "-i"])),
         "watch" => wrapper(after(&["-n", "--interval"])),

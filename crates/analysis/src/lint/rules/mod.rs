@@ -338,8 +338,3 @@ fn target<'a>(call: &'a Call, host: &[&str]) -> Option<&'a Word> {
         call.args().get(at + 1)
     })
 }
-
-/// The rule about roles that are read off names, which several tools share.
-fn codes_of_role() -> super::codes::Rule {
-    super::codes::ORDINAL
-}

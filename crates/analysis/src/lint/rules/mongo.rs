@@ -60,7 +60,7 @@ fn step_down(call: &Call, small: &str, found: &mut Findings) {
         && ordinal(&pod.text).is_some()
     {
         found.push(
-            super::codes_of_role(),
+            codes::ORDINAL,
             call.place(),
             format!(
                 "{} need not be the primary: the number in its name says nothing",
