@@ -189,8 +189,10 @@ fn workload(i: usize, nodes: usize, pods: &mut Vec<Value>, others: &mut Vec<Valu
         if set {
             let claim = format!("data-{app}-{j}");
             let volume = format!("pvc-{i}-{j}");
-            pod["spec"]["volumes"][1] =
-                json!({"name": "data", "persistentVolumeClaim": {"claimName": claim}});
+            if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
+                volumes
+                    .push(json!({"name": "data", "persistentVolumeClaim": {"claimName": claim}}));
+            }
             pod["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
                 {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector},
             ]}});

@@ -1,6 +1,7 @@
 //! The deprecation check alone, or the drain simulation alone, over a directory, to measure them
 //! without the rest of the binary:
-//! `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36 [drain]`.
+//! `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36 [drain|resilience]`
+//! (`resilience` comes on top of the deprecations).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,16 +10,23 @@ use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::deprecations::Target;
 use ferriswheel_analysis::drain::Settings;
 use ferriswheel_analysis::manifest::{Reading, Want, read};
+use ferriswheel_analysis::resilience;
 
 #[expect(clippy::print_stdout, reason = "an example")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let (directory, target, drains) = match arguments.as_slice() {
-        [_, directory, target] => (directory, target, false),
-        [_, directory, target, drain] if drain == "drain" => (directory, target, true),
-        _ => return Err("usage: check_directory DIR VERSION [drain]".into()),
+    let (directory, target, more) = match arguments.as_slice() {
+        [_, directory, target] => (directory, target, ""),
+        [_, directory, target, more] if more == "drain" || more == "resilience" => {
+            (directory, target, more.as_str())
+        }
+        _ => return Err("usage: check_directory DIR VERSION [drain|resilience]".into()),
     };
-    let want = if drains { Want::Sketches } else { Want::Names };
+    let want = match more {
+        "drain" => Want::Sketches,
+        "resilience" => Want::Bodies,
+        _ => Want::Names,
+    };
     let target = Target::parse([target.as_str()])?;
     let mut open = vec![std::path::PathBuf::from(directory)];
     let mut files = Vec::new();
@@ -52,14 +60,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let reading = all.into_inner().map_err(|_| "a thread died")?;
     let objects = reading.objects.len();
-    let scope = if drains {
-        Scope {
+    let scope = match more {
+        "drain" => Scope {
             api_versions: false,
             drain: Some(Settings::default()),
             ..Scope::API_VERSIONS
-        }
-    } else {
-        Scope::API_VERSIONS
+        },
+        "resilience" => Scope {
+            resilience: Some(resilience::Settings::default()),
+            ..Scope::API_VERSIONS
+        },
+        _ => Scope::API_VERSIONS,
     };
     let report = check(reading, &target, &scope);
     if let Some(drain) = &report.drain {
