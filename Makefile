@@ -10,10 +10,10 @@ help: ## this list
 demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate; DATABASE=redis for Redis
 	./scripts/demo.sh
 
-# Four tests at a time: most of them wait for servers, and with as many as there are cores those would wait too.
+# Three tests at a time: most of them wait for servers, and more whole clusters than that wear two cores out.
 test: prepare ## install what is missing and pass every test
 	./scripts/check.sh
-	RUST_TEST_THREADS="$${RUST_TEST_THREADS:-4}" cargo test --workspace
+	RUST_TEST_THREADS="$${RUST_TEST_THREADS:-3}" cargo test --workspace
 
 # Optimised, because clients' logins are part of what is measured: a debug build takes a hundred times as long for one.
 bench-postgres: prepare-bench ## measure hand-overs by many methods side by side, 30 rounds each; BENCH="--rounds 2" for others

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::runs::Run;
+use crate::support::runs::{Run, was_killed};
 use crate::support::{Practice, text, until};
 
 /// Three system machines: poolers on two of them, and one that may freeze without taking a client
@@ -131,9 +131,11 @@ fn agent_deleted_between_stop_and_promotion(practice: &Practice, to: &str) {
 /// watchdog lets them go on. The agent thaws when its window is long over, and changes nothing.
 fn agents_machine_frozen_after_the_promotion(practice: &Practice, spare: &str, to: &str) {
     let run = practice.plan_hand_over(to);
-    let apply = run.start_held("promoted", 4_000);
-    // The probe and the watchdog elsewhere, the agent on the spare machine.
-    practice.wait_for_pod(&run.pod("probe"));
+    // The probe and the watchdog elsewhere, the agent on the spare machine: it is made by the next life of the run.
+    let mut command = run.command();
+    let probing = format!("{}:verified", run.step("startProbe"));
+    let output = command.env("FERRISWHEEL_CRASH_AFTER", probing).output();
+    assert!(was_killed(&output.unwrap()), "{}", run.story());
     let others = practice.other_system_machines(spare);
     let cordon = |verb: &str| {
         for other in &others {
@@ -142,6 +144,7 @@ fn agents_machine_frozen_after_the_promotion(practice: &Practice, spare: &str, t
     };
     cordon("cordon");
     practice.kubectl(&["uncordon", spare]);
+    let apply = run.start_held("promoted", 4_000);
     assert_eq!(practice.wait_for_pod(&run.pod("agent")), spare);
     cordon("uncordon");
     run.wait_until_held();
