@@ -23,7 +23,7 @@ pub(super) fn gate(database: &Set<'_>) -> Findings {
     else {
         findings.refuse(refuse(
             format!("there is no Service {name}"),
-            Vec::new(),
+            vec!["the API server has no Service of this name in this namespace".to_owned()],
             "name the Service that your clients use in `service`, or leave the field out"
                 .to_owned(),
         ));
