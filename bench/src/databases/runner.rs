@@ -1,9 +1,9 @@
 //! The rounds of one system.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ferriswheel_probe::certificate::Certificate;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -73,11 +73,11 @@ impl Runner {
             act_s: None,
             whole_s: None,
             took_s: 0.0,
-            before: std::collections::BTreeMap::new(),
-            after: std::collections::BTreeMap::new(),
+            before: BTreeMap::new(),
+            after: BTreeMap::new(),
             failure: None,
             certificate: None,
-            windows: std::collections::BTreeMap::new(),
+            windows: BTreeMap::new(),
             said: None,
         };
         if let Err((stage, error)) = self.carry_out(method, &mut round).await {
@@ -124,7 +124,6 @@ impl Runner {
         let members = after.as_ref().map(|after| after.members.clone());
         // Without a member to look at, whoever the clients reach is.
         let certificate = self.judge.finish(members.unwrap_or_default()).await;
-        let certificate: Result<Certificate> = certificate;
         round.certificate = certificate.as_ref().ok().map(Measured::from);
 
         acted.map_err(at(Stage::Act))?;
