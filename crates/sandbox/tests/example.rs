@@ -40,6 +40,26 @@ spec:
   volumes: [{ name: init, configMap: { name: plain } }]
 "#;
 
+/// The same server program by options alone, as root and as the image's user, and the other one.
+const PLAIN_REDIS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: redis }
+spec:
+  tolerations: [{ operator: Exists }]
+  containers:
+    - { name: redis, image: "docker.io/library/redis:7.0-bookworm", args: ["--appendonly", "yes"] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: valkey }
+spec:
+  tolerations: [{ operator: Exists }]
+  securityContext: { runAsUser: 999, runAsNonRoot: true }
+  containers:
+    - { name: valkey, image: "valkey/valkey:9.1" }
+"#;
+
 struct Sandbox {
     state: tempfile::TempDir,
 }
@@ -159,7 +179,9 @@ fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
 }
 
 #[test]
-fn a_plain_postgres_is_made_from_its_environment() {
+fn plain_servers_are_made_from_their_environment_and_options() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    ok(Command::new(root.join("scripts/install-valkey-9.sh")));
     let sandbox = Sandbox {
         state: tempfile::tempdir().unwrap(),
     };
@@ -171,7 +193,7 @@ fn a_plain_postgres_is_made_from_its_environment() {
         "name=syspool,mode=System,count=1,zones=1",
     ]));
     let manifest = sandbox.state.path().join("plain.yaml");
-    std::fs::write(&manifest, PLAIN_POSTGRES).unwrap();
+    std::fs::write(&manifest, format!("{PLAIN_POSTGRES}---{PLAIN_REDIS}")).unwrap();
     let mut apply = sandbox.kubectl("apply -f");
     apply.arg(&manifest);
     ok(apply);
@@ -203,4 +225,20 @@ fn a_plain_postgres_is_made_from_its_environment() {
         told.contains("terminating connection due to administrator command"),
         "{told}"
     );
+
+    for (pod, program) in [("redis", "redis-server"), ("valkey", "valkey-server")] {
+        ok(sandbox.kubectl(&format!(
+            "wait --for=condition=Ready pod/{pod} --timeout=60s"
+        )));
+        let exec = |command: &str| ok(sandbox.kubectl(&format!("exec {pod} -- {command}")));
+        sandbox.until("the server answers", |sandbox| {
+            let mut ping = sandbox.kubectl(&format!("exec {pod} -- redis-cli PING"));
+            text(&ping.output().unwrap().stdout) == "PONG"
+        });
+        assert_eq!(exec("cat /proc/1/comm"), program);
+        assert_eq!(exec("stat -c %u:%U /proc/1"), format!("999:{pod}"));
+        assert_eq!(exec("redis-cli CONFIG GET dir"), "dir\n/data");
+        assert_eq!(exec("redis-cli SET a 1"), "OK");
+        ok(sandbox.kubectl(&format!("delete pod {pod}")));
+    }
 }

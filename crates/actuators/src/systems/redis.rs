@@ -223,7 +223,7 @@ impl System for Redis<'_> {
         key: &OperationKey,
     ) -> Result<Ack, ActError> {
         let terms = terms_of(terms)?;
-        let mut last = None;
+        let (mut last, mut tried) = (None, 0);
         for attempt in 1..=ATTEMPTS {
             if attempt > 1 {
                 sleep(AGAIN).await;
@@ -236,9 +236,15 @@ impl System for Redis<'_> {
             self.keep(from, &record);
             match outcome {
                 Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
-                Outcome::Undone { reason, .. } => {
+                Outcome::Undone { reason, asked } => {
                     tracing::warn!(%reason, attempt, "the hand-over was not carried through");
                     last = Some(reason);
+                    tried = attempt;
+                    // The shard's clients have waited for seconds, and the primaries do not vote for
+                    // it again within twice `cluster-node-timeout`.
+                    if asked {
+                        break;
+                    }
                 }
                 Outcome::Unresolved { reason } => {
                     return Err(ActError::AskHuman {
@@ -248,7 +254,7 @@ impl System for Redis<'_> {
                 }
             }
         }
-        Err(undone(from, last))
+        Err(undone(from, last, tried))
     }
 
     /// A failover that was ordered is over after the servers' own time; then both say who leads.
@@ -366,7 +372,7 @@ fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
     ack
 }
 
-fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
+fn undone(from: &ObjectRef, reason: Option<Reason>, tried: u32) -> ActError {
     let (code, reason) = reason.map_or_else(
         || ("FW0201".to_owned(), "nothing was tried".to_owned()),
         |reason| (reason.code().to_owned(), reason.to_string()),
@@ -374,7 +380,7 @@ fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
     ActError::AskHuman {
         code,
         cause: format!(
-            "the hand-over did not come about in {ATTEMPTS} attempts, {from} is the primary: {reason}"
+            "the hand-over did not come about in {tried} attempt(s), {from} is the primary: {reason}"
         ),
     }
 }

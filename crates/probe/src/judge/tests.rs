@@ -300,3 +300,115 @@ proptest! {
         prop_assert_eq!(certificate.verdict == Verdict::Pass, exact);
     }
 }
+
+/// A run of two writers, one for each of two shards: the second shard is silent for 900 ms while the
+/// first goes on.
+fn sharded() -> Recorder {
+    let mut recorder = Recorder::sharded(2, 2);
+    let at = |step: u32| STEP * step;
+    for step in 1..=500 {
+        for writer in 0..2 {
+            if writer == 1 && (25..475).contains(&step) {
+                continue;
+            }
+            let seq = recorder.attempt(writer);
+            recorder.acked(writer, seq, at(step - 1), at(step));
+        }
+    }
+    recorder.stop(at(500));
+    recorder.close();
+    recorder
+}
+
+fn of_shard(recorder: &Recorder, shard: usize, role: Role, stray: Option<Key>) -> MemberEvidence {
+    let mut presence = Presence::of_writers(recorder.ledger(), |writer| writer == shard);
+    let writer = i64::try_from(shard).unwrap();
+    let keys = recorder.ledger().writers()[shard].attempted();
+    for seq in 0..i64::try_from(keys).unwrap() {
+        presence.row(recorder.ledger(), Key { writer, seq });
+    }
+    if let Some(key) = stray {
+        presence.row(recorder.ledger(), key);
+    }
+    MemberEvidence {
+        name: format!("member of {shard}"),
+        role: Some(role),
+        shard: Some(shard),
+        rows: Some((
+            presence.compare(recorder.ledger()),
+            format!("{shard}{stray:?}"),
+        )),
+        ..MemberEvidence::default()
+    }
+}
+
+fn judged_shards(recorder: &Recorder, limit_ms: u64, members: Vec<MemberEvidence>) -> Certificate {
+    let names = ["0-8191".to_owned(), "8192-16383".to_owned()];
+    let mut evidence = evidence(recorder, members);
+    evidence.shards = Shard::split(&names, 2);
+    evidence.limits.write_stall_ms = limit_ms;
+    judge(evidence)
+}
+
+#[test]
+fn a_shard_that_stood_still_fails_however_well_the_other_one_did() {
+    let recorder = sharded();
+    let both = || {
+        vec![
+            of_shard(&recorder, 0, Role::Leader, None),
+            of_shard(&recorder, 1, Role::Leader, None),
+        ]
+    };
+    let certificate = judged_shards(&recorder, 500, both());
+    assert_eq!(certificate.longest_ack_gap_ms, Some(2.0));
+    let gaps: Vec<_> = certificate
+        .shards
+        .iter()
+        .map(|shard| shard.longest_ack_gap_ms)
+        .collect();
+    assert_eq!(gaps, [Some(2.0), Some(902.0)]);
+    assert_eq!(certificate.verdict, Verdict::Fail);
+    assert_eq!(
+        certificate.reasons,
+        ["no write of the shard 8192-16383 was acknowledged for 902 ms, the limit is 500 ms"]
+    );
+    let certificate = judged_shards(&recorder, 1_000, both());
+    assert_eq!(certificate.reasons, Vec::<String>::new());
+    assert_eq!(certificate.acked_lost, Some(0));
+    assert_eq!(
+        certificate.shards[0].acked + certificate.shards[1].acked,
+        certificate.acked
+    );
+}
+
+#[test]
+fn every_shard_needs_one_leader_and_holds_its_own_keys_only() {
+    let recorder = sharded();
+    let leader = |shard| of_shard(&recorder, shard, Role::Leader, None);
+    let without = judged_shards(&recorder, 1_000, vec![leader(0)]);
+    assert_eq!(without.verdict, Verdict::Inconclusive);
+    assert_eq!(without.acked_lost, None);
+    assert_eq!(
+        without.reasons,
+        ["no member of the shard 8192-16383 accepts writes"]
+    );
+    let twice = judged_shards(&recorder, 1_000, vec![leader(0), leader(1), leader(1)]);
+    assert_eq!(twice.verdict, Verdict::Fail);
+    assert!(twice.reasons[0].starts_with("more than one member of the shard 8192-16383"));
+    // A key of the first shard on the leader of the second was not written there.
+    let key = Key { writer: 0, seq: 0 };
+    let stray = of_shard(&recorder, 1, Role::Leader, Some(key));
+    let strayed = judged_shards(&recorder, 1_000, vec![leader(0), stray.clone()]);
+    assert_eq!(strayed.phantoms, Some(1));
+    // A replica that differs from its leader is found, one of the other shard is not compared.
+    let replica = of_shard(&recorder, 1, Role::Replica, None);
+    let differs = judged_shards(&recorder, 1_000, vec![leader(0), stray, replica]);
+    assert!(
+        differs
+            .reasons
+            .iter()
+            .any(|r| r == "the members of the shard 8192-16383 hold 2 different tables"),
+        "{:?}",
+        differs.reasons
+    );
+}

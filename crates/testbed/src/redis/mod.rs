@@ -215,6 +215,11 @@ impl Cluster {
             })
             .await;
         }
+        self.settle().await;
+    }
+
+    /// Waits until every member sees every other one as it is.
+    pub async fn settle(&self) {
         self.until("everybody agrees", async || {
             for n in 0..self.servers.len() {
                 if !self.is_settled(n).await {
