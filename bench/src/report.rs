@@ -7,9 +7,8 @@ use crate::error::{Result, file, unexpected};
 use crate::machine::Machine;
 use crate::results::{Results, Row, Spread};
 
-/// What is between these lines is written by the program.
-const BEGIN: &str = "<!-- bench-postgres: begin -->";
-const END: &str = "<!-- bench-postgres: end -->";
+/// Name of the section of `docs/benchmarks.md` that [`section`] is for.
+pub const SECTION: &str = "bench-postgres";
 
 /// The goals that the figures are held against; reported, not asserted.
 const POOLED_P50_MS: f64 = 100.0;
@@ -27,7 +26,7 @@ pub fn section(results: &Results, raw: &str) -> String {
         text,
         "Measured {} with `make bench-postgres`: every method in one sandbox, rounds interleaved. {}\n",
         machine.started.strftime("%Y-%m-%d %H:%M UTC"),
-        facts(machine)
+        facts(machine, &format!("PostgreSQL {}", machine.postgres))
     );
     let _ = writeln!(
         text,
@@ -63,14 +62,14 @@ pub fn section(results: &Results, raw: &str) -> String {
     text
 }
 
-fn facts(machine: &Machine) -> String {
+/// Machine, servers and build in a sentence.
+pub fn facts(machine: &Machine, server: &str) -> String {
     format!(
-        "{} cores ({}), {} GiB, kernel {}, PostgreSQL {}, commit {}{}, {} build, load {:.1} before the first round.",
+        "{} cores ({}), {} GiB, kernel {}, {server}, commit {}{}, {} build, load {:.1} before the first round.",
         machine.cores,
         machine.processor,
         machine.memory_kib / 1024 / 1024,
         machine.kernel,
-        machine.postgres,
         machine.commit,
         if machine.modified {
             " with changes"
@@ -86,14 +85,16 @@ fn facts(machine: &Machine) -> String {
     )
 }
 
-fn gap(spread: Option<Spread>) -> String {
+/// Three cells.
+pub fn gap(spread: Option<Spread>) -> String {
     match spread {
         Some(s) => format!("{} | {} | {}", ms(s.p50), ms(s.p90), ms(s.max)),
         None => "- | - | -".to_owned(),
     }
 }
 
-fn ms(value: f64) -> String {
+/// With a unit and as many digits as are of use.
+pub fn ms(value: f64) -> String {
     if value < 10.0 {
         format!("{value:.1} ms")
     } else if value < 10_000.0 {
@@ -225,21 +226,28 @@ fn failures(results: &Results) -> String {
     text
 }
 
-/// Puts the section between its marks.
+/// Puts the section between the lines that mark it: what is between them is written by this program.
 ///
 /// # Errors
 /// The file has no marks, or cannot be written.
-pub fn publish(document: &Path, section: &str) -> Result<()> {
+pub fn publish(document: &Path, name: &str, section: &str) -> Result<()> {
     let text = std::fs::read_to_string(document).map_err(file(document))?;
-    let text = replaced(&text, section)
-        .ok_or_else(|| unexpected(format!("{} lacks {BEGIN} and {END}", document.display())))?;
+    let text = replaced(&text, name, section).ok_or_else(|| {
+        let [begin, end] = marks(name);
+        unexpected(format!("{} lacks {begin} and {end}", document.display()))
+    })?;
     std::fs::write(document, text).map_err(file(document))
 }
 
-fn replaced(text: &str, section: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{section}{END}{after}"))
+fn marks(name: &str) -> [String; 2] {
+    ["begin", "end"].map(|which| format!("<!-- {name}: {which} -->"))
+}
+
+fn replaced(text: &str, name: &str, section: &str) -> Option<String> {
+    let [begin, end] = marks(name);
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{section}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -249,10 +257,15 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = replaced(&text, "new\n").unwrap();
-        assert_eq!(new, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert_eq!(replaced("no marks", "new"), None);
+        let of = |name: &str, text: &str| {
+            let [begin, end] = marks(name);
+            format!("{begin}\n{text}\n{end}\n")
+        };
+        let text = format!("a\n{}{}", of(SECTION, "old"), of("bench-other", "other"));
+        let new = replaced(&text, SECTION, "new\n").unwrap();
+        let other = of("bench-other", "other");
+        assert_eq!(new, format!("a\n{}{other}", of(SECTION, "new")));
+        assert_eq!(replaced("no marks", SECTION, "new"), None);
     }
 
     #[test]
