@@ -33,6 +33,8 @@ use tokio::task::JoinSet;
 /// As many as the claim says, and a few that are not comparable.
 const CLUSTERS: u64 = 56;
 const COMPARED: usize = 50;
+/// Clusters that may differ by chance, the first time.
+const MOST_AGAIN: usize = 6;
 /// Each is drained on so many of its three nodes.
 const DRAINS: usize = 2;
 /// Processes of kubectl at the same time: a hundred at once would be a test of this machine's patience.
@@ -721,8 +723,43 @@ fn real_told(before: &Dump, after: &Dump, node: &str, success: bool, said: &str)
     told
 }
 
-/// One cluster, drained on some of its nodes. Says what was compared, and what differed.
-async fn compare(real: Real, name: String, nodes: Vec<String>) -> Vec<(Told, Option<String>)> {
+/// What was compared of a cluster, drain by drain, and what differed.
+type Compared = Vec<(Told, Option<String>)>;
+
+/// Makes clusters, and drains them side by side.
+async fn round(
+    real: &Real,
+    life: &mut JoinSet<()>,
+    seeds: Vec<u64>,
+    prefix: &str,
+) -> Vec<(u64, Compared)> {
+    let clusters: Vec<(u64, String, Vec<String>)> = stream::iter(seeds)
+        .map(|seed| async move {
+            let name = format!("{prefix}{seed}");
+            let mut dice = Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let nodes = furnish(real, &name, &mut dice).await;
+            (seed, name, nodes)
+        })
+        .buffered(8)
+        .collect()
+        .await;
+    let nodes = clusters
+        .iter()
+        .flat_map(|(_, _, nodes)| nodes.clone())
+        .collect();
+    life.spawn(real.clone().heartbeats(Arc::new(nodes)));
+    stream::iter(clusters)
+        .map(|(seed, name, nodes)| {
+            let drained = tokio::spawn(compare(real.clone(), name, nodes));
+            async move { (seed, drained.await.unwrap()) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// One cluster, drained on some of its nodes.
+async fn compare(real: Real, name: String, nodes: Vec<String>) -> Compared {
     let mut compared = Vec::new();
     let mut before = real.calm(&name).await;
     for node in nodes.iter().take(DRAINS) {
@@ -811,30 +848,20 @@ async fn kubectl_drains_as_the_simulation_says() {
     let real = sandbox.api().await;
     let mut life = JoinSet::new();
     life.spawn(real.clone().kubelet());
-    let clusters: Vec<(String, Vec<String>)> = stream::iter(0..CLUSTERS)
-        .map(|seed| {
-            let real = real.clone();
-            async move {
-                let name = format!("c{seed}");
-                let mut dice = Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                let nodes = furnish(&real, &name, &mut dice).await;
-                (name, nodes)
-            }
-        })
-        .buffered(8)
-        .collect()
-        .await;
-    let nodes = clusters
+    let mut compared = round(&real, &mut life, (0..CLUSTERS).collect(), "c").await;
+    // The real controllers and this machine's load play together by chance: what differs is made and drained once
+    // more. What the simulation gets wrong it gets wrong each time.
+    let differ = |(_, drains): &(u64, Compared)| drains.iter().any(|(_, wrong)| wrong.is_some());
+    let again: Vec<u64> = compared
         .iter()
-        .flat_map(|(_, nodes)| nodes.clone())
+        .filter(|one| differ(one))
+        .map(|one| one.0)
         .collect();
-    life.spawn(real.clone().heartbeats(Arc::new(nodes)));
-    let compared: Vec<Vec<(Told, Option<String>)>> = stream::iter(clusters)
-        .map(|(name, nodes)| tokio::spawn(compare(real.clone(), name, nodes)))
-        .buffer_unordered(AT_ONCE)
-        .map(Result::unwrap)
-        .collect()
-        .await;
+    assert!(again.len() <= MOST_AGAIN, "more than chance: {again:?}");
+    compared.retain(|one| !differ(one));
+    println!("drained once more: {again:?}");
+    compared.extend(round(&real, &mut life, again, "again").await);
+    let compared: Vec<Compared> = compared.into_iter().map(|(_, drains)| drains).collect();
     assert!(
         life.try_join_next().is_none(),
         "nodes and pods were kept alive"
