@@ -405,3 +405,22 @@ fn a_reader_that_has_gone_is_no_defect() {
     assert_eq!(code(&output), 141);
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn what_was_not_read_is_in_sarif_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = check(
+        directory.path(),
+        &[
+            "--from", "-", "--target", "1.36", "--quiet", "--write", "f.sarif",
+        ],
+        "apiVersion: [\n",
+    );
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let sarif = std::fs::read_to_string(directory.path().join("f.sarif")).expect("written");
+    let sarif: Value = serde_json::from_str(&sarif).expect("SARIF is JSON");
+    let run = &sarif["runs"][0]["invocations"][0];
+    assert_eq!(run["executionSuccessful"], false, "{run}");
+    let said = run["toolExecutionNotifications"][0]["message"]["text"].to_string();
+    assert!(said.contains("not readable YAML"), "{said}");
+}

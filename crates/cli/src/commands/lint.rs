@@ -14,6 +14,7 @@ use ferriswheel_analysis::lint::{self, Finding, MAX_FILE, Report, Severity};
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::pages::{Pages, pages};
 use crate::stdout::{out, outln};
 
 /// Find mistakes in the commands of runbooks, scripts and pipelines; runs nothing
@@ -73,7 +74,7 @@ impl FailOn {
 #[expect(clippy::print_stderr, reason = "counts and skipped files are notes")]
 pub fn run(args: &LintArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     if let Some(code) = &args.explain {
-        return explain(code);
+        return PAGES.explain(code);
     }
     let forms = args
         .write
@@ -200,34 +201,9 @@ fn notes(report: &Report, files: usize) -> String {
     text
 }
 
-fn explain(code: &str) -> Result<Exit, Failure> {
-    match page(&code.to_ascii_uppercase()) {
-        Some(page) => {
-            out!("{page}");
-            Ok(Exit::Done)
-        }
-        None => {
-            let known: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
-            Err(Failure::input(format!("no finding has the code {code}"))
-                .fix(format!("one of {}", known.join(", "))))
-        }
-    }
-}
-
-/// The page of a code.
-fn page(code: &str) -> Option<&'static str> {
-    let found = PAGES.iter().find(|(known, _)| *known == code);
-    found.map(|(_, page)| *page)
-}
-
-macro_rules! pages {
-    ($($code:literal),* $(,)?) => {
-        &[$(($code, include_str!(concat!("../../../../docs/lint/", $code, ".md")))),*]
-    };
-}
-
 /// Codes of findings with their pages.
-const PAGES: &[(&str, &str)] = pages![
+const PAGES: Pages = pages![
+    "lint":
     "FWL001", "FWL002", "FWL003", "FWL010", "FWL011", "FWL012", "FWL013", "FWL014", "FWL015",
     "FWL100", "FWL101", "FWL102", "FWL103", "FWL104", "FWL105", "FWL106", "FWL107", "FWL108",
     "FWL109", "FWL110", "FWL111", "FWL112", "FWL113", "FWL114", "FWL115", "FWL116", "FWL200",
@@ -243,10 +219,10 @@ mod tests {
 
     #[test]
     fn every_code_has_a_page_of_its_own() {
-        let codes: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+        let codes: Vec<&str> = PAGES.0.iter().map(|(code, _)| *code).collect();
         let rules: Vec<&str> = lint::codes::ALL.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, rules);
-        for ((code, severity), (_, page)) in lint::codes::ALL.iter().zip(PAGES) {
+        for ((code, severity), (_, page)) in lint::codes::ALL.iter().zip(PAGES.0) {
             assert!(page.starts_with(&format!("# {code}: ")), "{code}");
             let severity = format!("\nSeverity: {}\n", severity.name());
             for part in [&severity, "## What it means", "## What to write instead"] {

@@ -7,6 +7,8 @@ use std::path::Path;
 use ferriswheel_analysis::findings::{Finding, Report, Severity};
 use serde_json::json;
 
+use crate::sarif;
+
 /// The form that a file name asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -39,7 +41,7 @@ impl Form {
     pub fn render(self, report: &Report) -> Result<String, serde_json::Error> {
         match self {
             Self::Json => serde_json::to_string_pretty(report),
-            Self::Sarif => sarif(report),
+            Self::Sarif => as_sarif(report),
             Self::Junit => Ok(junit(report)),
             Self::Markdown => Ok(markdown(report)),
             Self::Html => Ok(super::html::html(report)),
@@ -61,23 +63,7 @@ pub(super) fn subject(finding: &Finding) -> String {
     format!("{} {namespace}{}", object.kind, object.name)
 }
 
-fn sarif(report: &Report) -> Result<String, serde_json::Error> {
-    let mut codes: Vec<&str> = report.findings.iter().map(|finding| finding.code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    let rules: Vec<_> = codes
-        .iter()
-        .map(|code| {
-            let page = super::page(code).unwrap_or_default();
-            let title = page.lines().next().unwrap_or_default();
-            let title = title.split_once(": ").map_or(title, |(_, title)| title);
-            json!({
-                "id": code,
-                "shortDescription": { "text": title },
-                "help": { "text": page, "markdown": page },
-            })
-        })
-        .collect();
+fn as_sarif(report: &Report) -> Result<String, serde_json::Error> {
     let results: Vec<_> = report
         .findings
         .iter()
@@ -92,7 +78,7 @@ fn sarif(report: &Report) -> Result<String, serde_json::Error> {
                 "message": { "text": format!("{}: {}. {}", subject(finding), finding.message, finding.fix) },
                 "locations": [{
                     "physicalLocation": {
-                        "artifactLocation": { "uri": uri(&finding.source.file) },
+                        "artifactLocation": { "uri": sarif::uri(&finding.source.file) },
                         "region": { "startLine": finding.source.line },
                     }
                 }],
@@ -105,31 +91,8 @@ fn sarif(report: &Report) -> Result<String, serde_json::Error> {
             })
         })
         .collect();
-    serde_json::to_string_pretty(&json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": { "driver": {
-                "name": "ferriswheel",
-                "version": env!("CARGO_PKG_VERSION"),
-                "rules": rules,
-            }},
-            "results": results,
-        }],
-    }))
-}
-
-/// A path as a relative reference: everything that such a reference gives a meaning is escaped.
-fn uri(path: &str) -> String {
-    let mut text = String::new();
-    for byte in path.trim_start_matches("./").bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    let codes = report.findings.iter().map(|finding| finding.code);
+    sarif::document(super::PAGES, codes, &results, &report.skipped)
 }
 
 fn junit(report: &Report) -> String {

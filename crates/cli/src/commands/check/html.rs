@@ -143,9 +143,7 @@ fn summary(text: &mut String, report: &Report) {
         "<table><tr><th>severity</th><th>code</th><th>what</th><td class=\"n\">count</td></tr>\n",
     );
     for ((severity, code), count) in codes {
-        let page = super::page(code).unwrap_or_default();
-        let title = page.lines().next().unwrap_or_default();
-        let title = title.split_once(": ").map_or(title, |(_, title)| title);
+        let title = super::PAGES.title(code);
         let name = severity.name();
         let _ = writeln!(
             text,

@@ -23,6 +23,7 @@ use jiff::civil::Date;
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::pages::{Pages, pages};
 use crate::stdout::{out, outln};
 use formats::Form;
 
@@ -125,7 +126,7 @@ impl FailOn {
 #[expect(clippy::print_stderr, reason = "counts and skipped files are notes")]
 pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     if let Some(code) = &args.explain {
-        return explain(code);
+        return PAGES.explain(code);
     }
     let target = Target::parse(args.target.iter().map(String::as_str)).map_err(|e| refuse(&e))?;
     let forms = args
@@ -235,34 +236,9 @@ fn refuse(error: &TargetError) -> Failure {
         .fix("say --target 1.36, the version that you upgrade to")
 }
 
-fn explain(code: &str) -> Result<Exit, Failure> {
-    match page(&code.to_ascii_uppercase()) {
-        Some(page) => {
-            out!("{page}");
-            Ok(Exit::Done)
-        }
-        None => {
-            let known: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
-            Err(Failure::input(format!("no finding has the code {code}"))
-                .fix(format!("one of {}", known.join(", "))))
-        }
-    }
-}
-
-/// The page of a code.
-fn page(code: &str) -> Option<&'static str> {
-    let found = PAGES.iter().find(|(known, _)| *known == code);
-    found.map(|(_, page)| *page)
-}
-
-macro_rules! pages {
-    ($($code:literal),* $(,)?) => {
-        &[$(($code, include_str!(concat!("../../../../../docs/checks/", $code, ".md")))),*]
-    };
-}
-
 /// Codes of findings with their pages.
-const PAGES: &[(&str, &str)] = pages![
+const PAGES: Pages = pages![
+    "checks":
     "FWD001", "FWD002", "FWD003", "FWD004", "FWD005", "FWD006", "FWD007", "FWD008", "FWD009",
     "FWD010", "FWD011", "FWD012", "FWD020", "FWD021", "FWD022", "FWD023", "FWD024", "FWD025",
     "FWR001", "FWR002", "FWR003", "FWR004", "FWR010", "FWR011", "FWR020", "FWR021", "FWR022",
@@ -282,9 +258,9 @@ mod tests {
 
     #[test]
     fn every_code_has_a_page_of_its_own() {
-        let codes: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+        let codes: Vec<&str> = PAGES.0.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, ferriswheel_analysis::codes::ALL);
-        for (code, page) in PAGES {
+        for (code, page) in PAGES.0 {
             assert!(page.starts_with(&format!("# {code}: ")), "{code}");
             for part in ["## What it means", "## What to do"] {
                 assert!(page.contains(part), "{code} has no {part}");
