@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Result, file, unexpected};
 use crate::machine::Machine;
-use crate::results::{Results, Row, Spread};
+use crate::results::{Failure, Results, Row, Spread};
 
 /// Name of the section of `docs/benchmarks.md` that [`section`] is for.
 pub const SECTION: &str = "bench-postgres";
@@ -57,7 +57,12 @@ pub fn section(results: &Results, raw: &str) -> String {
     for row in rows.iter().filter(|row| !row.phases.is_empty()) {
         text.push_str(&breakdown(row));
     }
-    text.push_str(&failures(results));
+    text.push_str(&failures(
+        results
+            .rounds
+            .iter()
+            .map(|r| (r.method.key(), r.number, r.failure.as_ref())),
+    ));
     let _ = writeln!(text, "Raw data, every round: [{raw}]({raw}).");
     text
 }
@@ -175,22 +180,7 @@ fn comparison(rows: &[Row]) -> String {
 }
 
 fn breakdown(row: &Row) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "Where the time goes, {}:\n", row.method.title());
-    let _ = writeln!(
-        text,
-        "| phase | n | p50 | p90 | max |\n|---|---|---|---|---|"
-    );
-    for (phase, s) in &row.phases {
-        let _ = writeln!(
-            text,
-            "| {phase} | {} | {} | {} | {} |",
-            s.n,
-            ms(s.p50),
-            ms(s.p90),
-            ms(s.max)
-        );
-    }
+    let mut text = phases(row.method.title(), &row.phases);
     if row.gaps_elsewhere > 0 {
         let _ = writeln!(
             text,
@@ -202,23 +192,27 @@ fn breakdown(row: &Row) -> String {
     text
 }
 
-fn failures(results: &Results) -> String {
+/// A method's phases as a table.
+pub fn phases(title: &str, phases: &[(&'static str, Spread)]) -> String {
+    let mut text = format!(
+        "Where the time goes, {title}:\n\n| phase | n | p50 | p90 | max |\n|---|---|---|---|---|\n"
+    );
+    for (phase, s) in phases {
+        let (p50, p90, max) = (ms(s.p50), ms(s.p90), ms(s.max));
+        let _ = writeln!(text, "| {phase} | {} | {p50} | {p90} | {max} |", s.n);
+    }
+    text
+}
+
+/// What failed in which round of which method, one a line.
+pub fn failures<'a>(rounds: impl Iterator<Item = (&'a str, u32, Option<&'a Failure>)>) -> String {
     let mut text = String::new();
-    for round in &results.rounds {
-        if let Some(failure) = &round.failure {
-            let detail: String = failure
-                .detail
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
-            let stage = format!("{:?}", failure.stage).to_lowercase();
-            let _ = writeln!(
-                text,
-                "- failed: {} round {}, {stage}: {detail}",
-                round.method.key(),
-                round.number,
-            );
-        }
+    for (method, number, failure) in rounds {
+        let Some(failure) = failure else { continue };
+        let detail: Vec<&str> = failure.detail.split_whitespace().collect();
+        let stage = format!("{:?}", failure.stage).to_lowercase();
+        let detail = detail.join(" ");
+        let _ = writeln!(text, "- failed: {method} round {number}, {stage}: {detail}");
     }
     if !text.is_empty() {
         text.push('\n');

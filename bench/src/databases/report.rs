@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::results::{Results, Row};
 use super::system::{Act, Facts};
-use crate::report::{facts as machine_facts, gap, ms};
+use crate::report::{facts as machine_facts, failures, gap, phases};
 
 /// Markdown, which is also what the terminal shows. Writing into a String cannot fail.
 pub fn section(results: &Results, facts: &'static Facts, raw: &str) -> String {
@@ -49,7 +49,12 @@ pub fn section(results: &Results, facts: &'static Facts, raw: &str) -> String {
     for row in rows.iter().filter(|row| !row.phases.is_empty()) {
         text.push_str(&breakdown(facts, row));
     }
-    text.push_str(&failures(results));
+    text.push_str(&failures(
+        results
+            .rounds
+            .iter()
+            .map(|r| (r.method.as_str(), r.number, r.failure.as_ref())),
+    ));
     let _ = writeln!(text, "Raw data, every round: [{raw}]({raw}).");
     text
 }
@@ -148,20 +153,7 @@ fn by_shard(facts: &Facts, rows: &[Row]) -> String {
 }
 
 fn breakdown(facts: &Facts, row: &Row) -> String {
-    let mut text = format!(
-        "Where the time goes, {}:\n\n| phase | n | p50 | p90 | max |\n|---|---|---|---|---|\n",
-        row.method.title
-    );
-    for (phase, s) in &row.phases {
-        let _ = writeln!(
-            text,
-            "| {phase} | {} | {} | {} | {} |",
-            s.n,
-            ms(s.p50),
-            ms(s.p90),
-            ms(s.max)
-        );
-    }
+    let mut text = phases(row.method.title, &row.phases);
     if row.gaps_elsewhere > 0 {
         let _ = writeln!(
             text,
@@ -170,27 +162,6 @@ fn breakdown(facts: &Facts, row: &Row) -> String {
         );
     }
     text.push('\n');
-    text
-}
-
-fn failures(results: &Results) -> String {
-    let mut text = String::new();
-    for round in &results.rounds {
-        if let Some(failure) = &round.failure {
-            let words: Vec<&str> = failure.detail.split_whitespace().collect();
-            let stage = format!("{:?}", failure.stage).to_lowercase();
-            let _ = writeln!(
-                text,
-                "- failed: {} round {}, {stage}: {}",
-                round.method,
-                round.number,
-                words.join(" ")
-            );
-        }
-    }
-    if !text.is_empty() {
-        text.push('\n');
-    }
     text
 }
 
