@@ -6,6 +6,7 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
 cargo xtask check-arrows
 cargo xtask errors --check
+cargo xtask checks --check
 cargo xtask deprecations --check
 deny_root="${FERRISWHEEL_CACHE:-$HOME/.cache/ferriswheel}/cargo-deny"
 if [ ! -x "$deny_root/bin/cargo-deny" ]; then

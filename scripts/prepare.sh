@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the demo, the tests or the benchmark need and is missing. Asks nothing; says what it does.
-# Usage: scripts/prepare.sh demo|test|bench
+# Usage: scripts/prepare.sh demo|test|bench-postgres|bench-databases
 set -euo pipefail
-purpose=${1:?demo, test or bench}
+purpose=${1:?demo, test, bench-postgres or bench-databases}
 cd "$(dirname "$0")/.."
 
 say() { printf 'prepare: %s\n' "$*" >&2; }
 fail() { printf 'prepare: %s\n' "$*" >&2; exit 2; }
 
-[ "$(id -u)" = 0 ] || fail "namespaces, mounts and packages need root; run: sudo make ${purpose/#bench/bench-postgres}"
+[ "$(id -u)" = 0 ] || fail "namespaces, mounts and packages need root; run: sudo make $purpose"
 command -v cargo >/dev/null || fail "Rust is missing; install rustup, then: rustup toolchain install 1.95.0"
 command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and put it on PATH"
 
@@ -41,7 +41,7 @@ fi
 built=debug
 case $purpose in
   test) cargo test --workspace --no-run ;;
-  bench)
+  bench-*)
     built=release
     cargo build --release --package ferriswheel-cli --package ferriswheel-bench
     ;;
@@ -54,4 +54,4 @@ if [ "$purpose" = test ]; then
   done
 fi
 if [ "$purpose" = demo ] && [ "${DATABASE:-}" = mongodb ]; then ./scripts/install-mongodb.sh; fi
-if [ "$purpose" = bench ]; then ./scripts/install-peers.sh; fi
+if [ "$purpose" = bench-postgres ]; then ./scripts/install-peers.sh; fi

@@ -20,38 +20,36 @@ const APPLY: Duration = Duration::from_secs(180);
 pub struct Prepared {
     plan: PathBuf,
     runs: PathBuf,
-    /// Who shall be the primary.
-    pub to: String,
 }
 
-/// Plans the move of the primary to this member. The harness's own probe judges, so the plan has none.
+/// Plans what the spec says. The harness's own probe judges, so the plan has none.
 ///
 /// # Errors
 /// There is no plan.
-pub async fn plan(sandbox: &Sandbox, round: &str, to: &str, pooled: bool) -> Result<Prepared> {
+pub async fn plan(sandbox: &Sandbox, round: &str, spec: &Value) -> Result<Prepared> {
     let directory = sandbox.work.join("rounds").join(round);
     let runs = directory.join("runs");
     std::fs::create_dir_all(&runs).map_err(file(&runs))?;
-    let spec = directory.join("spec.yaml");
+    let path = directory.join("spec.yaml");
     let plan = directory.join("plan.json");
     // Every JSON document is a YAML one.
-    std::fs::write(&spec, spec_of(sandbox, to, pooled).to_string()).map_err(file(&spec))?;
+    std::fs::write(&path, spec.to_string()).map_err(file(&path))?;
     let mut command = sandbox.ferriswheel();
     command
         .arg("plan")
-        .arg(&spec)
+        .arg(&path)
         .args(["--sandbox", &sandbox.name, "--out"])
         .arg(&plan);
     program::succeed(command, None, PLAN).await?;
-    Ok(Prepared {
-        plan,
-        runs,
-        to: to.to_owned(),
-    })
+    Ok(Prepared { plan, runs })
 }
 
-fn spec_of(sandbox: &Sandbox, to: &str, pooled: bool) -> Value {
-    let poolers: &[&str] = if pooled { &["db/pgbouncer"] } else { &[] };
+/// A hand-over of this database; to this member, or to whichever the plan chooses.
+pub fn hand_over(sandbox: &Sandbox, to: Option<&str>, database: &Value) -> Value {
+    let mut wish = json!({"probe": false, "soakSeconds": 0});
+    if let Some(to) = to {
+        wish["to"] = to.into();
+    }
     json!({
         "apiVersion": "ferriswheel.dev/v1alpha1",
         "kind": "Upgrade",
@@ -62,20 +60,27 @@ fn spec_of(sandbox: &Sandbox, to: &str, pooled: bool) -> Value {
                 "resourceGroup": sandbox.arm.resource_group,
                 "name": sandbox.arm.cluster,
             },
-            "strategy": {"handOver": {"to": to, "probe": false, "soakSeconds": 0}},
-            "databases": [{
-                "name": "orders",
-                "postgres": {
-                    "statefulSet": "db/pg",
-                    "poolers": poolers,
-                    "service": "db/pg-primary",
-                    "superuser": "db/pg-superuser",
-                    "application": "db/pg-application",
-                    "database": "app",
-                },
-            }],
+            "strategy": {"handOver": wish},
+            "databases": [database],
         },
     })
+}
+
+/// The spec that moves the primary of the PostgreSQL example to this member.
+pub fn postgres(sandbox: &Sandbox, to: &str, pooled: bool) -> Value {
+    let poolers: &[&str] = if pooled { &["db/pgbouncer"] } else { &[] };
+    let database = json!({
+        "name": "orders",
+        "postgres": {
+            "statefulSet": "db/pg",
+            "poolers": poolers,
+            "service": "db/pg-primary",
+            "superuser": "db/pg-superuser",
+            "application": "db/pg-application",
+            "database": "app",
+        },
+    });
+    hand_over(sandbox, Some(to), &database)
 }
 
 /// Carries the plan out on this machine, through port-forwards.
@@ -152,9 +157,6 @@ pub async fn apply_inside(
 
 /// The agent's record of the window, as `apply` kept it.
 pub fn window(sandbox: &Sandbox, prepared: &Prepared) -> Option<Window> {
-    let name = "window-orders.json";
-    let plan: Value = serde_json::from_slice(&std::fs::read(&prepared.plan).ok()?).ok()?;
-    let run = plan["id"].as_str()?;
     // Outside in the directory of the round, inside on the claim's disk.
     let disks = sandbox.state().join("disks");
     let roots = std::iter::once(prepared.runs.clone()).chain(
@@ -164,9 +166,24 @@ pub fn window(sandbox: &Sandbox, prepared: &Prepared) -> Option<Window> {
             within
         }),
     );
+    let run = prepared.run()?;
     roots
-        .map(|root| root.join(run).join(name))
+        .map(|root| root.join(&run).join("window-orders.json"))
         .find_map(|path| Window::read(&std::fs::read(path).ok()?))
+}
+
+impl Prepared {
+    /// Name of the run.
+    fn run(&self) -> Option<String> {
+        let plan: Value = serde_json::from_slice(&std::fs::read(&self.plan).ok()?).ok()?;
+        Some(plan["id"].as_str()?.to_owned())
+    }
+
+    /// The record of the window of a shard that this member led, as `apply` on this machine kept it.
+    pub fn record(&self, database: &str, leader: &str) -> Option<Vec<u8>> {
+        let name = format!("window-{database}-{leader}.json");
+        std::fs::read(self.runs.join(self.run()?).join(name)).ok()
+    }
 }
 
 fn directories(path: &Path) -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! The judge of every method alike: one `ferriswheel probe serve` in a pod, reached through a port-forward.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Starts the pod. It writes as `app` with this password, in every cluster.
+    /// Starts the pod. Its clients have this password, wherever they write.
     ///
     /// # Errors
     /// The pod does not come up.
@@ -75,14 +76,12 @@ impl Judge {
         })
     }
 
-    /// Lets the writers go and waits until they have written in peace for [`CALM`].
+    /// Lets these writers go and waits until they have written in peace for [`CALM`].
     ///
     /// # Errors
     /// The database does not take writes.
-    pub async fn begin(&mut self, subject: &str, dsn: &str) -> Result<()> {
+    pub async fn begin(&mut self, mut config: RunConfig) -> Result<()> {
         self.end_what_runs().await?;
-        let mut config = RunConfig::new(dsn);
-        config.subject = subject.to_owned();
         // Judged here, over all rounds, and not by the certificate of one.
         config.limits = Limits {
             write_stall_ms: 3_600_000,
@@ -108,16 +107,23 @@ impl Judge {
         let mut since = Instant::now();
         let mut errors = None;
         let mut acked = 0;
+        let mut shards = BTreeMap::new();
         loop {
             let status: Status = self.get("/v1/status", CALL).await?;
+            // A shard that stands still shows in no other figure: the writers of the others go on.
             let quiet = errors == Some(status.errors)
                 && status.acked > acked
+                && status
+                    .shard_gaps_ms
+                    .iter()
+                    .all(|(shard, gap)| *gap < TROUBLE_MS || shards.get(shard) == Some(gap))
                 && status.current_gap_ms.is_some_and(|gap| gap < TROUBLE_MS);
             if !quiet {
                 since = Instant::now();
             }
             errors = Some(status.errors);
             acked = status.acked;
+            shards = status.shard_gaps_ms;
             if since.elapsed() >= CALM {
                 return Ok(());
             }

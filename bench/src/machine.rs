@@ -24,7 +24,8 @@ pub struct Machine {
     pub memory_kib: u64,
     /// Release of the kernel.
     pub kernel: String,
-    /// Of the servers.
+    /// Version of the servers, where one benchmark has one system.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub postgres: String,
     /// Of the working tree.
     pub commit: String,

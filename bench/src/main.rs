@@ -3,6 +3,7 @@
 //! It drives `ferriswheel`, kubectl and the scripts of `bench/postgres` as programs and knows nothing of plans,
 //! engines and actuators; of the probe it knows the certificate.
 
+mod databases;
 mod error;
 mod ferriswheel;
 mod judge;
@@ -21,8 +22,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Result, file, unexpected};
@@ -32,12 +34,93 @@ use crate::results::Results;
 use crate::runner::Runner;
 use crate::sandbox::Sandbox;
 
-/// Measure hand-overs of a PostgreSQL primary, by many methods, in one sandbox
+/// Measure how the leaders of a database move, by many methods, in one sandbox
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:
-  ferriswheel-bench --rounds 2 --methods pooled,patroni30
-  ferriswheel-bench --rounds 30 --publish")]
 struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Hand-overs of a PostgreSQL primary
+    #[command(after_help = "Example:
+  ferriswheel-bench postgres --rounds 2 --methods pooled,patroni30
+  ferriswheel-bench postgres --rounds 30 --publish")]
+    Postgres(Postgres),
+    /// Every other database system, one after the other
+    #[command(after_help = "Example:
+  ferriswheel-bench databases --rounds 2
+  ferriswheel-bench databases --methods redis/ferriswheel:30,redis/nothing --publish")]
+    Databases(databases::Arguments),
+}
+
+/// Where things are.
+#[derive(Debug, Args)]
+struct Places {
+    /// The program to measure [default: `ferriswheel` beside this one]
+    #[arg(long, value_name = "FILE")]
+    ferriswheel: Option<PathBuf>,
+    /// The repository with examples/ and bench/
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repository: PathBuf,
+    /// Directory for the raw data
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Write the results into docs/benchmarks.md and the raw data beside it
+    #[arg(long)]
+    publish: bool,
+}
+
+/// The same, found.
+struct Found {
+    ferriswheel: PathBuf,
+    repository: PathBuf,
+    /// For the raw data.
+    directory: PathBuf,
+    publish: bool,
+}
+
+impl Places {
+    fn find(&self) -> Result<Found> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(file(path));
+        let repository = absolute(&self.repository)?;
+        let ferriswheel = match &self.ferriswheel {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()
+                .map_err(file(Path::new("this program")))?
+                .with_file_name("ferriswheel"),
+        };
+        let directory = if self.publish {
+            repository.join("docs/benchmarks")
+        } else {
+            absolute(&self.out)?
+        };
+        std::fs::create_dir_all(&directory).map_err(file(&directory))?;
+        Ok(Found {
+            ferriswheel,
+            repository,
+            directory,
+            publish: self.publish,
+        })
+    }
+}
+
+impl Found {
+    /// On the terminal, and into the document if that is wanted.
+    fn show(&self, name: &str, section: &str) -> Result<()> {
+        std::io::stdout()
+            .write_all(section.as_bytes())
+            .map_err(file(Path::new("stdout")))?;
+        if self.publish {
+            report::publish(&self.repository.join("docs/benchmarks.md"), name, section)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+struct Postgres {
     /// Rounds of each method
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -48,18 +131,8 @@ struct Arguments {
         default_value = "pooled,pooled-inside,direct,seed-quick,seed-controlled,patroni30,patroni41"
     )]
     methods: Vec<Wanted>,
-    /// The program to measure [default: `ferriswheel` beside this one]
-    #[arg(long, value_name = "FILE")]
-    ferriswheel: Option<PathBuf>,
-    /// The repository with examples/ and bench/
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    repository: PathBuf,
-    /// Directory for the raw data
-    #[arg(long, value_name = "DIR", default_value = "target/bench-postgres")]
-    out: PathBuf,
-    /// Write the results into docs/benchmarks.md and the raw data beside it
-    #[arg(long)]
-    publish: bool,
+    #[command(flatten)]
+    places: Places,
 }
 
 #[tokio::main]
@@ -77,7 +150,7 @@ async fn main() -> ExitCode {
         tracing::debug!("a provider was installed already");
     }
     let ended = tokio::select! {
-        ended = bench(&arguments) => ended,
+        ended = bench(&arguments.what) => ended,
         () = interrupted() => Err(unexpected("interrupted")),
     };
     match ended {
@@ -89,42 +162,36 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn bench(arguments: &Arguments) -> Result<()> {
-    let repository =
-        std::path::absolute(&arguments.repository).map_err(file(&arguments.repository))?;
-    let ferriswheel = match &arguments.ferriswheel {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()
-            .map_err(file(Path::new("this program")))?
-            .with_file_name("ferriswheel"),
-    };
+async fn bench(what: &What) -> Result<()> {
+    match what {
+        What::Postgres(arguments) => postgres(arguments).await,
+        What::Databases(arguments) => databases::bench(arguments).await,
+    }
+}
+
+async fn postgres(arguments: &Postgres) -> Result<()> {
+    let places = arguments.places.find()?;
     let methods: Vec<Method> = arguments
         .methods
         .iter()
         .map(|wanted| wanted.method)
         .collect();
-    let directory = if arguments.publish {
-        repository.join("docs/benchmarks")
-    } else {
-        std::path::absolute(&arguments.out).map_err(file(&arguments.out))?
-    };
-    std::fs::create_dir_all(&directory).map_err(file(&directory))?;
     let load = machine::load();
 
     tracing::info!("the sandbox");
-    let sandbox = Sandbox::up(&ferriswheel).await?;
-    let mut runner = Runner::up(sandbox, &repository, &methods).await?;
+    let sandbox = Sandbox::up(&places.ferriswheel, &runner::POOLS).await?;
+    let mut runner = Runner::up(sandbox, &places.repository, &methods).await?;
     let postgres = runner.postgres_version().await?;
     let mut results = Results {
         schema: results::SCHEMA.to_owned(),
-        machine: Machine::here(&repository, &ferriswheel, postgres, load).await,
+        machine: Machine::here(&places.repository, &places.ferriswheel, postgres, load).await,
         rounds: Vec::new(),
     };
     let name = format!(
         "postgres-{}.json",
         results.machine.started.strftime("%Y-%m-%d")
     );
-    let raw = directory.join(&name);
+    let raw = places.directory.join(&name);
     let total: u32 = arguments
         .methods
         .iter()
@@ -148,12 +215,7 @@ async fn bench(arguments: &Arguments) -> Result<()> {
     drop(runner);
 
     let section = report::section(&results, &format!("benchmarks/{name}"));
-    std::io::stdout()
-        .write_all(section.as_bytes())
-        .map_err(file(Path::new("stdout")))?;
-    if arguments.publish {
-        report::publish(&repository.join("docs/benchmarks.md"), &section)?;
-    }
+    places.show(report::SECTION, &section)?;
     tracing::info!("raw data: {}", raw.display());
     Ok(())
 }
@@ -175,7 +237,8 @@ fn tell(round: &results::Round, done: usize, total: u32) {
     );
 }
 
-fn store(path: &Path, results: &Results) -> Result<()> {
+/// Complete or not at all.
+fn store(path: &Path, results: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(results)
         .map_err(|e| unexpected(format!("{}: {e}", path.display())))?;
     bytes.push(b'\n');

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use crate::error::{Result, file, unexpected};
 use crate::machine::Machine;
-use crate::results::{Results, Row, Spread};
+use crate::results::{Failure, Results, Row, Spread};
 
-/// What is between these lines is written by the program.
-const BEGIN: &str = "<!-- bench-postgres: begin -->";
-const END: &str = "<!-- bench-postgres: end -->";
+/// Name of the section of `docs/benchmarks.md` that [`section`] is for.
+pub const SECTION: &str = "bench-postgres";
 
 /// The goals that the figures are held against; reported, not asserted.
 const POOLED_P50_MS: f64 = 100.0;
@@ -27,7 +26,7 @@ pub fn section(results: &Results, raw: &str) -> String {
         text,
         "Measured {} with `make bench-postgres`: every method in one sandbox, rounds interleaved. {}\n",
         machine.started.strftime("%Y-%m-%d %H:%M UTC"),
-        facts(machine)
+        facts(machine, &format!("PostgreSQL {}", machine.postgres))
     );
     let _ = writeln!(
         text,
@@ -58,19 +57,24 @@ pub fn section(results: &Results, raw: &str) -> String {
     for row in rows.iter().filter(|row| !row.phases.is_empty()) {
         text.push_str(&breakdown(row));
     }
-    text.push_str(&failures(results));
+    text.push_str(&failures(
+        results
+            .rounds
+            .iter()
+            .map(|r| (r.method.key(), r.number, r.failure.as_ref())),
+    ));
     let _ = writeln!(text, "Raw data, every round: [{raw}]({raw}).");
     text
 }
 
-fn facts(machine: &Machine) -> String {
+/// Machine, servers and build in a sentence.
+pub fn facts(machine: &Machine, server: &str) -> String {
     format!(
-        "{} cores ({}), {} GiB, kernel {}, PostgreSQL {}, commit {}{}, {} build, load {:.1} before the first round.",
+        "{} cores ({}), {} GiB, kernel {}, {server}, commit {}{}, {} build, load {:.1} before the first round.",
         machine.cores,
         machine.processor,
         machine.memory_kib / 1024 / 1024,
         machine.kernel,
-        machine.postgres,
         machine.commit,
         if machine.modified {
             " with changes"
@@ -86,14 +90,16 @@ fn facts(machine: &Machine) -> String {
     )
 }
 
-fn gap(spread: Option<Spread>) -> String {
+/// Three cells.
+pub fn gap(spread: Option<Spread>) -> String {
     match spread {
         Some(s) => format!("{} | {} | {}", ms(s.p50), ms(s.p90), ms(s.max)),
         None => "- | - | -".to_owned(),
     }
 }
 
-fn ms(value: f64) -> String {
+/// With a unit and as many digits as are of use.
+pub fn ms(value: f64) -> String {
     if value < 10.0 {
         format!("{value:.1} ms")
     } else if value < 10_000.0 {
@@ -174,22 +180,7 @@ fn comparison(rows: &[Row]) -> String {
 }
 
 fn breakdown(row: &Row) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "Where the time goes, {}:\n", row.method.title());
-    let _ = writeln!(
-        text,
-        "| phase | n | p50 | p90 | max |\n|---|---|---|---|---|"
-    );
-    for (phase, s) in &row.phases {
-        let _ = writeln!(
-            text,
-            "| {phase} | {} | {} | {} | {} |",
-            s.n,
-            ms(s.p50),
-            ms(s.p90),
-            ms(s.max)
-        );
-    }
+    let mut text = phases(row.method.title(), &row.phases);
     if row.gaps_elsewhere > 0 {
         let _ = writeln!(
             text,
@@ -201,23 +192,27 @@ fn breakdown(row: &Row) -> String {
     text
 }
 
-fn failures(results: &Results) -> String {
+/// A method's phases as a table.
+pub fn phases(title: &str, phases: &[(&'static str, Spread)]) -> String {
+    let mut text = format!(
+        "Where the time goes, {title}:\n\n| phase | n | p50 | p90 | max |\n|---|---|---|---|---|\n"
+    );
+    for (phase, s) in phases {
+        let (p50, p90, max) = (ms(s.p50), ms(s.p90), ms(s.max));
+        let _ = writeln!(text, "| {phase} | {} | {p50} | {p90} | {max} |", s.n);
+    }
+    text
+}
+
+/// What failed in which round of which method, one a line.
+pub fn failures<'a>(rounds: impl Iterator<Item = (&'a str, u32, Option<&'a Failure>)>) -> String {
     let mut text = String::new();
-    for round in &results.rounds {
-        if let Some(failure) = &round.failure {
-            let detail: String = failure
-                .detail
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
-            let stage = format!("{:?}", failure.stage).to_lowercase();
-            let _ = writeln!(
-                text,
-                "- failed: {} round {}, {stage}: {detail}",
-                round.method.key(),
-                round.number,
-            );
-        }
+    for (method, number, failure) in rounds {
+        let Some(failure) = failure else { continue };
+        let detail: Vec<&str> = failure.detail.split_whitespace().collect();
+        let stage = format!("{:?}", failure.stage).to_lowercase();
+        let detail = detail.join(" ");
+        let _ = writeln!(text, "- failed: {method} round {number}, {stage}: {detail}");
     }
     if !text.is_empty() {
         text.push('\n');
@@ -225,21 +220,28 @@ fn failures(results: &Results) -> String {
     text
 }
 
-/// Puts the section between its marks.
+/// Puts the section between the lines that mark it: what is between them is written by this program.
 ///
 /// # Errors
 /// The file has no marks, or cannot be written.
-pub fn publish(document: &Path, section: &str) -> Result<()> {
+pub fn publish(document: &Path, name: &str, section: &str) -> Result<()> {
     let text = std::fs::read_to_string(document).map_err(file(document))?;
-    let text = replaced(&text, section)
-        .ok_or_else(|| unexpected(format!("{} lacks {BEGIN} and {END}", document.display())))?;
+    let text = replaced(&text, name, section).ok_or_else(|| {
+        let [begin, end] = marks(name);
+        unexpected(format!("{} lacks {begin} and {end}", document.display()))
+    })?;
     std::fs::write(document, text).map_err(file(document))
 }
 
-fn replaced(text: &str, section: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{section}{END}{after}"))
+fn marks(name: &str) -> [String; 2] {
+    ["begin", "end"].map(|which| format!("<!-- {name}: {which} -->"))
+}
+
+fn replaced(text: &str, name: &str, section: &str) -> Option<String> {
+    let [begin, end] = marks(name);
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{section}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -249,10 +251,15 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = replaced(&text, "new\n").unwrap();
-        assert_eq!(new, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert_eq!(replaced("no marks", "new"), None);
+        let of = |name: &str, text: &str| {
+            let [begin, end] = marks(name);
+            format!("{begin}\n{text}\n{end}\n")
+        };
+        let text = format!("a\n{}{}", of(SECTION, "old"), of("bench-other", "other"));
+        let new = replaced(&text, SECTION, "new\n").unwrap();
+        let other = of("bench-other", "other");
+        assert_eq!(new, format!("a\n{}{other}", of(SECTION, "new")));
+        assert_eq!(replaced("no marks", SECTION, "new"), None);
     }
 
     #[test]

@@ -105,6 +105,22 @@ pub struct Measured {
     pub latency_ms: Latency,
     /// Members that were looked at, with their rows; null for one that could not be read.
     pub members: BTreeMap<String, Option<u64>>,
+    /// Each part of the database with a leader of its own; empty where one leader has all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shards: BTreeMap<String, Share>,
+}
+
+/// The certificate's figures of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Writes acknowledged.
+    pub acked: u64,
+    /// Acknowledged writes that its leader does not have; null when it was not read.
+    pub acked_lost: Option<u64>,
+    /// Its longest gap.
+    pub longest_ack_gap_ms: Option<f64>,
+    /// When that began.
+    pub longest_ack_gap_at: Option<Timestamp>,
 }
 
 impl From<&Certificate> for Measured {
@@ -126,6 +142,19 @@ impl From<&Certificate> for Measured {
             worst_latency_ms: c.worst_latency_ms,
             latency_ms: c.latency_ms,
             members: c.members.into_iter().map(|m| (m.name, m.rows)).collect(),
+            shards: c
+                .shards
+                .into_iter()
+                .map(|shard| {
+                    let share = Share {
+                        acked: shard.acked,
+                        acked_lost: shard.acked_lost,
+                        longest_ack_gap_ms: shard.longest_ack_gap_ms,
+                        longest_ack_gap_at: shard.longest_ack_gap_at,
+                    };
+                    (shard.name, share)
+                })
+                .collect(),
         }
     }
 }

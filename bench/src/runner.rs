@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ferriswheel_probe::certificate::Certificate;
-use ferriswheel_probe::config::MemberAddress;
+use ferriswheel_probe::config::{MemberAddress, RunConfig};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -21,6 +21,13 @@ use crate::program::{self, Kubectl};
 use crate::results::{Failure, Measured, Round, Stage};
 use crate::sandbox::Sandbox;
 use crate::set::{self, Member, Set};
+
+/// Two System nodes for poolers, etcd, HAProxy and the probe; four for databases, because the how-to scripts need a
+/// fourth member. All at the control plane's version: nothing is upgraded here.
+pub const POOLS: [&str; 2] = [
+    "name=syspool,mode=System,count=2,version=1.36.3,zones=1+2",
+    "name=dbpool,mode=User,count=4,version=1.36.3,zones=1+2+3,label=workload:database,taint=workload:database:NoSchedule",
+];
 
 /// A script of the how-to page: a clone, ten seconds of its own sleep, a slow stop.
 const SCRIPT: Duration = Duration::from_secs(180);
@@ -47,6 +54,8 @@ struct Stage0 {
     members: Vec<MemberAddress>,
     /// The primary.
     from: String,
+    /// Who shall be it, if that is known.
+    to: Option<String>,
     plan: Option<Prepared>,
 }
 
@@ -133,9 +142,10 @@ impl Runner {
             .await
             .map_err(at(Stage::Preparation))?;
         round.from = Some(stage.from.clone());
-        let subject = format!("{} {number}", method.key());
+        let mut clients = RunConfig::new(&stage.dsn);
+        clients.subject = format!("{} {number}", method.key());
         self.judge
-            .begin(&subject, &stage.dsn)
+            .begin(clients)
             .await
             .map_err(at(Stage::Preparation))?;
 
@@ -175,7 +185,8 @@ impl Runner {
                     .first()
                     .ok_or_else(|| unexpected("there is no standby"))?;
                 let round = format!("{}-{number}", method.key());
-                let plan = ferriswheel::plan(&self.sandbox, &round, &to.name, pooled).await?;
+                let spec = ferriswheel::postgres(&self.sandbox, &to.name, pooled);
+                let plan = ferriswheel::plan(&self.sandbox, &round, &spec).await?;
                 self.set.is_moved();
                 let members = all(&primary, &standbys);
                 Ok(Stage0 {
@@ -187,6 +198,7 @@ impl Runner {
                     },
                     members: set::addresses(&members),
                     from: primary.name,
+                    to: Some(to.name.clone()),
                     plan: Some(plan),
                 })
             }
@@ -206,6 +218,7 @@ impl Runner {
                     // clients reach can be asked what is there.
                     members: Vec::new(),
                     from: primary.name,
+                    to: None,
                     plan: None,
                 })
             }
@@ -222,6 +235,7 @@ impl Runner {
                     },
                     members: set::addresses(&members),
                     from: leader,
+                    to: None,
                     plan: None,
                 })
             }
@@ -273,7 +287,7 @@ impl Runner {
         if method.is_patroni() {
             return Ok(self.patroni(method)?.leader().await? != stage.from);
         }
-        let to = stage.plan.as_ref().map_or("pg-3", |plan| plan.to.as_str());
+        let to = stage.to.as_deref().unwrap_or("pg-3");
         self.set.is_primary(to).await
     }
 
@@ -296,8 +310,11 @@ fn all(primary: &Member, standbys: &[Member]) -> Vec<Member> {
 
 /// Name servers that keep an answer for a second instead of half a minute: rounds recreate pods within seconds, which
 /// no cluster does, and a member that looks for its primary at an old address would only make the preparation longer.
-/// Within a round no address changes.
-async fn forget_names_soon(kubectl: &Kubectl) -> Result<()> {
+/// Within a round of PostgreSQL no address changes.
+///
+/// # Errors
+/// The name servers do not come back.
+pub async fn forget_names_soon(kubectl: &Kubectl) -> Result<()> {
     let namespace = "kube-system";
     let mut map = kubectl.get(namespace, &["configmap", "coredns"]).await?;
     let file = map["data"]["Corefile"]

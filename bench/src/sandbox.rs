@@ -15,13 +15,6 @@ use crate::program;
 /// `sandbox up` with six nodes takes about 6 s.
 const UP: Duration = Duration::from_secs(180);
 
-/// Two System nodes for poolers, etcd, HAProxy and the probe; four for databases, because the how-to scripts need a
-/// fourth member. All at the control plane's version: nothing is upgraded here.
-const POOLS: [&str; 2] = [
-    "name=syspool,mode=System,count=2,version=1.36.3,zones=1+2",
-    "name=dbpool,mode=User,count=4,version=1.36.3,zones=1+2+3,label=workload:database,taint=workload:database:NoSchedule",
-];
-
 /// A sandbox that is up.
 pub struct Sandbox {
     /// The program that made it and that is measured.
@@ -65,11 +58,11 @@ pub fn cache() -> PathBuf {
 }
 
 impl Sandbox {
-    /// Starts it, with a name and a directory of its own.
+    /// Starts it with these pools, and a name and a directory of its own.
     ///
     /// # Errors
     /// The directory is not on a disk, or the sandbox does not come up.
-    pub async fn up(ferriswheel: &Path) -> Result<Self> {
+    pub async fn up(ferriswheel: &Path, pools: &[&str]) -> Result<Self> {
         let ferriswheel = std::path::absolute(ferriswheel).map_err(file(ferriswheel))?;
         let work = tempfile::Builder::new()
             .prefix("ferriswheel-bench-")
@@ -98,7 +91,7 @@ impl Sandbox {
         }
         let mut up = sandbox.ferriswheel();
         up.args(["sandbox", "up", "--name", &sandbox.name]);
-        for pool in POOLS {
+        for pool in pools {
             up.args(["--pool", pool]);
         }
         program::succeed(up, None, UP).await?;

@@ -45,6 +45,13 @@ pub struct Member {
     restarts: u64,
 }
 
+impl Member {
+    /// Whether the cluster calls it so.
+    pub const fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
 impl Set {
     /// Puts the example into the sandbox.
     ///

@@ -27,10 +27,10 @@ password() { od -An -N 18 -tx1 /dev/urandom | tr -d ' \n'; }
 
 $kubectl apply -f "$here/cluster/00-namespace.yaml"
 missing=
-for secret in pg-superuser pg-replication pg-application pgbouncer-users; do
+for secret in pg-superuser pg-replication pg-application; do
     db get secret "$secret" >/dev/null 2>&1 || missing="$missing $secret"
 done
-if [ "$missing" = " pg-superuser pg-replication pg-application pgbouncer-users" ]; then
+if [ "$missing" = " pg-superuser pg-replication pg-application" ]; then
     superuser="$(password)" replication="$(password)" application="$(password)"
     # By a pipe and not by arguments, which every user of this machine could read while kubectl runs.
     db create -f - <<EOT
@@ -49,13 +49,6 @@ items:
     kind: Secret
     metadata: { name: pg-application }
     stringData: { username: app, password: $application }
-  - apiVersion: v1
-    kind: Secret
-    metadata: { name: pgbouncer-users }
-    stringData:
-      userlist.txt: |
-        "postgres" "$superuser"
-        "app" "$application"
 EOT
 elif [ -n "$missing" ]; then
     # New ones would not fit the passwords in the database.
@@ -64,11 +57,27 @@ elif [ -n "$missing" ]; then
 fi
 
 if [ -n "$synchronous" ]; then $kubectl apply -f "$here/synchronous.yaml"; fi
-for file in "$here"/cluster/[123]*.yaml; do
+for file in "$here"/cluster/[12]*.yaml; do
     sed "s|image: postgres:15\$|image: $image|" "$file" | $kubectl apply -f -
 done
 # Not `rollout status`, which knows rolling updates only.
 db wait --for=jsonpath='{.status.readyReplicas}'=3 statefulset/pg --timeout=300s
+
+# PgBouncer gets the verifiers that the database has, and no password: it need not know one, and a login to a server
+# then costs it no hashing of 4096 rounds, for which clients would wait at the end of a hand-over.
+if ! db get secret pgbouncer-users >/dev/null 2>&1; then
+    users="$(db exec pg-0 --container postgres -- psql -XAtqc "SELECT '        ' || to_json(rolname::text) || ' ' ||
+        to_json(rolpassword) FROM pg_authid WHERE rolname IN ('postgres', 'app')" postgres)"
+    db create -f - <<EOT
+apiVersion: v1
+kind: Secret
+metadata: { name: pgbouncer-users }
+stringData:
+  userlist.txt: |
+$users
+EOT
+fi
+$kubectl apply -f "$here/cluster/30-pgbouncer.yaml"
 db rollout status deployment/pgbouncer --timeout 120s
 
 # The first time nobody has moved the primary yet, so nobody has set its label.

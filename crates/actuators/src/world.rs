@@ -217,12 +217,7 @@ impl World {
 
     /// The set itself.
     pub(crate) async fn stateful_set(&self, set: &ObjectRef) -> Result<StatefulSet, AskError> {
-        let sets: Api<StatefulSet> = Api::namespaced(self.kube(), &set.namespace);
-        find(format!("read {set}"), sets.get_opt(&set.name))
-            .await?
-            .ok_or_else(|| AskError::Absent {
-                what: format!("stateful set {set}"),
-            })
+        stateful_set(self.kube(), set).await
     }
 
     /// The pods of a set, by ordinal.
@@ -396,24 +391,11 @@ impl World {
         let Some(reference) = &spec.service else {
             return Ok(BTreeMap::new());
         };
-        let services: Api<Service> = Api::namespaced(self.kube(), &reference.namespace);
-        let service = find(
-            format!("read service {reference}"),
-            services.get_opt(&reference.name),
-        )
-        .await?
-        .ok_or_else(|| AskError::Absent {
-            what: format!("service {reference}"),
-        })?;
-        let set = self.stateful_set(&spec.stateful_set).await?;
-        let common = set.spec.selector.match_labels.unwrap_or_default();
-        Ok(service
-            .spec
-            .and_then(|spec| spec.selector)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|(key, value)| common.get(key) != Some(value))
-            .collect())
+        role_labels(self.kube(), &spec.stateful_set, reference)
+            .await?
+            .ok_or_else(|| AskError::Absent {
+                what: format!("service {reference}"),
+            })
     }
 
     /// A member as an order names it.
@@ -585,4 +567,43 @@ impl World {
                 .collect(),
         })
     }
+}
+
+async fn stateful_set(kube: kube::Client, set: &ObjectRef) -> Result<StatefulSet, AskError> {
+    let sets: Api<StatefulSet> = Api::namespaced(kube, &set.namespace);
+    find(format!("read {set}"), sets.get_opt(&set.name))
+        .await?
+        .ok_or_else(|| AskError::Absent {
+            what: format!("stateful set {set}"),
+        })
+}
+
+/// What a Service asks for beyond the labels that all members of a set have; `None` if there is no
+/// such Service.
+pub(crate) async fn role_labels(
+    kube: kube::Client,
+    set: &ObjectRef,
+    service: &ObjectRef,
+) -> Result<Option<BTreeMap<String, String>>, AskError> {
+    let services: Api<Service> = Api::namespaced(kube.clone(), &service.namespace);
+    let Some(found) = find(
+        format!("read service {service}"),
+        services.get_opt(&service.name),
+    )
+    .await?
+    else {
+        return Ok(None);
+    };
+    let set = stateful_set(kube, set).await?;
+    let common = set.spec.selector.match_labels.unwrap_or_default();
+    let selector = found
+        .spec
+        .and_then(|spec| spec.selector)
+        .unwrap_or_default();
+    Ok(Some(
+        selector
+            .into_iter()
+            .filter(|(key, value)| common.get(key) != Some(value))
+            .collect(),
+    ))
 }

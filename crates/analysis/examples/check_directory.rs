@@ -1,18 +1,31 @@
-//! The deprecation check alone, over a directory, to measure the reader without the rest of the
-//! binary: `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36`.
+//! The deprecation check alone, or the drain simulation alone, over a directory, to measure them
+//! without the rest of the binary:
+//! `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36 [drain|resilience]`
+//! (`resilience` comes on top of the deprecations).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ferriswheel_analysis::check::check;
+use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::deprecations::Target;
+use ferriswheel_analysis::drain::Settings;
 use ferriswheel_analysis::manifest::{Reading, Want, read};
+use ferriswheel_analysis::resilience;
 
 #[expect(clippy::print_stdout, reason = "an example")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, directory, target] = arguments.as_slice() else {
-        return Err("usage: check_directory DIR VERSION".into());
+    let (directory, target, more) = match arguments.as_slice() {
+        [_, directory, target] => (directory, target, ""),
+        [_, directory, target, more] if more == "drain" || more == "resilience" => {
+            (directory, target, more.as_str())
+        }
+        _ => return Err("usage: check_directory DIR VERSION [drain|resilience]".into()),
+    };
+    let want = match more {
+        "drain" => Want::Sketches,
+        "resilience" => Want::Bodies,
+        _ => Want::Names,
     };
     let target = Target::parse([target.as_str()])?;
     let mut open = vec![std::path::PathBuf::from(directory)];
@@ -36,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut own = Reading::default();
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Ok(bytes) = std::fs::read(path) {
-                        own.append(read(&path.display().to_string(), &bytes, Want::Names));
+                        own.append(read(&path.display().to_string(), &bytes, want));
                     }
                 }
                 if let Ok(mut all) = all.lock() {
@@ -47,7 +60,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let reading = all.into_inner().map_err(|_| "a thread died")?;
     let objects = reading.objects.len();
-    let report = check(reading, &target);
+    let scope = match more {
+        "drain" => Scope {
+            api_versions: false,
+            drain: Some(Settings::default()),
+            ..Scope::API_VERSIONS
+        },
+        "resilience" => Scope {
+            resilience: Some(resilience::Settings::default()),
+            ..Scope::API_VERSIONS
+        },
+        _ => Scope::API_VERSIONS,
+    };
+    let report = check(reading, &target, &scope);
+    if let Some(drain) = &report.drain {
+        let drained = drain.pools.iter().map(|pool| pool.drained).sum::<u32>();
+        let evictions = drain.pools.iter().map(|pool| pool.evictions).sum::<u32>();
+        println!(
+            "{drained} of {} nodes drain, {evictions} evictions",
+            drain.nodes.len()
+        );
+    }
     println!(
         "{objects} objects, {} findings, {} skipped",
         report.findings.len(),

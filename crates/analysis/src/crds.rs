@@ -114,6 +114,7 @@ fn going(object: &Object, crd: &Crd, stored: &str, all: &[(&Object, &Crd)]) -> O
             },
         ],
         owner: object.owner(),
+        patches: Vec::new(),
         message: format!(
             "{} may still be stored as {stored}: the API server refuses a definition without that version",
             crd.kind

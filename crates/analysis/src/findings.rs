@@ -1,6 +1,10 @@
 //! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
 
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::convert::Change;
+use crate::drain::Simulation;
 
 /// The contract's name. Its JSON Schema is `docs/findings.v1.schema.json`.
 pub const SCHEMA: &str = "ferriswheel.findings.v1";
@@ -15,9 +19,70 @@ pub struct Report {
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,
     /// What a drain would do; nothing when no drain was simulated.
-    pub drain: Option<()>,
+    pub drain: Option<Simulation>,
+    /// Why no drain was simulated, where one was asked for.
+    #[serde(skip)]
+    pub not_drained: Option<String>,
     /// What could not be read.
     pub skipped: Vec<Skipped>,
+    /// The ten best practices, where a database was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub practices: Vec<Practice>,
+    /// Findings that somebody has accepted for a while; they are not among the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+    /// Converted files, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<Fixed>,
+}
+
+/// A best practice, and whether it is kept.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Practice {
+    /// Its number, from 1 to 10.
+    pub number: u8,
+    /// What it asks for.
+    pub title: &'static str,
+    /// Is it kept?
+    pub verdict: Verdict,
+    /// What that rests on.
+    pub why: String,
+}
+
+/// Whether a practice is kept.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is.
+    Yes,
+    /// It is not; there is a finding.
+    No,
+    /// The input does not say.
+    CannotKnow,
+}
+
+/// A finding that is known.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Accepted {
+    /// The finding.
+    pub finding: Finding,
+    /// Why it may stay.
+    pub reason: String,
+    /// Day after which it counts again, as `2027-01-31`.
+    pub expires: String,
+}
+
+/// A file whose objects were converted.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Fixed {
+    /// The source.
+    pub file: String,
+    /// Where the converted text is; nothing when nothing in it could be converted.
+    pub output: Option<String>,
+    /// What was converted.
+    pub converted: Vec<Change>,
+    /// What has to be done by hand, and why.
+    pub by_hand: Vec<Change>,
 }
 
 /// One thing to know.
@@ -45,6 +110,55 @@ pub struct Finding {
     pub message: String,
     /// What clears it.
     pub fix: String,
+    /// The same for programs, where it can be said exactly: all of them together clear it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<Patch>,
+}
+
+/// A change of one object.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Patch {
+    /// What is done.
+    #[serde(rename = "type")]
+    pub kind: PatchKind,
+    /// To which object.
+    pub object: ObjectRef,
+    /// Operations of RFC 6902, or the object to create.
+    pub body: Value,
+}
+
+/// What a patch does.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatchKind {
+    /// The body holds operations of RFC 6902 (JSON Patch).
+    Json,
+    /// The body is an object to create.
+    Create,
+    /// The object goes.
+    Delete,
+}
+
+impl Patch {
+    /// As a command.
+    pub fn command(&self) -> String {
+        let object = &self.object;
+        let namespace = match &object.namespace {
+            Some(namespace) => format!("-n {namespace} "),
+            None => String::new(),
+        };
+        let target = format!(
+            "{namespace}{} {}",
+            object.kind.to_ascii_lowercase(),
+            object.name
+        );
+        let quoted = self.body.to_string().replace('\'', "'\\''");
+        match self.kind {
+            PatchKind::Json => format!("kubectl patch {target} --type=json -p '{quoted}'"),
+            PatchKind::Create => format!("echo '{quoted}' | kubectl create -f -"),
+            PatchKind::Delete => format!("kubectl delete {target}"),
+        }
+    }
 }
 
 /// How grave, the gravest first.

@@ -15,10 +15,14 @@ use ferriswheel_plan::world::Snapshot;
 
 pub mod check;
 pub mod codes;
+pub mod convert;
 mod crds;
 pub mod deprecations;
+pub mod drain;
 pub mod findings;
+pub mod lint;
 pub mod manifest;
+pub mod resilience;
 
 /// Everything that would stop the upgrade, and everything to know beside it.
 ///

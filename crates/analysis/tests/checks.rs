@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a broken assumption fails the test")]
 
-use ferriswheel_analysis::check::check;
+use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::codes;
 use ferriswheel_analysis::deprecations::Target;
 use ferriswheel_analysis::findings::{Finding, Report, Severity};
@@ -16,6 +16,7 @@ fn report(targets: &[&str], files: &[(&str, &[u8])]) -> Report {
     check(
         reading,
         &Target::parse(targets.iter().copied()).expect("a target"),
+        &Scope::API_VERSIONS,
     )
 }
 
@@ -320,6 +321,80 @@ fn a_release_of_helm_is_judged_by_its_newest_revision() {
 }
 
 #[test]
+fn the_metric_of_the_api_server_is_read() {
+    let text = r#"# HELP apiserver_requested_deprecated_apis Gauge
+apiserver_requested_deprecated_apis{group="flowcontrol.apiserver.k8s.io",removed_release="1.32",resource="flowschemas",subresource="",version="v1beta3"} 1
+apiserver_requested_deprecated_apis{group="networking.k8s.io",removed_release="1.37",resource="ipaddresses",subresource="",version="v1beta1"} 1
+apiserver_requested_deprecated_apis{group="policy",removed_release="1.25",resource="poddisruptionbudgets",subresource="",version="v1beta1"} 0
+apiserver_request_total{code="200",group="flowcontrol.apiserver.k8s.io",resource="flowschemas",verb="PATCH",version="v1beta3"} 40
+apiserver_request_total{code="201",group="flowcontrol.apiserver.k8s.io",resource="flowschemas",verb="POST",version="v1beta3"} 2
+"#;
+    let all = findings("1.36", text);
+    let found: Vec<_> = all
+        .iter()
+        .map(|f| (f.code, f.severity, f.removed_in.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (codes::STILL_CALLED, Severity::Breaks, Some("1.32")),
+            (codes::STILL_CALLED, Severity::Later, Some("1.37")),
+        ]
+    );
+    assert_eq!(all[0].object.kind, "FlowSchema");
+    assert_eq!(
+        all[0].replacement.as_deref(),
+        Some("flowcontrol.apiserver.k8s.io/v1")
+    );
+    assert!(
+        all[0].evidence[0].detail.contains("42 requests"),
+        "{:?}",
+        all[0].evidence
+    );
+}
+
+#[test]
+fn an_audit_log_names_the_caller() {
+    let event = |deprecated: &str| {
+        format!(
+            r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","verb":"update","user":{{"username":"system:serviceaccount:a:b"}},"userAgent":"old/1.2","objectRef":{{"resource":"cronjobs","namespace":"shop","name":"load","apiGroup":"batch","apiVersion":"v1beta1"}},"requestReceivedTimestamp":"2026-01-02T03:04:05Z","annotations":{{"k8s.io/deprecated":"{deprecated}","k8s.io/removed-release":"1.25"}}}}"#
+        )
+    };
+    let finding = only("1.36", &format!("{}\n{}\n", event("true"), event("true")));
+    assert_eq!(
+        (finding.code, finding.severity),
+        (codes::STILL_CALLED, Severity::Breaks)
+    );
+    assert_eq!(finding.owner, "client system:serviceaccount:a:b (old/1.2)");
+    assert_eq!(finding.evidence.len(), 2);
+    assert_eq!(findings("1.36", &event("false")), []);
+}
+
+#[test]
+fn the_refusal_of_aks_is_read() {
+    let text = r#"{"error": {"code": "ValidationError", "subcode": "UpgradeBlockedOnDeprecatedAPIUsage", "message": "Control Plane upgrade is blocked due to recent usage of a Kubernetes API deprecated in the specified version. Usage details: 1 error occurred: * usage has been detected on API flowcontrol.apiserver.k8s.io.prioritylevelconfigurations.v1beta1, and was recently seen at: 2026-03-23 20:57:18 +0000 UTC, which will be removed in 1.26"}}"#;
+    let finding = only("1.36", text);
+    assert_eq!(
+        (finding.code, finding.severity),
+        (codes::REFUSED_BY_AKS, Severity::Blocks)
+    );
+    assert_eq!(finding.object.kind, "PriorityLevelConfiguration");
+    assert_eq!(finding.removed_in.as_deref(), Some("1.26"));
+    assert!(
+        finding.evidence[0].detail.contains("2026-03-23 20:57:18"),
+        "{:?}",
+        finding.evidence
+    );
+    assert!(finding.fix.contains("12 hours"), "{}", finding.fix);
+    // The verb of a watcher is not the version.
+    let watched = only("1.36", &text.replace("v1beta1, and", "v1beta1.watch, and"));
+    assert_eq!(
+        watched.object.api_version,
+        "flowcontrol.apiserver.k8s.io/v1beta1"
+    );
+}
+
+#[test]
 fn every_code_is_tested_here() {
     let text = include_str!("checks.rs");
     for name in [
@@ -333,10 +408,14 @@ fn every_code_is_tested_here() {
         "STORED_VERSION",
         "CUSTOM_NOT_SERVED",
         "CUSTOM_DEPRECATED",
+        "STILL_CALLED",
+        "REFUSED_BY_AKS",
     ] {
         assert!(text.contains(&format!("codes::{name}")), "{name}");
     }
-    assert_eq!(codes::ALL.len(), 10);
+    let deprecations = codes::ALL.iter().filter(|code| code.starts_with("FWD0"));
+    // Those of behaviour have fixtures: tests/resilience.rs.
+    assert_eq!(deprecations.filter(|code| **code < "FWD020").count(), 12);
 }
 
 #[path = "support/helm.rs"]

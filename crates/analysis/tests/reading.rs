@@ -1,6 +1,8 @@
 //! What is read, and what is refused in which words.
 
-use ferriswheel_analysis::manifest::{Object, Origin, Reading, Want, read};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ferriswheel_analysis::manifest::{Object, Origin, Reading, Want, manifests_alone, read};
 
 #[path = "support/helm.rs"]
 mod helm;
@@ -154,6 +156,47 @@ fn records_of_helm_that_do_not_decode_are_named() {
     assert!(refused(damaged.as_bytes()).contains("sh.helm.release.v1.shop.v1 does not decode"));
     let empty = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\ntype: helm.sh/release.v1\n";
     assert!(refused(empty.as_bytes()).contains("has no release"));
+}
+
+#[test]
+fn a_record_can_be_kept_without_what_is_secret_in_it() {
+    let manifest = "---\n# Source: c/templates/a.yaml\napiVersion: policy/v1beta1\nkind: PodDisruptionBudget\n\
+                    metadata:\n  name: a\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: b\n\
+                    stringData:\n  word: mellon\n---\napiVersion: v1\nkind: List\nitems:\n\
+                    - apiVersion: v1\n  kind: Secret\n  metadata: {name: c}\n  data: {word: bWVsbG9u}\n\
+                    - {apiVersion: v1, kind: Pod, metadata: {name: d}}\n---\n: mellon [\n";
+    let secret = helm::secret("shop", 3, "deployed", manifest);
+    let object: serde_json::Value = serde_saphyr::from_str(&secret).expect("a Secret is YAML");
+    let kept = manifests_alone(&object)
+        .expect("a record")
+        .expect("one that decodes");
+    let release = kept["data"]["release"].as_str().expect("text");
+    let plain = BASE64_STANDARD.decode(release).expect("base64");
+    let plain = String::from_utf8(plain).expect("text");
+    for word in ["hush", "mellon", "bWVsbG9u"] {
+        assert!(!plain.contains(word), "{plain}");
+    }
+    let reading = text("s.json", &kept.to_string());
+    let [release] = reading.releases.as_slice() else {
+        panic!("{reading:?}")
+    };
+    assert_eq!((release.revision, release.status.as_str()), (3, "deployed"));
+    assert_eq!(
+        names(&release.objects),
+        [
+            "policy/v1beta1 PodDisruptionBudget a:1",
+            "v1 Secret b:1",
+            "v1 Secret c:1",
+            "v1 Pod d:1"
+        ]
+    );
+    // Another Secret is no record, and a damaged record is not kept.
+    assert_eq!(
+        manifests_alone(&serde_json::json!({"kind": "Secret", "type": "Opaque"})),
+        None
+    );
+    let damaged = serde_json::json!({"kind": "Secret", "type": "helm.sh/release.v1", "data": {"release": "?"}});
+    assert!(manifests_alone(&damaged).is_some_and(|kept| kept.is_err()));
 }
 
 #[test]

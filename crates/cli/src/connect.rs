@@ -109,6 +109,15 @@ impl Connection {
         })
     }
 
+    /// A client for the cluster alone.
+    pub async fn kube(&self) -> Result<kube::Client, Failure> {
+        let sandbox = self.sandbox.as_deref().map(sandbox_state).transpose()?;
+        let kubeconfig = sandbox
+            .map(|state| state.kubeconfig)
+            .or_else(|| self.kubeconfig.clone());
+        Ok(kube_client(kubeconfig).await?.0)
+    }
+
     /// This process runs in a Pod of the cluster that it works on.
     pub fn is_inside(&self) -> bool {
         self.sandbox.is_none() && self.kubeconfig.is_none() && kube::Config::incluster().is_ok()

@@ -30,6 +30,8 @@ pub enum Exit {
     Stuck = 42,
     /// Another driver took over.
     LostLease = 50,
+    /// Whoever read stdout has gone; as a shell counts a program that SIGPIPE ended.
+    ReaderGone = 141,
 }
 
 impl From<Exit> for ExitCode {
@@ -52,4 +54,5 @@ Exit codes:
   40  a step failed; the run can be resumed
   41  rolled back: a rollback has finished, or the run was taken back
   42  stuck: a person is needed (given up, or a step of a rollback failed)
-  50  another driver took over";
+  50  another driver took over
+  141 whoever read stdout has gone";

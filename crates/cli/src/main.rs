@@ -10,10 +10,13 @@ mod crash;
 mod exit;
 mod failure;
 mod observer;
+mod pages;
 mod progress;
 mod report;
 mod runs;
+mod sarif;
 mod standpoint;
+mod stdout;
 mod summary;
 
 use exit::Exit;
@@ -38,6 +41,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(commands::check::CheckArgs),
+    Snapshot(commands::snapshot::SnapshotArgs),
+    Lint(commands::lint::LintArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -82,25 +87,7 @@ The exit code says how it stands: 20 waits for a person, 21 paused, 31 plan agai
     Agent(commands::agent::AgentArgs),
 }
 
-/// A reader of stdout that has seen enough (`ferriswheel journal | head`) is no defect.
-#[expect(
-    clippy::exit,
-    reason = "a panic hook has no caller to return a code to"
-)]
-fn end_with_the_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("os error 32") {
-            // As a shell counts a program that SIGPIPE ended.
-            std::process::exit(141);
-        }
-        usual(panic);
-    }));
-}
-
 fn main() -> ExitCode {
-    end_with_the_reader();
     // First of all: with two providers compiled in by accident, rustls would panic later.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -138,6 +125,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let (output, quiet) = (cli.output, cli.quiet);
     match cli.command {
         Command::Check(args) => commands::check::run(&args, output, quiet),
+        Command::Snapshot(args) => commands::snapshot::run(args, output, quiet).await,
+        Command::Lint(args) => commands::lint::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::status::status(&args, output),
@@ -167,7 +156,6 @@ fn start_log(quiet: bool) {
 }
 
 #[expect(clippy::print_stderr, reason = "stderr is where refusals go")]
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 fn report(failure: Failure, output: Output) -> ExitCode {
     match output {
         Output::Text => {
@@ -181,7 +169,8 @@ fn report(failure: Failure, output: Output) -> ExitCode {
                 "exit": failure.exit as u8,
                 "diagnostics": failure.diagnostics,
             });
-            println!("{document}");
+            // A reader who has gone hears nothing either way; the exit code is the refusal's.
+            let _ = stdout::print(format_args!("{document}\n"));
         }
     }
     failure.exit.into()

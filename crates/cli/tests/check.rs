@@ -62,7 +62,7 @@ fn repository() -> tempfile::TempDir {
 fn findings_exit_codes_and_the_contract() {
     let root = repository();
     let run = |arguments: &[&str]| check(root.path(), arguments, "");
-    let all = ["--from", "m", "--target", "1.36"];
+    let all = ["--from", "m", "--target", "1.36", "--only", "apis"];
 
     let json = run(&[&all[..], &["--output", "json"]].concat());
     assert_eq!(code(&json), 30, "{}", text(&json.stderr));
@@ -149,6 +149,130 @@ fn findings_exit_codes_and_the_contract() {
         "{}",
         text(&page.stdout)
     );
+}
+
+const WEB: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: shop
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: main, image: web }] }
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: web, namespace: shop }
+spec: { minAvailable: 2, selector: { matchLabels: { app: web } } }
+";
+
+fn json(output: &Output) -> Value {
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let schema = include_str!("../../../docs/findings.v1.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    let mut wrong = Vec::new();
+    validate(&schema, &schema, &report, "$", &mut wrong);
+    assert_eq!(wrong, Vec::<String>::new());
+    report
+}
+
+fn codes(report: &Value) -> Vec<&str> {
+    let all = report["findings"].as_array().expect("findings");
+    all.iter()
+        .filter_map(|finding| finding["code"].as_str())
+        .collect()
+}
+
+#[test]
+fn resilience_and_the_baseline() {
+    let root = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| {
+        let all = ["--from", "-", "--target", "1.36", "--output", "json"];
+        check(root.path(), &[&all[..], arguments].concat(), WEB)
+    };
+    let first = run(&[]);
+    assert_eq!(code(&first), 30, "{}", text(&first.stderr));
+    let report = json(&first);
+    assert_eq!(codes(&report)[0], "FWR021");
+    assert_eq!(report["findings"][0]["patches"][0]["type"], "json");
+    let fix = report["findings"][0]["fix"].as_str().unwrap_or_default();
+    assert!(
+        fix.contains("kubectl patch -n shop poddisruptionbudget web"),
+        "{fix}"
+    );
+    assert_eq!(code(&run(&["--only", "apis"])), 0);
+
+    // Accepted, then over.
+    let accept = |day: &str| {
+        let arguments = [
+            "--write-baseline",
+            "b.json",
+            "--reason",
+            "known",
+            "--expires",
+            day,
+        ];
+        run(&arguments)
+    };
+    assert_eq!(code(&accept("2999-12-31")), 30);
+    let accepted = run(&["--baseline", "b.json"]);
+    assert_eq!(code(&accepted), 0, "{}", text(&accepted.stderr));
+    let report = json(&accepted);
+    assert_eq!(codes(&report), Vec::<&str>::new());
+    assert_eq!(report["accepted"][0]["reason"], "known");
+    accept("2020-01-01");
+    let over = run(&["--baseline", "b.json"]);
+    assert_eq!(code(&over), 30);
+    let last = json(&over)["findings"][0]["evidence"]
+        .as_array()
+        .and_then(|e| e.last().cloned());
+    assert_eq!(last.expect("evidence")["class"], "baseline");
+    for bad in [
+        "{}",
+        r#"{"schema":"ferriswheel.baseline.v1","accepted":[{"code":"FWR021","reason":" ","expires":"2999-01-01"}]}"#,
+    ] {
+        std::fs::write(root.path().join("bad.json"), bad).expect("a file");
+        assert_eq!(code(&run(&["--baseline", "bad.json"])), 2, "{bad}");
+    }
+
+    let shown = check(
+        root.path(),
+        &["--from", "-", "--target", "1.36", "--write", "r.html"],
+        WEB,
+    );
+    assert!(
+        text(&shown.stdout).starts_with("Blocks the upgrade (1)\n  whoever keeps <stdin>\n"),
+        "{}",
+        text(&shown.stdout)
+    );
+    let page = std::fs::read_to_string(root.path().join("r.html")).expect("a page");
+    assert!(
+        page.contains("One finding has to be dealt with") && page.contains("&lt;stdin&gt;"),
+        "{page}"
+    );
+}
+
+#[test]
+fn converted_manifests_go_to_a_directory_of_their_own() {
+    let root = repository();
+    let run = |arguments: &[&str]| {
+        let all = ["--only", "apis", "--target", "1.36", "--output", "json"];
+        check(root.path(), &[&all[..], arguments].concat(), "")
+    };
+    let fixed = run(&["--from", "m", "--fix", "out"]);
+    let report = json(&fixed);
+    assert_eq!(report["fixed"][0]["converted"][0]["to"], "policy/v1");
+    let read = |name: &str| std::fs::read_to_string(root.path().join(name)).expect("a file");
+    assert_eq!(read("out/m/a.yaml"), format!("{NEW}---\n{NEW}"));
+    assert_eq!(read("m/a.yaml"), format!("{NEW}---\n{OLD}"));
+    assert_eq!(code(&run(&["--from", "out"])), 0);
+    // Never over a source.
+    let over = run(&["--from", "m", "--fix", "."]);
+    assert_eq!(code(&over), 2, "{}", text(&over.stderr));
+    assert_eq!(read("m/a.yaml"), format!("{NEW}---\n{OLD}"));
 }
 
 #[test]
@@ -266,4 +390,37 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
             wrong.push(format!("{at}: {rule} {said} does not hold for {value}"));
         }
     }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_defect() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_ferriswheel"))
+        .args(["check", "--explain", "FWD001"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(code(&output), 141);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn what_was_not_read_is_in_sarif_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = check(
+        directory.path(),
+        &[
+            "--from", "-", "--target", "1.36", "--quiet", "--write", "f.sarif",
+        ],
+        "apiVersion: [\n",
+    );
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let sarif = std::fs::read_to_string(directory.path().join("f.sarif")).expect("written");
+    let sarif: Value = serde_json::from_str(&sarif).expect("SARIF is JSON");
+    let run = &sarif["runs"][0]["invocations"][0];
+    assert_eq!(run["executionSuccessful"], false, "{run}");
+    let said = run["toolExecutionNotifications"][0]["message"]["text"].to_string();
+    assert!(said.contains("not readable YAML"), "{said}");
 }

@@ -14,6 +14,7 @@
 
 pub mod cluster;
 mod controllers;
+pub mod drain;
 mod eviction;
 pub mod invariants;
 mod kubelet;

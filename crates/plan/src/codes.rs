@@ -95,6 +95,7 @@ codes! {
     SEAT_LEADS = "FW0193", "the extra seat is the primary";
     OTHER_REPLICAS = "FW0194", "the set was scaled since the run";
     ROLLBACK_OF_ROLLBACK = "FW0195", "a rollback is not rolled back";
+    SERVICE = "FW0196", "the Service does not lead to the primary alone";
     UNSOUND = "FW0199", "the plan failed its own check";
     NO_CLUSTER = "FW0501", "a server is not in cluster mode";
     CLUSTER_NOT_OK = "FW0502", "a node does not see the cluster whole";

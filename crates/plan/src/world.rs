@@ -8,7 +8,9 @@ mod postgres;
 mod redis;
 
 pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
-pub use postgres::{Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember};
+pub use postgres::{
+    Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember, PrimaryService,
+};
 pub use redis::{
     Flavour, Redis, RedisFacts, RedisMember, RedisPeer, RedisPersistence, RedisRole, SlotRange,
 };

@@ -11,7 +11,7 @@ use ferriswheel_plan::diagnostic::Findings;
 use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_plan::planner;
 use ferriswheel_plan::policy::{Strategy, Upgrade};
-use ferriswheel_plan::world::{Owner, Snapshot};
+use ferriswheel_plan::world::{Owner, PrimaryService, Snapshot};
 use support::*;
 
 type Change = fn(&mut Snapshot, &mut Upgrade);
@@ -48,6 +48,20 @@ fn bystander(world: &mut Snapshot) -> &mut ferriswheel_plan::world::Pod {
         "cart",
     );
     world.pods.entry(name).or_insert(pod)
+}
+
+/// The spec names a Service; `None`: it is not there. Else these members have the label that it
+/// selects by, if it selects by any.
+fn service(world: &mut Snapshot, spec: &mut Upgrade, labelled: Option<&[&str]>) {
+    pg(spec).service = Some(db("pg-primary"));
+    for name in labelled.into_iter().flatten() {
+        let pod = world.pods.get_mut(&db(name)).unwrap();
+        pod.labels.insert("role".to_owned(), "primary".to_owned());
+    }
+    let label = ("role".to_owned(), "primary".to_owned());
+    postgres(world, "orders").service = Some(PrimaryService {
+        role_labels: labelled.map(|labelled| labelled.iter().map(|_| label.clone()).collect()),
+    });
 }
 
 /// What stops a plan.
@@ -330,6 +344,12 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
     (codes::POOLER_CONFIG, |w, _| pooler(w).config = None),
     (codes::NO_POOLER, |_, s| pg(s).poolers.clear()),
+    (codes::SERVICE, |w, s| service(w, s, None)),
+    (codes::SERVICE, |w, s| service(w, s, Some(&[]))),
+    (codes::SERVICE, |w, s| service(w, s, Some(&["pg-1"]))),
+    (codes::SERVICE, |w, s| {
+        service(w, s, Some(&["pg-0", "pg-1"]))
+    }),
     (codes::SERVER_VERSIONS, |w, _| {
         member(w, "pg-1").version_num = 150_010
     }),

@@ -381,6 +381,7 @@ fn see_database(world: &Inner) -> seen::Database {
         stateful_set: reference(SET),
         members,
         poolers,
+        service: None,
         other_agent: None,
     })
 }

@@ -1,5 +1,6 @@
 //! Kubernetes: reading the world, evicting, small edits.
 
+pub mod dump;
 pub mod evict;
 pub mod exec;
 pub mod pods;

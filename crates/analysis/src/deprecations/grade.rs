@@ -109,6 +109,7 @@ fn of_row(object: &Object, row: &Row, target: &Target) -> Option<Finding> {
         replacement: None,
         evidence: vec![seen(object)],
         owner: object.owner(),
+        patches: Vec::new(),
         message,
         fix: String::new(),
     };
@@ -158,6 +159,7 @@ fn of_applied(object: &Object, applied: &Applied, target: &Target) -> Option<Fin
             seen(object),
         ],
         owner: object.owner(),
+        patches: Vec::new(),
         message: format!(
             "the object is served as {}, but it was applied from a manifest in {}, which {when}",
             object.api, applied.api
@@ -190,6 +192,7 @@ fn of_writer(object: &Object, writer: &Writer, target: &Target) -> Option<Findin
         replacement: None,
         evidence: vec![written(writer), seen(object)],
         owner: format!("client {}", writer.manager),
+        patches: Vec::new(),
         message: format!(
             "{} wrote this object as {}, which is not served since Kubernetes 1.{removed}",
             writer.manager, writer.api
@@ -220,7 +223,12 @@ fn describe(finding: &mut Finding, row: &Row, target: &Target) {
     });
     finding.evidence.extend(basis(row));
     finding.fix = match (&finding.replacement, note(&row.api(), row.kind)) {
-        (Some(to), Note::Mechanical) => format!("change apiVersion to {to}; nothing else changes"),
+        (Some(to), Note::Mechanical) => {
+            format!("change apiVersion to {to}; nothing else changes (check --fix does it)")
+        }
+        (Some(to), Note::ByRule(why)) => {
+            format!("change apiVersion to {to}; {why} (check --fix does it where nothing is lost)")
+        }
         (Some(to), Note::ByHand(why)) => format!("change apiVersion to {to}; {why}"),
         (None, Note::ByHand(why)) if row.kind == "PodSecurityPolicy" => why.to_owned(),
         (None, _) => "remove it: no version of this kind is served at the target".to_owned(),
@@ -323,6 +331,7 @@ fn of_component(
         replacement: row.replacement.map(str::to_owned),
         evidence: all,
         owner: object.owner(),
+        patches: Vec::new(),
         message,
         fix: row.replacement.map_or_else(
             || "remove it".to_owned(),
@@ -373,6 +382,7 @@ fn unserved(object: &Object, crd: &Object, replacement: Option<&str>) -> Finding
         removed_in: None,
         evidence: vec![seen(object), defined(crd)],
         owner: object.owner(),
+        patches: Vec::new(),
         message: format!(
             "{} {} is not served: its definition {} does not serve this version",
             object.api, object.kind, crd.name

@@ -9,12 +9,17 @@ mod notes;
 mod row;
 mod table;
 mod target;
+mod usage;
 
 pub(crate) use grade::grade;
 pub use notes::{Note, note};
 pub use row::{Basis, Component, Row};
 pub use table::{COMPONENTS, NEWEST, OLDEST, ROWS};
 pub use target::{Target, TargetError};
+pub use usage::{Usage, Witness};
+pub(crate) use usage::{
+    audited, findings as of_usages, holds as holds_usages, read as read_usages,
+};
 
 /// What a minor does with a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

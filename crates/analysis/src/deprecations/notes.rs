@@ -5,6 +5,8 @@
 pub enum Note {
     /// The version alone changes, and nothing means anything else afterwards.
     Mechanical,
+    /// Fields change too, by a rule that `check --fix` knows.
+    ByRule(&'static str),
     /// Fields change too, or the same fields mean something else.
     ByHand(&'static str),
 }
@@ -14,9 +16,9 @@ pub enum Note {
 /// # Source
 /// The deprecated API migration guide of Kubernetes, and the field lists of both versions.
 pub fn note(api: &str, kind: &str) -> Note {
-    use Note::{ByHand, Mechanical};
+    use Note::{ByHand, ByRule, Mechanical};
     match (api, kind) {
-        ("policy/v1beta1", "PodDisruptionBudget") => ByHand(
+        ("policy/v1beta1", "PodDisruptionBudget") => ByRule(
             "an empty selector {} matched no pod in v1beta1 and matches every pod of the namespace in v1; \
              change the version alone where the selector is not empty",
         ),
@@ -29,12 +31,20 @@ pub fn note(api: &str, kind: &str) -> Note {
         | ("scheduling.k8s.io/v1beta1" | "scheduling.k8s.io/v1alpha1", "PriorityClass")
         | (
             "storage.k8s.io/v1beta1",
-            "StorageClass" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment" | "CSIDriver",
+            "StorageClass"
+            | "CSINode"
+            | "CSIStorageCapacity"
+            | "VolumeAttachment"
+            | "CSIDriver"
+            | "VolumeAttributesClass",
         )
         | (
-            "rbac.authorization.k8s.io/v1beta1" | "rbac.authorization.k8s.io/v1alpha1",
+            "rbac.authorization.k8s.io/v1beta1",
             "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding",
         )
+        | ("rbac.authorization.k8s.io/v1alpha1", "Role" | "ClusterRole")
+        | ("storage.k8s.io/v1alpha1", "VolumeAttributesClass")
+        | ("networking.k8s.io/v1alpha1", "IPAddress" | "ServiceCIDR")
         | ("autoscaling/v2beta2", "HorizontalPodAutoscaler")
         | ("networking.k8s.io/v1beta1", "IngressClass" | "IPAddress" | "ServiceCIDR")
         | ("apiregistration.k8s.io/v1beta1", "APIService")
@@ -42,10 +52,10 @@ pub fn note(api: &str, kind: &str) -> Note {
             "admissionregistration.k8s.io/v1beta1",
             "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding",
         ) => Mechanical,
-        ("autoscaling/v2beta1", "HorizontalPodAutoscaler") => ByHand(
+        ("autoscaling/v2beta1", "HorizontalPodAutoscaler") => ByRule(
             "each metric moves its target: targetAverageUtilization becomes target: { type: Utilization, averageUtilization: N }",
         ),
-        ("extensions/v1beta1" | "networking.k8s.io/v1beta1", "Ingress") => ByHand(
+        ("extensions/v1beta1" | "networking.k8s.io/v1beta1", "Ingress") => ByRule(
             "spec.backend becomes spec.defaultBackend, serviceName and servicePort become service.name and service.port, \
              and each path needs a pathType",
         ),
@@ -56,7 +66,7 @@ pub fn note(api: &str, kind: &str) -> Note {
         (
             "admissionregistration.k8s.io/v1beta1",
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
-        ) => ByHand(
+        ) => ByRule(
             "sideEffects and admissionReviewVersions must be given, timeoutSeconds becomes 10, failurePolicy becomes Fail, \
              matchPolicy becomes Equivalent",
         ),
@@ -66,12 +76,15 @@ pub fn note(api: &str, kind: &str) -> Note {
         (
             "extensions/v1beta1" | "apps/v1beta1" | "apps/v1beta2",
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet",
-        ) => ByHand(
+        ) => ByRule(
             "spec.selector must be given and cannot be changed afterwards; defaults of the update strategy differ",
         ),
-        ("discovery.k8s.io/v1beta1", "EndpointSlice") => ByHand(
+        ("discovery.k8s.io/v1beta1", "EndpointSlice") => ByRule(
             "topology becomes nodeName and zone; other keys of topology go to deprecatedTopology",
         ),
+        ("rbac.authorization.k8s.io/v1alpha1", "RoleBinding" | "ClusterRoleBinding") => {
+            ByRule("subjects name apiGroup instead of apiVersion")
+        }
         ("events.k8s.io/v1beta1", "Event") => {
             ByHand("type, action, reason and reportingController must be given")
         }
@@ -79,10 +92,10 @@ pub fn note(api: &str, kind: &str) -> Note {
         (
             "flowcontrol.apiserver.k8s.io/v1beta1" | "flowcontrol.apiserver.k8s.io/v1beta2",
             "PriorityLevelConfiguration",
-        ) => ByHand(
+        ) => ByRule(
             "spec.limited.assuredConcurrencyShares becomes spec.limited.nominalConcurrencyShares",
         ),
-        ("flowcontrol.apiserver.k8s.io/v1beta3", "PriorityLevelConfiguration") => ByHand(
+        ("flowcontrol.apiserver.k8s.io/v1beta3", "PriorityLevelConfiguration") => ByRule(
             "spec.limited.nominalConcurrencyShares of 0 is kept as 0 in v1 and became 30 before",
         ),
         (_, "FlowSchema") => Mechanical,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use flate2::read::GzDecoder;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Context, Origin, Reading, Release, yaml};
 use crate::findings::Skipped;
@@ -19,7 +19,7 @@ use crate::findings::Skipped;
 /// A record fits into a Secret, which holds 1 MiB; text this large unpacked is no release.
 const MAX_UNPACKED: u64 = 64 << 20;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Record {
     name: String,
     #[serde(default)]
@@ -34,13 +34,13 @@ struct Record {
     hooks: Option<Vec<Hook>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Info {
     #[serde(default)]
     status: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Hook {
     #[serde(default)]
     manifest: String,
@@ -51,20 +51,10 @@ type Decoded = Result<(Release, Vec<Skipped>), String>;
 
 /// The release in an object, if it is a release record.
 pub(super) fn release(context: &Context, kind: &str, value: &Value, line: u32) -> Option<Decoded> {
-    let text = |path: &[&str]| {
-        let mut at = value;
-        for key in path {
-            at = at.get(key)?;
-        }
-        at.as_str()
-    };
-    let data = text(&["data", "release"]);
-    let layers = match kind {
-        "Secret" if text(&["type"]) == Some("helm.sh/release.v1") => 2,
-        "ConfigMap" if text(&["metadata", "labels", "owner"])?.eq_ignore_ascii_case("helm") => 1,
-        _ => return None,
-    };
-    let name = text(&["metadata", "name"]).unwrap_or_default();
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+    let data = text("/data/release");
+    let layers = layers(kind, value)?;
+    let name = text("/metadata/name").unwrap_or_default();
     let Some(data) = data else {
         return Some(Err(format!("Helm record {name} has no release")));
     };
@@ -73,6 +63,52 @@ pub(super) fn release(context: &Context, kind: &str, value: &Value, line: u32) -
             .map(|record| unpack(context, record, line))
             .map_err(|why| format!("Helm record {name} does not decode: {why}")),
     )
+}
+
+/// A release record with its manifests alone: no values, no chart, and of Secrets in the manifests
+/// their names. `None` if the object is no record.
+///
+/// The result is a record as Helm's ConfigMap driver keeps them, not compressed.
+///
+/// # Errors
+/// The record does not decode; nothing of it may be kept then.
+pub fn manifests_alone(object: &Value) -> Option<Result<Value, String>> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str);
+    let layers = layers(text("/kind")?, object)?;
+    let name = text("/metadata/name").unwrap_or_default();
+    let Some(data) = text("/data/release") else {
+        return Some(Err(format!("Helm record {name} has no release")));
+    };
+    let stripped = decode(data, layers).and_then(|mut record| {
+        record.manifest = yaml::without_secrets(&record.manifest);
+        for hook in record.hooks.iter_mut().flatten() {
+            hook.manifest = yaml::without_secrets(&hook.manifest);
+        }
+        serde_json::to_vec(&record).map_err(|e| e.to_string())
+    });
+    Some(match stripped {
+        Ok(bytes) => Ok(json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": text("/metadata/namespace"),
+                "labels": { "owner": "helm" },
+            },
+            "data": { "release": BASE64_STANDARD.encode(bytes) },
+        })),
+        Err(why) => Err(format!("Helm record {name} does not decode: {why}")),
+    })
+}
+
+/// How often a record of this object is in base64; `None` if it is no record.
+fn layers(kind: &str, object: &Value) -> Option<usize> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str);
+    match kind {
+        "Secret" if text("/type") == Some("helm.sh/release.v1") => Some(2),
+        "ConfigMap" if text("/metadata/labels/owner")?.eq_ignore_ascii_case("helm") => Some(1),
+        _ => None,
+    }
 }
 
 fn decode(data: &str, layers: usize) -> Result<Record, String> {

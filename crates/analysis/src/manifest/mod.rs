@@ -10,6 +10,7 @@
 //! Helm's release records, which give their manifests.
 
 mod archive;
+mod arm;
 mod helm;
 mod json;
 mod object;
@@ -20,8 +21,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::deprecations::{self, Usage};
 use crate::findings::Skipped;
 
+pub(crate) use yaml::{Piece, pieces};
+
+pub use helm::manifests_alone;
 pub use object::{Applied, Crd, CrdVersion, Object, Origin, Release, Writer};
 
 /// Largest file that is read. Dumps of whole clusters come in one file per kind; a larger one is
@@ -41,6 +46,22 @@ pub enum Want {
     Names,
     /// Whole objects of the kinds that other checks read.
     Bodies,
+    /// What the drain simulation needs.
+    Sketches,
+    /// Both.
+    All,
+}
+
+impl Want {
+    /// Are whole objects wanted?
+    pub fn bodies(self) -> bool {
+        matches!(self, Self::Bodies | Self::All)
+    }
+
+    /// Are sketches for the drain simulation wanted?
+    pub fn sketches(self) -> bool {
+        matches!(self, Self::Sketches | Self::All)
+    }
 }
 
 /// What was read.
@@ -50,6 +71,8 @@ pub struct Reading {
     pub objects: Vec<Object>,
     /// Revisions of Helm releases.
     pub releases: Vec<Release>,
+    /// Calls of old versions that a server saw.
+    pub usages: Vec<Usage>,
     /// What was not understood.
     pub skipped: Vec<Skipped>,
 }
@@ -59,6 +82,7 @@ impl Reading {
     pub fn append(&mut self, mut other: Self) {
         self.objects.append(&mut other.objects);
         self.releases.append(&mut other.releases);
+        self.usages.append(&mut other.usages);
         self.skipped.append(&mut other.skipped);
     }
 
@@ -127,6 +151,11 @@ impl Context {
                 format!("line {line}: a control character, not text"),
             );
         }
+        if deprecations::holds_usages(text) {
+            return reading
+                .usages
+                .extend(deprecations::read_usages(&self.file, text));
+        }
         if text.trim_start().starts_with('{') && json::read(self, text, reading) {
             return;
         }
@@ -177,6 +206,11 @@ impl Context {
             }
             return;
         }
+        if kind == "Event" && api.starts_with("audit.k8s.io/") {
+            return reading
+                .usages
+                .extend(deprecations::audited(&value, &self.file, line));
+        }
         if let Some(release) = helm::release(self, &kind, &value, line) {
             return match release {
                 Ok((release, skipped)) => {
@@ -196,6 +230,10 @@ impl Context {
     }
 
     fn foreign(&self, value: &Value, line: u32, reading: &mut Reading) {
+        let mut azure = arm::objects(self, value, line);
+        if !azure.is_empty() {
+            return reading.objects.append(&mut azure);
+        }
         let what = match value {
             Value::Null => return,
             Value::Object(_) => "no apiVersion and kind: not a Kubernetes object",

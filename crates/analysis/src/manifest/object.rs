@@ -5,26 +5,40 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Context, Want};
+use super::Context;
+use crate::drain::{self, Sketch};
 use crate::findings::{ObjectRef, Place};
+use crate::resilience;
 
 /// Kinds whose bodies the other checks read.
 const WITH_BODY: &[&str] = &[
+    "Backup",
+    "Cluster",
+    "CronJob",
     "DaemonSet",
     "Deployment",
+    "DestinationRule",
     "HorizontalPodAutoscaler",
     "Job",
     "MutatingWebhookConfiguration",
+    "Namespace",
     "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "Pod",
     "PodDisruptionBudget",
+    "PrometheusRule",
     "ReplicaSet",
+    "ReplicationController",
+    "Rollout",
+    "Schedule",
+    "ScheduledBackup",
     "Service",
     "StatefulSet",
     "StorageClass",
     "ValidatingWebhookConfiguration",
+    "VolumeSnapshot",
+    "postgresql",
 ];
 
 /// An object, with what checks may ask about it.
@@ -48,6 +62,8 @@ pub struct Object {
     pub detail: Option<Box<Detail>>,
     /// The whole object, where a check wants it.
     pub body: Option<Box<Value>>,
+    /// What a drain depends on, where that is wanted. What Helm rendered has none: the cluster does.
+    pub sketch: Option<Box<Sketch>>,
 }
 
 /// What kind of source an object was read from.
@@ -161,6 +177,7 @@ impl Object {
             origin: context.origin.clone(),
             detail: None,
             body: None,
+            sketch: None,
         }
     }
 
@@ -191,7 +208,12 @@ impl Object {
             object.origin = Origin::Live;
         }
         object.detail = Detail::of(&kind, metadata, &value).map(Box::new);
-        if context.want == Want::Bodies && wants_body(&kind) {
+        if context.want.sketches() && !matches!(object.origin, Origin::Helm { .. }) {
+            object.sketch = drain::sketch(&kind, &value).map(Box::new);
+        }
+        if context.want.bodies()
+            && (wants_body(&kind) || (kind == "ConfigMap" && has_settings(&value)))
+        {
             object.body = Some(Box::new(value));
         }
         object
@@ -233,6 +255,14 @@ impl Object {
 /// Does a check want the body of this kind?
 pub(super) fn wants_body(kind: &str) -> bool {
     WITH_BODY.binary_search(&kind).is_ok()
+}
+
+/// Does a ConfigMap hold a setting that a check looks at?
+fn has_settings(value: &Value) -> bool {
+    let data = value.get("data").and_then(Value::as_object);
+    data.into_iter().flatten().any(|(key, text)| {
+        resilience::mentions(key) || text.as_str().is_some_and(resilience::mentions)
+    })
 }
 
 impl Detail {

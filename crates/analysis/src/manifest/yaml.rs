@@ -5,8 +5,10 @@ use serde_saphyr::{Error, Options};
 
 use super::object::wants_body;
 use super::scan::{self, Document};
-use super::{Context, MAX_DOCUMENT, Object, Reading, Want};
+use super::{Context, MAX_DOCUMENT, Object, Reading};
 use crate::deprecations;
+use crate::drain;
+use crate::resilience;
 
 /// Deeper than any object that an API server takes, and far from what a thread's stack holds.
 const MAX_DEPTH: usize = 64;
@@ -16,6 +18,39 @@ const MAX_NODES: usize = 2_000_000;
 
 /// Nodes that aliases may stand for. Manifests use a few anchors; an alias bomb needs many.
 const MAX_REPLAYED: usize = 100_000;
+
+/// A document of a stream, with where it stands.
+pub(crate) struct Piece<'a> {
+    /// Its text, without the marker before it.
+    pub text: &'a str,
+    /// Where that starts.
+    pub at: usize,
+    /// Line of its first content.
+    pub line: u32,
+}
+
+impl Piece<'_> {
+    /// The document, if it is YAML within bounds.
+    pub(crate) fn parse(&self) -> Option<Value> {
+        if self.text.len() > MAX_DOCUMENT {
+            return None;
+        }
+        serde_saphyr::from_str_with_options(self.text, options()).ok()
+    }
+}
+
+/// The documents of a text.
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let start = text.as_ptr().addr();
+    scan::documents(text)
+        .into_iter()
+        .map(|document| Piece {
+            text: document.text,
+            at: document.text.as_ptr().addr() - start,
+            line: document.line,
+        })
+        .collect()
+}
 
 /// Reads all documents of a text.
 pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
@@ -53,7 +88,9 @@ fn matters(context: &Context, document: &Document<'_>) -> bool {
         || (kind == "ConfigMap" && head.helm)
         || kind == "CustomResourceDefinition"
         || deprecations::concerns(api, kind)
-        || (context.want == Want::Bodies && wants_body(kind))
+        || (context.want.sketches() && drain::wants(kind))
+        || (context.want.bodies()
+            && (wants_body(kind) || (kind == "ConfigMap" && resilience::mentions(document.text))))
 }
 
 fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Reading) {
@@ -92,6 +129,61 @@ fn options() -> Options {
     // kubectl takes the last of two equal keys; a check must not be stricter than what it checks.
     options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::LastWins;
     options
+}
+
+/// A text of manifests in which Secrets have their names alone.
+///
+/// A document that is not readable is left out: nobody knows what it holds.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for document in scan::documents(text) {
+        let value: Value = if document.text.len() > MAX_DOCUMENT {
+            Value::Null
+        } else {
+            serde_saphyr::from_str_with_options(document.text, options()).unwrap_or_default()
+        };
+        if value.is_null() {
+            continue;
+        }
+        kept.push_str("---\n");
+        match emptied(&value) {
+            None => kept.push_str(document.text.trim_start_matches("---")),
+            // JSON is YAML.
+            Some(emptied) => kept.push_str(&emptied.to_string()),
+        }
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The object without the data of the Secrets in it; `None` if there are none.
+fn emptied(value: &Value) -> Option<Value> {
+    let kind = value.get("kind").and_then(Value::as_str);
+    if kind == Some("Secret") {
+        let metadata = value.get("metadata");
+        let name = |key: &str| metadata.and_then(|metadata| metadata.get(key)).cloned();
+        return Some(serde_json::json!({
+            "apiVersion": value.get("apiVersion"),
+            "kind": "Secret",
+            "metadata": { "name": name("name"), "namespace": name("namespace") },
+        }));
+    }
+    let items = value.get("items").and_then(Value::as_array)?;
+    let new: Vec<Option<Value>> = items.iter().map(emptied).collect();
+    if new.iter().all(Option::is_none) && kind != Some("SecretList") {
+        return None;
+    }
+    let mut list = value.clone();
+    let untyped = kind == Some("SecretList");
+    let items = items.iter().zip(new);
+    list["items"] = items
+        .map(|(old, new)| match new {
+            Some(new) => new,
+            None if untyped => Value::Null,
+            None => old.clone(),
+        })
+        .collect();
+    Some(list)
 }
 
 fn explain(error: &Error, text: &str, first: u32) -> String {

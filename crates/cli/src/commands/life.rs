@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::line;
 use crate::runs::{Run, RunsDir};
+use crate::stdout::outln;
 
 /// Which run.
 #[derive(Debug, Args)]
@@ -110,7 +111,6 @@ pub fn pause(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Carries out `abort`: the run stops before its next act and cannot be resumed. One that stands
 /// still is given up at once. Says what is left, and how it is taken back.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 pub fn abort(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
     let run = args.find()?;
     let plan = run.plan()?;
@@ -127,7 +127,7 @@ pub fn abort(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
     }
     let left = left_behind(&plan, &state);
     match output {
-        Output::Json => println!(
+        Output::Json => outln!(
             "{}",
             json!({
                 "schema": "ferriswheel.abort.v1",
@@ -205,18 +205,17 @@ pub async fn resume(args: &ResumeArgs, output: Output, quiet: bool) -> Result<Ex
 }
 
 /// Carries out `journal`: every record, one a line.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 pub fn journal(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
     let run = args.find()?;
     let plan = run.plan()?;
     let (records, _) = run.records()?;
     for record in &records {
         match output {
-            Output::Json => println!(
+            Output::Json => outln!(
                 "{}",
                 serde_json::to_string(record).map_err(|e| Failure::unexpected(&e))?
             ),
-            Output::Text => println!(
+            Output::Text => outln!(
                 "{:>5} {} epoch {} {:<9} {}",
                 record.seq,
                 record.at.strftime("%H:%M:%S%.3f"),

@@ -14,6 +14,7 @@ use crate::Output;
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::stdout::{out, outln};
 
 /// Decide every step of an upgrade, show it, and write it to a file; changes nothing
 #[derive(Debug, Args)]
@@ -40,7 +41,6 @@ pub struct PlanArgs {
 }
 
 /// Carries out `plan`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 pub async fn run(args: PlanArgs, output: Output) -> Result<Exit, Failure> {
     let spec = read_spec(&args.spec)?;
     let snapshot = observe(&spec, &args.connection).await?;
@@ -53,9 +53,9 @@ pub async fn run(args: PlanArgs, output: Output) -> Result<Exit, Failure> {
         write_json(path, &plan)?;
     }
     match output {
-        Output::Text if args.detail => print!("{}", display::detail(&plan)),
-        Output::Text => print!("{}", display::text(&plan)),
-        Output::Json => println!(
+        Output::Text if args.detail => out!("{}", display::detail(&plan)),
+        Output::Text => out!("{}", display::text(&plan)),
+        Output::Json => outln!(
             "{}",
             serde_json::to_string(&plan).map_err(|e| Failure::unexpected(&e))?
         ),

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report;
+use crate::stdout::{out, outln};
 
 /// Format of `probe controls --output json`.
 const CONTROLS_SCHEMA: &str = "ferriswheel.controls.v1";
@@ -242,11 +243,7 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "stdout is data, stderr is progress"
-)]
+#[expect(clippy::print_stderr, reason = "stdout is data, stderr is progress")]
 async fn measure(config: RunConfig, args: RunArgs, json: bool) -> Result<Exit, Failure> {
     let members = members(&args.members, config.system)?;
     let password = Password::resolve(args.password_file.as_deref(), config.system)
@@ -294,9 +291,9 @@ async fn measure(config: RunConfig, args: RunArgs, json: bool) -> Result<Exit, F
     }
     let certificate = finished.certificate;
     if json {
-        println!("{}", pretty(&certificate)?);
+        outln!("{}", pretty(&certificate)?);
     } else {
-        print!("{}", in_words(&certificate));
+        out!("{}", in_words(&certificate));
     }
     Ok(match certificate.verdict {
         Verdict::Pass => Exit::Done,
@@ -364,11 +361,7 @@ async fn serve(args: ServeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "stdout is data, stderr is progress"
-)]
+#[expect(clippy::print_stderr, reason = "stdout is data, stderr is progress")]
 async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
     let cannot = |error: ControlError| match error {
         ControlError::NoBinaries | ControlError::NoUser => {
@@ -406,7 +399,7 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
         )),
     };
     if json {
-        println!(
+        outln!(
             "{}",
             pretty(&serde_json::json!({ "schema": CONTROLS_SCHEMA, "controls": controls }))?
         );
@@ -417,11 +410,11 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
                 (false, None) => "NOT DETECTED",
                 (false, Some(_)) => "NOT CARRIED OUT",
             };
-            println!("{word}: {}", control.name);
-            println!("  expected: {}", control.expected);
+            outln!("{word}: {}", control.name);
+            outln!("  expected: {}", control.expected);
             match &control.not_run {
-                Some(why) => println!("  why: {why}"),
-                None => println!("  observed: {}", control.observed),
+                Some(why) => outln!("  why: {why}"),
+                None => outln!("  observed: {}", control.observed),
             }
         }
     }

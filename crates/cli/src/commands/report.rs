@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::progress::stop_text;
 use crate::report::{Fact, Input, Moment, PlanView, StepStatus, StepView, render};
 use crate::runs::{Run, RunsDir};
+use crate::stdout::{out, outln};
 use crate::summary::Summary;
 
 /// Write the HTML report of a run: certificate, timeline, plan and what happened to each step
@@ -38,11 +39,10 @@ pub struct ReportArgs {
 }
 
 /// Carries out `report`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, Failure> {
     let run = args.runs.find(args.id.as_deref())?;
     if output == Output::Json {
-        println!("{}", document(&run)?);
+        outln!("{}", document(&run)?);
         return Ok(Exit::Done);
     }
     let page = render(&input(&run)?).map_err(|e| Failure::unexpected(&e))?;
@@ -51,14 +51,14 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit, Failure> {
         .clone()
         .unwrap_or_else(|| run.directory.join("report.html"));
     if path.as_os_str() == "-" {
-        print!("{page}");
+        out!("{page}");
         return Ok(Exit::Done);
     }
     std::fs::write(&path, page).map_err(|e| {
         Failure::input(format!("{} cannot be written: {e}", path.display()))
             .fix("choose another file with --out")
     })?;
-    println!("{}", path.display());
+    outln!("{}", path.display());
     Ok(Exit::Done)
 }
 

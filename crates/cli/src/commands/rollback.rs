@@ -23,6 +23,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::runs::{Run, RunsDir};
+use crate::stdout::{out, outln};
 
 /// Take a run back: decide the way, show it, and with --apply carry it out
 #[derive(Debug, Args)]
@@ -104,12 +105,11 @@ pub async fn run(args: RollbackArgs, output: Output, quiet: bool) -> Result<Exit
     })
 }
 
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 fn show(back: &Plan, output: Output, detail: bool) -> Result<(), Failure> {
     match output {
-        Output::Text if detail => print!("{}", display::detail(back)),
-        Output::Text => print!("{}", display::text(back)),
-        Output::Json => println!(
+        Output::Text if detail => out!("{}", display::detail(back)),
+        Output::Text => out!("{}", display::text(back)),
+        Output::Json => outln!(
             "{}",
             serde_json::to_string(back).map_err(|e| Failure::unexpected(&e))?
         ),

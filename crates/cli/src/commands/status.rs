@@ -15,19 +15,19 @@ use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::{Teller, rough, stop_text, waiting};
+use crate::stdout::{out, outln};
 
 /// Carries out `status`.
-#[expect(clippy::print_stdout, reason = "stdout is data")]
 pub fn status(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
     let run = args.find()?;
     let plan = run.plan()?;
     let status = run.status(&plan)?;
     match output {
-        Output::Json => println!(
+        Output::Json => outln!(
             "{}",
             serde_json::to_string_pretty(&status).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => print!("{}", in_words(&status, Timestamp::now())),
+        Output::Text => out!("{}", in_words(&status, Timestamp::now())),
     }
     Ok(standing(&plan, &status))
 }
@@ -160,11 +160,7 @@ fn silence(last: Timestamp, now: Timestamp) -> Option<String> {
 }
 
 /// Carries out `watch`: prints records as they are written, until the run stands still.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "stdout is data, stderr is notes"
-)]
+#[expect(clippy::print_stderr, reason = "stderr is notes")]
 pub async fn watch(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
     /// A person reads; the journal is one file.
     const LOOK: Duration = Duration::from_millis(500);
@@ -184,7 +180,7 @@ pub async fn watch(args: &RunArgs, output: Output) -> Result<Exit, Failure> {
             (last, noted) = (record.at, false);
             let teller = teller.get_or_insert_with(|| Teller::since(&plan, record.at));
             if let Some(line) = teller.tell(&record, &state, output) {
-                println!("{line}");
+                outln!("{line}");
             }
         }
         if state.over || state.stopped.is_some() {

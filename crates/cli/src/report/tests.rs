@@ -101,6 +101,43 @@ fn the_gap_and_its_moments_are_named_for_those_who_do_not_see_the_curve() {
 }
 
 #[test]
+fn members_of_different_shards_hold_different_keys() {
+    let shard = |name: &str, gap: f64| {
+        serde_json::json!({
+            "name": name, "writers": 2, "acked": 10, "longest_ack_gap_ms": gap,
+            "longest_ack_gap_at": at(1_000), "acked_lost": 0,
+        })
+    };
+    let member = |name: &str, shard: &str, digest: &str| {
+        serde_json::json!({
+            "name": name, "digest": digest, "position": null, "role": null, "shard": shard, "timeline": null,
+            "system_identifier": null, "rows": 10, "acked_missing": 0, "problem": null,
+            "examples": { "acked_missing": [], "duplicates": [], "phantoms": [] },
+        })
+    };
+    let page = |digest: &str| {
+        let mut json = serde_json::to_value(certificate()).unwrap();
+        json["shards"] = serde_json::json!([shard("0-99", 40.0), shard("100-199", 143.0)]);
+        json["members"] = serde_json::json!([
+            member("a", "0-99", "1"),
+            member("b", "0-99", digest),
+            member("c", "100-199", "2"),
+        ]);
+        let input = Input {
+            certificate: Some(serde_json::from_value(json).unwrap()),
+            ..full()
+        };
+        render(&input).unwrap()
+    };
+    let same = page("1");
+    assert!(same.contains("All members of a shard hold the same keys"));
+    assert!(!same.contains("broken"), "{same}");
+    // A client of the slower shard waited so long.
+    assert!(same.contains("Writes paused for 143 ms at most."), "{same}");
+    assert!(page("3").contains("3 different contents in 2 shards"));
+}
+
+#[test]
 fn text_of_the_outside_world_cannot_become_markup() {
     let html = render(&full()).unwrap();
     assert!(!html.contains("<script>alert"));

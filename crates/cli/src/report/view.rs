@@ -1,5 +1,7 @@
 //! From the input to what the template prints: every number is already text here.
 
+use std::collections::BTreeSet;
+
 use ferriswheel_probe::certificate::{Certificate, Role, Verdict};
 use serde::Serialize;
 
@@ -162,7 +164,7 @@ fn banner(certificate: Option<&Certificate>) -> Banner {
         1 => "Clients saw 1 error.".to_owned(),
         n => format!("Clients saw {} errors.", grouped(n)),
     };
-    let gap = certificate.longest_ack_gap_ms.map_or_else(
+    let gap = longest_gap(certificate).map_or_else(
         || "Nothing was acknowledged.".to_owned(),
         |gap| format!("Writes paused for {} at most.", lasting(gap)),
     );
@@ -201,12 +203,10 @@ fn tiles(c: &Certificate) -> Vec<Tile> {
                 .map_or("", |allowed| judged(c.errors <= allowed)),
         ),
         tile(
-            c.longest_ack_gap_ms
-                .map_or_else(|| "?".to_owned(), |g| format!("{g:.0}")),
+            longest_gap(c).map_or_else(|| "?".to_owned(), |g| format!("{g:.0}")),
             "ms",
             "longest pause in writes",
-            c.longest_ack_gap_ms
-                .map_or("", |g| judged(g <= limits.write_stall_ms as f64)),
+            longest_gap(c).map_or("", |g| judged(g <= limits.write_stall_ms as f64)),
         ),
         tile(
             format!("{:.1}", c.latency_ms.p50),
@@ -221,6 +221,15 @@ fn tiles(c: &Certificate) -> Vec<Tile> {
             "",
         ),
     ]
+}
+
+/// What the limit is held against: of shards the longest gap of any, because a client of that one
+/// waited so long.
+fn longest_gap(c: &Certificate) -> Option<f64> {
+    let gaps = c.shards.iter().map(|shard| shard.longest_ack_gap_ms);
+    gaps.chain([c.longest_ack_gap_ms])
+        .flatten()
+        .max_by(f64::total_cmp)
 }
 
 fn promises(c: &Certificate) -> Vec<Promise> {
@@ -241,8 +250,15 @@ fn promises(c: &Certificate) -> Vec<Promise> {
     let limits = &c.limits;
     let digests: Vec<_> = c.members.iter().map(|m| m.digest.as_deref()).collect();
     let read = digests.iter().filter(|d| d.is_some()).count();
-    let distinct: std::collections::BTreeSet<_> = digests.iter().flatten().collect();
-    let same = if distinct.len() > 1 {
+    // Members of different shards hold different keys.
+    let distinct: BTreeSet<_> = c
+        .members
+        .iter()
+        .filter_map(|m| Some((m.shard.as_deref(), m.digest.as_deref()?)))
+        .collect();
+    let shards: BTreeSet<_> = distinct.iter().map(|(shard, _)| *shard).collect();
+    let differ = distinct.len() > shards.len();
+    let same = if differ {
         Some(false)
     } else if read == digests.len() && read > 0 {
         Some(true)
@@ -261,10 +277,8 @@ fn promises(c: &Certificate) -> Vec<Promise> {
         promise(
             "Longest time without an acknowledged write",
             format!("at most {}", lasting(limits.write_stall_ms as f64)),
-            c.longest_ack_gap_ms
-                .map_or_else(|| "not known".to_owned(), |g| format!("{g:.1} ms")),
-            c.longest_ack_gap_ms
-                .map(|g| g <= limits.write_stall_ms as f64),
+            longest_gap(c).map_or_else(|| "not known".to_owned(), |g| format!("{g:.1} ms")),
+            longest_gap(c).map(|g| g <= limits.write_stall_ms as f64),
         ),
     ];
     if let Some(allowed) = limits.errors {
@@ -289,10 +303,20 @@ fn promises(c: &Certificate) -> Vec<Promise> {
             c.duplicates.map(|n| n == 0),
         ),
         promise(
-            "All members hold the same table",
+            if c.shards.is_empty() {
+                "All members hold the same table"
+            } else {
+                "All members of a shard hold the same keys"
+            },
             format!("{} of {}", digests.len(), digests.len()),
-            if distinct.len() > 1 {
+            if differ && c.shards.is_empty() {
                 format!("{} different tables", distinct.len())
+            } else if differ {
+                format!(
+                    "{} different contents in {} shards",
+                    distinct.len(),
+                    shards.len()
+                )
             } else {
                 format!("{read} of {}", digests.len())
             },

@@ -7,6 +7,7 @@ mod agents;
 mod entrypoint;
 mod poolers;
 mod servers;
+mod service;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -100,6 +101,7 @@ impl Pattern for Set<'_> {
         findings.absorb(servers::gate(self, seat));
         findings.absorb(poolers::gate(world, scope, self));
         findings.absorb(entrypoint::gate(self));
+        findings.absorb(service::gate(self));
         findings
     }
 

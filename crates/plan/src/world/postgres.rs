@@ -15,8 +15,20 @@ pub struct Postgres {
     pub members: BTreeMap<String, PostgresMember>,
     /// Pooler processes by pod name.
     pub poolers: BTreeMap<ObjectRef, Pooler>,
+    /// The Service of the spec that leads to the primary; `None` if the spec names none, or in a
+    /// snapshot of a version that did not look.
+    #[serde(default)]
+    pub service: Option<PrimaryService>,
     /// Another agent that would act on its own (Patroni, repmgrd, pg_auto_failover, an operator).
     pub other_agent: Option<String>,
+}
+
+/// A Service that leads to the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryService {
+    /// What its selector asks for beyond the labels that all members have; `None` if there is no
+    /// such Service.
+    pub role_labels: Option<BTreeMap<String, String>>,
 }
 
 /// One server.

@@ -331,6 +331,7 @@ pub fn put_set(
             stateful_set: db(name),
             members,
             poolers,
+            service: None,
             other_agent: None,
         }),
     );

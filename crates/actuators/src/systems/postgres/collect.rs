@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ferriswheel_plan::policy::PostgresSpec;
-use ferriswheel_plan::world::{self, Pooler, PoolerDatabase, PostgresFacts, PostgresMember};
+use ferriswheel_plan::world::{
+    self, Pooler, PoolerDatabase, PostgresFacts, PostgresMember, PrimaryService,
+};
 
 use crate::collect::CollectError;
 use crate::databases::postgres::console;
@@ -13,7 +15,7 @@ use crate::databases::postgres::lsn::Lsn;
 use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::dial::Target;
 use crate::kubernetes::poolers::{self, PoolerPod};
-use crate::world::{LOOK, MemberPod, Outside, members, pooler_admin, superuser};
+use crate::world::{LOOK, MemberPod, Outside, members, pooler_admin, role_labels, superuser};
 
 /// Asks every server and every pooler.
 pub(crate) async fn collect(
@@ -60,7 +62,14 @@ pub(crate) async fn collect(
             pooler_states.insert(pod.pod.clone(), ask_pooler(outside, &pod, &admin).await);
         }
     }
+    let service = match &spec.service {
+        Some(service) => Some(PrimaryService {
+            role_labels: role_labels(outside.kube.clone(), &spec.stateful_set, service).await?,
+        }),
+        None => None,
+    };
     Ok(world::Postgres {
+        service,
         stateful_set: spec.stateful_set.clone(),
         members: found,
         poolers: pooler_states,

@@ -1,10 +1,13 @@
-//! A report for other programs: SARIF for code hosts, JUnit for pipelines, Markdown for reviews.
+//! A report for other programs: SARIF for code hosts, JUnit for pipelines, Markdown for reviews, HTML
+//! for print.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use ferriswheel_analysis::findings::{Finding, Report, Severity};
 use serde_json::json;
+
+use crate::sarif;
 
 /// The form that a file name asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub enum Form {
     Junit,
     /// Markdown.
     Markdown,
+    /// HTML.
+    Html,
 }
 
 impl Form {
@@ -27,6 +32,7 @@ impl Form {
             "sarif" => Some(Self::Sarif),
             "xml" => Some(Self::Junit),
             "md" => Some(Self::Markdown),
+            "html" => Some(Self::Html),
             _ => None,
         }
     }
@@ -35,9 +41,10 @@ impl Form {
     pub fn render(self, report: &Report) -> Result<String, serde_json::Error> {
         match self {
             Self::Json => serde_json::to_string_pretty(report),
-            Self::Sarif => sarif(report),
+            Self::Sarif => as_sarif(report),
             Self::Junit => Ok(junit(report)),
             Self::Markdown => Ok(markdown(report)),
+            Self::Html => Ok(super::html::html(report)),
         }
     }
 }
@@ -47,7 +54,7 @@ fn is_grave(severity: Severity) -> bool {
     matches!(severity, Severity::Breaks | Severity::Blocks)
 }
 
-fn subject(finding: &Finding) -> String {
+pub(super) fn subject(finding: &Finding) -> String {
     let object = &finding.object;
     let namespace = object
         .namespace
@@ -56,23 +63,7 @@ fn subject(finding: &Finding) -> String {
     format!("{} {namespace}{}", object.kind, object.name)
 }
 
-fn sarif(report: &Report) -> Result<String, serde_json::Error> {
-    let mut codes: Vec<&str> = report.findings.iter().map(|finding| finding.code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    let rules: Vec<_> = codes
-        .iter()
-        .map(|code| {
-            let page = super::page(code).unwrap_or_default();
-            let title = page.lines().next().unwrap_or_default();
-            let title = title.split_once(": ").map_or(title, |(_, title)| title);
-            json!({
-                "id": code,
-                "shortDescription": { "text": title },
-                "help": { "text": page, "markdown": page },
-            })
-        })
-        .collect();
+fn as_sarif(report: &Report) -> Result<String, serde_json::Error> {
     let results: Vec<_> = report
         .findings
         .iter()
@@ -87,7 +78,7 @@ fn sarif(report: &Report) -> Result<String, serde_json::Error> {
                 "message": { "text": format!("{}: {}. {}", subject(finding), finding.message, finding.fix) },
                 "locations": [{
                     "physicalLocation": {
-                        "artifactLocation": { "uri": uri(&finding.source.file) },
+                        "artifactLocation": { "uri": sarif::uri(&finding.source.file) },
                         "region": { "startLine": finding.source.line },
                     }
                 }],
@@ -100,31 +91,8 @@ fn sarif(report: &Report) -> Result<String, serde_json::Error> {
             })
         })
         .collect();
-    serde_json::to_string_pretty(&json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": { "driver": {
-                "name": "ferriswheel",
-                "version": env!("CARGO_PKG_VERSION"),
-                "rules": rules,
-            }},
-            "results": results,
-        }],
-    }))
-}
-
-/// A path as a relative reference: everything that such a reference gives a meaning is escaped.
-fn uri(path: &str) -> String {
-    let mut text = String::new();
-    for byte in path.trim_start_matches("./").bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    let codes = report.findings.iter().map(|finding| finding.code);
+    sarif::document(super::PAGES, codes, &results, &report.skipped)
 }
 
 fn junit(report: &Report) -> String {
@@ -232,6 +200,19 @@ fn markdown(report: &Report) -> String {
     }
     if report.findings.is_empty() {
         text.push_str("\nNothing found.\n");
+    }
+    if !report.practices.is_empty() {
+        text.push_str("\n## The ten practices for databases\n\n| | practice | kept | why |\n|---|---|---|---|\n");
+        for practice in &report.practices {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                practice.number,
+                practice.title,
+                super::text::verdict(practice.verdict),
+                cell(&practice.why)
+            );
+        }
     }
     if !report.skipped.is_empty() {
         text.push_str("\n## Not read\n\n| file | reason |\n|---|---|\n");

@@ -181,7 +181,8 @@ fn walk(root: &Path, files: &mut Vec<PathBuf>, skipped: &mut Vec<Skipped>) {
             } else {
                 skip(
                     &path,
-                    "not a manifest by its name (.yaml, .yml, .json, .tgz)".to_owned(),
+                    "not a manifest by its name (.yaml, .yml, .json, .jsonl, .prom, .tgz)"
+                        .to_owned(),
                 );
             }
         }
@@ -194,7 +195,7 @@ fn is_manifest(path: &Path) -> bool {
         .extension()
         .and_then(|end| end.to_str())
         .unwrap_or_default();
-    ["yaml", "yml", "json", "tgz", "gz"]
+    ["yaml", "yml", "json", "jsonl", "prom", "tgz", "gz"]
         .iter()
         .any(|known| end.eq_ignore_ascii_case(known))
 }

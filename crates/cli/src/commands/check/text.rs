@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ferriswheel_analysis::findings::{Finding, Report, Severity};
+use ferriswheel_analysis::findings::{Finding, Report, Severity, Verdict};
 
 /// Files that could not be read are named up to this many; the JSON names all.
 const MAX_SKIPPED: usize = 20;
+
+/// Findings that stop nothing are shown up to this many of a code for an owner.
+const MAX_ALIKE: usize = 5;
 
 /// Findings by severity, then by who must act.
 pub fn findings(report: &Report) -> String {
@@ -25,16 +28,58 @@ pub fn findings(report: &Report) -> String {
         let _ = writeln!(text, "{} ({count})", heading(severity, &report.target));
         for (owner, findings) in by_owner {
             let _ = writeln!(text, "  {owner}");
+            let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
             for finding in findings {
-                one(&mut text, finding);
+                let count = shown.entry(finding.code).or_default();
+                *count += 1;
+                if severity <= Severity::StaleSource || *count <= MAX_ALIKE {
+                    one(&mut text, finding);
+                }
+            }
+            for (code, count) in shown {
+                if severity > Severity::StaleSource && count > MAX_ALIKE {
+                    let _ = writeln!(text, "    {code} and {} more", count - MAX_ALIKE);
+                }
             }
         }
         text.push('\n');
+    }
+    practices(&mut text, report);
+    if !report.accepted.is_empty() {
+        let _ = writeln!(text, "Accepted by the baseline: {}", report.accepted.len());
     }
     if report.findings.is_empty() {
         let _ = writeln!(text, "Nothing found that {} would change.", report.target);
     }
     text
+}
+
+/// The ten practices, a line each.
+fn practices(text: &mut String, report: &Report) {
+    if report.practices.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "The ten practices for databases");
+    for practice in &report.practices {
+        let _ = writeln!(
+            text,
+            "  {:>2} {:<11}  {}: {}",
+            practice.number,
+            verdict(practice.verdict),
+            practice.title,
+            practice.why
+        );
+    }
+    text.push('\n');
+}
+
+/// A verdict in words.
+pub fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::CannotKnow => "cannot know",
+    }
 }
 
 fn heading(severity: Severity, target: &str) -> String {
@@ -83,6 +128,9 @@ pub fn notes(report: &Report, files: usize, objects: usize, planned: bool) -> St
                 report.skipped.len() - MAX_SKIPPED
             );
         }
+    }
+    if let Some(reason) = &report.not_drained {
+        let _ = writeln!(text, "check: no drain to simulate: {reason}");
     }
     if planned {
         let _ = writeln!(

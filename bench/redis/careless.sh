@@ -1,0 +1,15 @@
+#!/bin/bash
+# The careless way, as a method of the benchmark: each primary's pod is deleted without a grace period, and the next one
+# when its successor is ready.
+#   careless.sh        KUBECTL, NAMESPACE and LEADERS override the names
+kubectl="${KUBECTL:-kubectl} --namespace ${NAMESPACE:-cache}"
+
+for primary in ${LEADERS:-redis-0 redis-2 redis-4}; do
+  before=$($kubectl get pod "$primary" -o jsonpath='{.metadata.uid}')
+  $kubectl delete pod "$primary" --grace-period=0 --force
+  # The set makes it anew; a wait for a pod that is not there would end at once.
+  until uid=$($kubectl get pod "$primary" -o jsonpath='{.metadata.uid}' 2>/dev/null) && [ "$uid" != "$before" ]; do
+    sleep 0.1
+  done
+  $kubectl wait --for=condition=ready pod "$primary" --timeout=120s
+done

@@ -1,0 +1,204 @@
+//! The rounds of one system.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::results::{Round, leaders};
+use super::system::{self, Act, Facts, Method, Scene, System};
+use super::window::Window;
+use crate::error::{Error, Result, unexpected};
+use crate::ferriswheel::{self, Prepared};
+use crate::judge::Judge;
+use crate::program::{self, Kubectl};
+use crate::results::{Failure, Measured, Stage};
+use crate::runner::forget_names_soon;
+use crate::sandbox::Sandbox;
+
+/// A script that restarts every member one after the other, with its own sleeps; each waits for two minutes at most.
+const SCRIPT: Duration = Duration::from_secs(900);
+
+/// About as long as Ferriswheel takes for every leader.
+const NOTHING: Duration = Duration::from_secs(10);
+
+/// Everything that stands in the sandbox.
+pub struct Runner {
+    // Before the sandbox, which ends with it.
+    judge: Judge,
+    system: Box<dyn System>,
+    sandbox: Sandbox,
+    kubectl: Kubectl,
+    scripts: PathBuf,
+}
+
+impl Runner {
+    /// Puts the database and the judge into the sandbox.
+    ///
+    /// # Errors
+    /// Something does not come up.
+    pub async fn up(sandbox: Sandbox, facts: &Facts, repository: &Path) -> Result<Self> {
+        let kubectl = Kubectl::find(sandbox.state().join("kubeconfig"))?;
+        forget_names_soon(&kubectl).await?;
+        tracing::info!("{}: the example", facts.title);
+        let system = system::up(facts, &kubectl, repository).await?;
+        let judge = Judge::start(&kubectl, &system.password().await?).await?;
+        Ok(Self {
+            judge,
+            system,
+            sandbox,
+            kubectl,
+            scripts: repository.join("bench").join(facts.key),
+        })
+    }
+
+    /// Version of the servers, with their name.
+    ///
+    /// # Errors
+    /// They do not answer.
+    pub async fn server(&self) -> Result<String> {
+        self.system.server().await
+    }
+
+    /// One round. A failure is part of the answer.
+    pub async fn round(&mut self, method: &'static Method, number: u32) -> Round {
+        let clock = Instant::now();
+        let mut round = Round {
+            method: method.key.to_owned(),
+            number,
+            began: Timestamp::now(),
+            acted: None,
+            act_s: None,
+            whole_s: None,
+            took_s: 0.0,
+            before: BTreeMap::new(),
+            after: BTreeMap::new(),
+            failure: None,
+            certificate: None,
+            windows: BTreeMap::new(),
+            said: None,
+        };
+        if let Err((stage, error)) = self.carry_out(method, &mut round).await {
+            round.failure = Some(Failure {
+                stage,
+                detail: error.to_string(),
+            });
+        }
+        round.took_s = clock.elapsed().as_secs_f64();
+        round
+    }
+
+    async fn carry_out(
+        &mut self,
+        method: &'static Method,
+        round: &mut Round,
+    ) -> Result<(), (Stage, Error)> {
+        let at = |stage| move |error| (stage, error);
+        let subject = format!("{} {}", method.key, round.number);
+        let before = self.system.whole().await.map_err(at(Stage::Preparation))?;
+        round.before = leaders(&before);
+        let plan = match method.act {
+            Act::Ferriswheel => Some(self.plan(&subject).await.map_err(at(Stage::Preparation))?),
+            Act::Page(_) | Act::Script(_) | Act::Nothing => None,
+        };
+        let mut clients = self.system.clients();
+        clients.subject = subject;
+        let begun = self.judge.begin(clients).await;
+        begun.map_err(at(Stage::Preparation))?;
+
+        round.acted = Some(Timestamp::now());
+        let clock = Instant::now();
+        let acted = self.act(method, &before, plan.as_ref(), round).await;
+        round.act_s = Some(clock.elapsed().as_secs_f64());
+        if let Some(plan) = &plan {
+            self.read_windows(&before, plan, round);
+        }
+        // What the clients saw counts also when the act reports a failure. They go on until the database is whole: a
+        // leader that comes back with less than it had would be seen.
+        let ended = Instant::now();
+        let back = self.judge.writes_are_back().await;
+        let after = self.system.settled().await;
+        round.whole_s = Some(ended.elapsed().as_secs_f64());
+        let members = after.as_ref().map(|after| after.members.clone());
+        // Without a member to look at, whoever the clients reach is.
+        let certificate = self.judge.finish(members.unwrap_or_default()).await;
+        round.certificate = certificate.as_ref().ok().map(Measured::from);
+
+        acted.map_err(at(Stage::Act))?;
+        back.map_err(at(Stage::Outcome))?;
+        let after = after.map_err(at(Stage::Outcome))?;
+        round.after = leaders(&after);
+        if method.act == Act::Ferriswheel {
+            moved(&before, &after).map_err(at(Stage::Outcome))?;
+        }
+        certificate.map_err(at(Stage::Measurement))?;
+        Ok(())
+    }
+
+    async fn plan(&self, subject: &str) -> Result<Prepared> {
+        let spec = ferriswheel::hand_over(&self.sandbox, None, &self.system.spec());
+        ferriswheel::plan(&self.sandbox, &subject.replace(' ', "-"), &spec).await
+    }
+
+    async fn act(
+        &self,
+        method: &Method,
+        before: &Scene,
+        plan: Option<&Prepared>,
+        round: &mut Round,
+    ) -> Result<()> {
+        match method.act {
+            Act::Ferriswheel => {
+                let plan = plan.ok_or_else(|| unexpected("there is no plan"))?;
+                ferriswheel::apply(&self.sandbox, plan).await
+            }
+            Act::Page(name) | Act::Script(name) => {
+                let mut script = self.kubectl.script(&self.scripts.join(name), &[]);
+                let shards = || before.shards.values();
+                let leaders = shards().map(|shard| shard.leader.as_str());
+                let followers = shards()
+                    .flat_map(|shard| &shard.followers)
+                    .map(String::as_str);
+                script
+                    .env("LEADERS", leaders.collect::<Vec<_>>().join(" "))
+                    .env("FOLLOWERS", followers.collect::<Vec<_>>().join(" "));
+                // Its own status says nothing: the page's does not look at the outcome of a step.
+                let ended = program::run(script, None, SCRIPT).await?;
+                round.said = Some(ended.tail);
+                Ok(())
+            }
+            Act::Nothing => {
+                sleep(NOTHING).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn read_windows(&self, before: &Scene, plan: &Prepared, round: &mut Round) {
+        let facts = self.system.facts();
+        round.windows = before
+            .shards
+            .iter()
+            .filter_map(|(name, shard)| {
+                let record = plan.record(facts.database, &shard.leader)?;
+                Some((name.clone(), Window::read(&record, &facts.way)?))
+            })
+            .collect();
+    }
+}
+
+/// Each leader is one of the shard's followers of before.
+fn moved(before: &Scene, after: &Scene) -> Result<()> {
+    for (name, old) in &before.shards {
+        let now = after.shards.get(name).map(|shard| &shard.leader);
+        if now.is_none_or(|now| !old.followers.contains(now)) {
+            return Err(unexpected(format!(
+                "{name} did not move from {}",
+                old.leader
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What the benchmark asks of a database system. Each system is one module that answers it, and one directory
+//! `bench/NAME` with the scripts that its rivals are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use async_trait::async_trait;
+use ferriswheel_probe::config::{MemberAddress, RunConfig};
+use serde_json::Value;
+
+use super::redis::Redis;
+use crate::error::Result;
+use crate::program::Kubectl;
+
+/// What is known of a system before anything runs.
+#[derive(Debug)]
+pub struct Facts {
+    /// On the command line, of its section and of its raw data.
+    pub key: &'static str,
+    /// In the text.
+    pub title: &'static str,
+    /// What a part with a leader of its own is called.
+    pub shard: &'static str,
+    /// In the order of the table.
+    pub methods: &'static [Method],
+    /// The pools that its sandbox has.
+    pub pools: &'static [&'static str],
+    /// What Ferriswheel is held against; reported, not asserted.
+    pub goals: Goals,
+    /// How the agent's record of a hand-over is read.
+    pub way: Way,
+    /// Name of the database in the spec, and so in the names of the records.
+    pub database: &'static str,
+}
+
+/// A way to move the leaders.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Method {
+    /// On the command line and in the raw data.
+    pub key: &'static str,
+    /// In the table.
+    pub title: &'static str,
+    /// What is done.
+    pub act: Act,
+    /// How often, unless the command line says otherwise: 10, and 3 where a round takes minutes.
+    pub rounds: u32,
+}
+
+/// What is done in a round.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Act {
+    /// `ferriswheel apply` of a `handOver` plan.
+    Ferriswheel,
+    /// The how-to page's script, which Ferriswheel is compared with.
+    Page(&'static str),
+    /// Another script of `bench/NAME`.
+    Script(&'static str),
+    /// Nothing, for as long as a hand-over takes: the longest gap is then the machine's own.
+    Nothing,
+}
+
+/// Limits of Ferriswheel's rounds.
+#[derive(Debug)]
+pub struct Goals {
+    /// Median of the longest gap of a shard.
+    pub p50_ms: f64,
+    /// The longest of all.
+    pub max_ms: f64,
+    /// Its median is so many times shorter than that of the page's script.
+    pub times_better: f64,
+}
+
+/// Moments of the agent's record.
+#[derive(Debug)]
+pub struct Way {
+    /// The first that counts: all others are told from it.
+    pub opened: &'static str,
+    /// On the way of a client's write: the moment that ends each phase, and the phase.
+    pub phases: &'static [(&'static str, &'static str)],
+    /// Beside it: a later moment, from the end of the way.
+    pub beside: &'static [(&'static str, &'static str)],
+}
+
+/// A database as it is between rounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// Shards by the names that the certificate gives them.
+    pub shards: BTreeMap<String, Shard>,
+    /// Everybody, for the judge.
+    pub members: Vec<MemberAddress>,
+}
+
+/// Pods of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shard {
+    /// Takes its writes.
+    pub leader: String,
+    /// Follow it.
+    pub followers: Vec<String>,
+}
+
+/// A database in the sandbox.
+#[async_trait(?Send)]
+pub trait System {
+    /// Known before.
+    fn facts(&self) -> &'static Facts;
+
+    /// Version of the servers, with their name.
+    ///
+    /// # Errors
+    /// They do not answer.
+    async fn server(&self) -> Result<String>;
+
+    /// Password of the clients.
+    ///
+    /// # Errors
+    /// It is not there.
+    async fn password(&self) -> Result<String>;
+
+    /// How clients reach it.
+    fn clients(&self) -> RunConfig;
+
+    /// Its entry in a spec.
+    fn spec(&self) -> Value;
+
+    /// Waits until every member agrees with every other one.
+    ///
+    /// # Errors
+    /// They do not.
+    async fn settled(&self) -> Result<Scene>;
+
+    /// The same before a round, when nothing is left of the one before; a database that does not become so is made anew.
+    ///
+    /// # Errors
+    /// It does not become whole.
+    async fn whole(&mut self) -> Result<Scene>;
+}
+
+/// Systems that can be measured.
+pub const ALL: [&Facts; 1] = [&super::redis::FACTS];
+
+/// Puts the example of a system into the sandbox.
+///
+/// # Errors
+/// It does not come up.
+pub async fn up(facts: &Facts, kubectl: &Kubectl, repository: &Path) -> Result<Box<dyn System>> {
+    match facts.key {
+        "redis" => Ok(Box::new(Redis::up(kubectl, repository).await?)),
+        other => Err(crate::error::unexpected(format!("no system {other}"))),
+    }
+}
