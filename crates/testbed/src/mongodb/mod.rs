@@ -233,6 +233,32 @@ impl Set {
         self.servers[n].signal(signal);
     }
 
+    /// Kills a member, and waits until nothing of it is left.
+    pub async fn kill(&self, n: usize) {
+        self.signal(n, Signal::SIGKILL);
+        self.until("it has ended", async || self.servers[n].pid().is_none())
+            .await;
+    }
+
+    /// Starts a member that has ended with an empty disk. It begins to copy after so many seconds.
+    pub async fn start_empty(&self, n: usize, seconds: u32) {
+        let home = self.root.path().join(format!("mongo-{n}"));
+        fs::remove_dir_all(&home).unwrap();
+        fs::create_dir(&home).unwrap();
+        own(&home).await;
+        // Each time that the point is passed costs a second.
+        let point = format!(
+            "failpoint.initialSyncHangBeforeCopyingDatabases={{mode: {{times: {seconds}}}}}"
+        );
+        let more = [
+            "--setParameter",
+            "enableTestCommands=1",
+            "--setParameter",
+            &point,
+        ];
+        self.servers[n].start(&more.map(str::to_owned));
+    }
+
     /// An order that hands over from one member to another.
     pub fn order(&self, key: &str, old: usize, candidate: usize) -> Order {
         let others = (0..MEMBERS).filter(|n| *n != old && *n != candidate);

@@ -12,7 +12,9 @@
 //!
 //! # Invariants
 //! - The step-down is ordered once, without force, and only of a primary that a majority names, whose
-//!   newest entry a majority has on disk and whose candidate is close behind.
+//!   newest entry a majority has on disk and whose candidate is close behind. The candidate is asked to
+//!   stand only once that one has stepped down, or is gone in the candidate's own view.
+//! - A candidate that is not elected soon leaves nobody waiting: the old primary takes over again.
 //! - Nothing in the configuration is changed. What is changed (who may be elected, who copies from
 //!   whom) is put back on every path, and ends by itself if this process dies.
 //! - An order whose candidate is the primary already is done.
@@ -53,6 +55,14 @@ const GLANCE: Duration = Duration::from_millis(250);
 /// The candidate is asked again to stand after this time: long enough for an election that is under
 /// way, far below the election timeout.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
+
+/// A candidate that is silent for so long after the step-down may be gone, and nobody else may be
+/// elected: the old primary takes over again. 1.5 s: six looks without an answer.
+const SILENT: Duration = Duration::from_millis(1_500);
+
+/// The same for one that answers and is not elected: five times asked to stand, a hundred times as
+/// long as an election takes.
+const RETREAT: Duration = Duration::from_secs(5);
 
 /// Members hear of a new primary by the next heartbeat (2 s); more than two of them.
 const AGREE: Duration = Duration::from_secs(6);
@@ -108,7 +118,7 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
     };
     let outcome = steered(order, cast, &before, log).await;
     thaw(cast, log).await;
-    if let Outcome::Undone { .. } = outcome {
+    if order.chain && matches!(outcome, Outcome::Undone { .. }) {
         // A member that copies from another secondary is as safe; only its way is longer.
         for other in &cast.others {
             let put_back = other.copy_from(&before.old, COMMAND).await;
@@ -121,6 +131,13 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
         }
     }
     outcome
+}
+
+/// Takes back what a hand-over that was cut short may hold: who may be elected.
+pub async fn release(cast: &Cast, log: &dyn Log) {
+    // Opens every session, with more time than a glance has.
+    look(cast).await;
+    thaw(cast, log).await;
 }
 
 async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> Outcome {
@@ -186,35 +203,41 @@ async fn elect(
     log: &dyn Log,
 ) -> Outcome {
     let mut stood: Option<Instant> = None;
+    let mut heard = asked;
     let mut old_stays = true;
+    let mut retreats = false;
     loop {
         if stood.is_none_or(|at| at.elapsed() >= STAND_AGAIN) {
-            // Never against a primary that has not stepped down.
-            old_stays = old_is_writable(cast).await;
+            old_stays = old_may_lead(cast).await;
             if !old_stays {
-                let answer = cast.candidate.stand(COMMAND).await;
-                note_failure(log, cast.candidate.as_ref(), "does not stand yet", answer);
+                let who = if retreats { &cast.old } else { &cast.candidate };
+                let answer = who.stand(COMMAND).await;
+                note_failure(log, who.as_ref(), "does not stand yet", answer);
                 stood = Some(Instant::now());
             }
         }
-        if glance(cast.candidate.as_ref())
-            .await
-            .is_ok_and(|hello| hello.writable)
-        {
-            log.note(Moment::Elected);
-            break;
+        if let Ok(hello) = glance(cast.candidate.as_ref()).await {
+            heard = Instant::now();
+            if hello.writable {
+                log.note(Moment::Elected);
+                break;
+            }
         }
         for other in &cast.others {
-            if glance(other.as_ref())
-                .await
-                .is_ok_and(|hello| hello.writable)
-            {
+            if is_writable(other.as_ref()).await {
                 let reason = Reason::Another(other.name().to_owned());
                 log.note(Moment::Faltered {
                     reason: reason.clone(),
                 });
                 return Outcome::Unresolved { reason };
             }
+        }
+        if retreats && is_writable(cast.old.as_ref()).await {
+            let reason = Reason::NotElected {
+                after_ms: millis(asked.elapsed()),
+                seen: "the old primary has taken over again".to_owned(),
+            };
+            return undone(reason, true, log);
         }
         if asked.elapsed() >= order.window() {
             let seen = look(cast).await;
@@ -232,6 +255,15 @@ async fn elect(
                 }
             };
         }
+        let overdue = heard.elapsed() >= SILENT || asked.elapsed() >= RETREAT;
+        if overdue && !retreats && !old_stays && nobody_leads(cast, before).await {
+            retreats = true;
+            stood = None;
+            log.note(Moment::Note {
+                text: "the successor is not elected: the old primary is asked to stand".to_owned(),
+            });
+            thaw(cast, log).await;
+        }
         sleep(LOOK).await;
     }
     match cast.candidate.barrier(&order.key, BARRIER).await {
@@ -246,12 +278,28 @@ async fn elect(
     }
 }
 
-async fn old_is_writable(cast: &Cast) -> bool {
+async fn is_writable(server: &dyn Server) -> bool {
+    glance(server).await.is_ok_and(|hello| hello.writable)
+}
+
+/// Nobody who answers knows of a primary but the old one, which has stepped down.
+async fn nobody_leads(cast: &Cast, before: &Before) -> bool {
+    let answers = join_all(cast.all().map(glance)).await;
+    answers
+        .iter()
+        .flatten()
+        .all(|hello| !hello.writable && hello.primary.as_ref().is_none_or(|one| *one == before.old))
+}
+
+/// Nobody is asked to stand against a primary that has not stepped down: those who vote do not ask
+/// whether they still hear one. Of one that is silent here the candidate knows: it hears its
+/// heartbeats, and stands by itself when they stay away for the election timeout.
+async fn old_may_lead(cast: &Cast) -> bool {
     match glance(cast.old.as_ref()).await {
         Ok(hello) => hello.writable,
-        // Silence of the old primary: a majority decides by its votes, which it gives to nobody while
-        // it hears the old primary's heartbeats.
-        Err(_) => false,
+        Err(_) => glance(cast.candidate.as_ref())
+            .await
+            .is_ok_and(|hello| hello.primary.is_some()),
     }
 }
 
