@@ -269,6 +269,7 @@ async fn a_hand_over_cut_short_ends_by_itself() {
     assert_eq!(outcome, handed_over(true));
     let writers = Writers::start(&set);
     tokio::time::sleep(Duration::from_millis(500)).await;
+    set.together().await;
 
     // The primary is killed right after it was asked: its successor knows, and stands at once.
     let (outcome, _) = carry_out(&set, &set.order("killed", 1, 2), |moment| {

@@ -20,7 +20,7 @@ use ferriswheel_actuators::databases::mongodb::order::Order;
 use ferriswheel_actuators::databases::mongodb::server::{Server, ServerError};
 use ferriswheel_actuators::databases::mongodb::session::{Credentials, Session};
 use ferriswheel_actuators::databases::mongodb::window::Cast;
-use ferriswheel_actuators::databases::mongodb::wire::WireServer;
+use ferriswheel_actuators::databases::mongodb::wire::{WireServer, seconds};
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
@@ -185,6 +185,22 @@ impl Set {
             .and_then(|member| member.get_str("stateStr").ok())
             .unwrap_or("(nothing)")
             .to_owned()
+    }
+
+    /// Waits until everybody answers and has what the newest has, but for a second of it.
+    pub async fn together(&self) {
+        self.until("everybody has everything", async || {
+            let mut newest = Vec::new();
+            for n in 0..MEMBERS {
+                let answer = self.run(n, doc! { "hello": 1 }).await.unwrap_or_default();
+                let last = answer.get_document("lastWrite").cloned();
+                let at = last.and_then(|last| last.get_document("opTime").cloned());
+                newest.push(at.map_or(0, |at| seconds(at.get("ts"))));
+            }
+            let latest = newest.iter().max().copied().unwrap_or(0);
+            newest.iter().all(|at| *at > 0 && latest - at <= 1)
+        })
+        .await;
     }
 
     /// Waits for a condition.

@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 
 use super::order::{CATCH_UP_SECONDS, FREEZE_SECONDS, MAX_LAG_SECONDS, Order};
 use super::record::{Log, Moment, Outcome, Reason};
-use super::server::{Hello, Server, ServerError, Status};
+use super::server::{By, Hello, Server, ServerError, Status};
 
 /// Deadline of one command before and after the step-down: a healthy server answers in
 /// milliseconds; 2 s tells "slow" from "gone".
@@ -38,6 +38,10 @@ pub const COMMAND: Duration = Duration::from_secs(2);
 
 /// A majority must have an entry within this time; what docs and drivers use for such a write.
 const BARRIER: Duration = Duration::from_secs(10);
+
+/// Everybody should have an entry within this time. A member on purpose behind never has: then it is only
+/// two seconds spent before anybody waits.
+const FLOW: Duration = Duration::from_secs(2);
 
 /// A member changes whom it copies from when its next batch is there; an idle one after the 5 s for
 /// which it waits for a batch at most.
@@ -55,6 +59,10 @@ const GLANCE: Duration = Duration::from_millis(250);
 /// The candidate is asked again to stand after this time: long enough for an election that is under
 /// way, far below the election timeout.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
+
+/// Who was asked to stand and takes no writes after this time may be elected and wait for a silent
+/// member. Several times what an election takes.
+const CATCHES_UP: Duration = Duration::from_millis(150);
 
 /// A candidate that is silent for so long after the step-down may be gone, and nobody else may be
 /// elected: the old primary takes over again. 1.5 s: six looks without an answer.
@@ -164,8 +172,13 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
         }
     }
     log.note(Moment::Frozen);
+    // A member that has just changed whom it copies from may need a second until it follows again: before
+    // the clients wait, and not while they do.
+    let everybody = By::Members(cast.all().count());
+    let flows = cast.old.barrier(&order.key, everybody, FLOW).await;
+    note_failure(log, cast.old.as_ref(), "has a slow member", flows);
     // Last, so that nobody is behind when the clients wait.
-    if let Err(e) = cast.old.barrier(&order.key, BARRIER).await {
+    if let Err(e) = cast.old.barrier(&order.key, By::Majority, BARRIER).await {
         return undone(Reason::Behind(e.to_string()), false, log);
     }
     log.note(Moment::Barrier);
@@ -204,13 +217,14 @@ async fn elect(
 ) -> Outcome {
     let mut stood: Option<Instant> = None;
     let mut heard = asked;
+    let mut looked = asked;
     let mut old_stays = true;
     let mut retreats = false;
     loop {
+        let who = if retreats { &cast.old } else { &cast.candidate };
         if stood.is_none_or(|at| at.elapsed() >= STAND_AGAIN) {
             old_stays = old_may_lead(cast).await;
             if !old_stays {
-                let who = if retreats { &cast.old } else { &cast.candidate };
                 let answer = who.stand(COMMAND).await;
                 note_failure(log, who.as_ref(), "does not stand yet", answer);
                 stood = Some(Instant::now());
@@ -223,13 +237,24 @@ async fn elect(
                 break;
             }
         }
-        for other in &cast.others {
-            if is_writable(other.as_ref()).await {
-                let reason = Reason::Another(other.name().to_owned());
-                log.note(Moment::Faltered {
-                    reason: reason.clone(),
-                });
-                return Outcome::Unresolved { reason };
+        if stood.is_some_and(|at| at.elapsed() >= CATCHES_UP)
+            && misses_nothing(cast, who.as_ref()).await
+            && who.skip_catch_up(GLANCE).await.is_ok()
+        {
+            log.note(Moment::Note {
+                text: format!("{} is elected and waits for nobody", who.name()),
+            });
+        }
+        if looked.elapsed() >= STAND_AGAIN {
+            looked = Instant::now();
+            for other in &cast.others {
+                if is_writable(other.as_ref()).await {
+                    let reason = Reason::Another(other.name().to_owned());
+                    log.note(Moment::Faltered {
+                        reason: reason.clone(),
+                    });
+                    return Outcome::Unresolved { reason };
+                }
             }
         }
         if retreats && is_writable(cast.old.as_ref()).await {
@@ -266,7 +291,11 @@ async fn elect(
         }
         sleep(LOOK).await;
     }
-    match cast.candidate.barrier(&order.key, BARRIER).await {
+    match cast
+        .candidate
+        .barrier(&order.key, By::Majority, BARRIER)
+        .await
+    {
         Ok(()) => log.note(Moment::Committed),
         Err(e) => log.note(Moment::Note {
             text: format!("no majority has the new primary's first entry yet: {e}"),
@@ -280,6 +309,25 @@ async fn elect(
 
 async fn is_writable(server: &dyn Server) -> bool {
     glance(server).await.is_ok_and(|hello| hello.writable)
+}
+
+/// Who is elected takes writes once it has heard from everybody that it misses nothing, and waits for
+/// ten seconds for one that is silent. If nobody who answers has more than it has, and the old primary
+/// answers, there is nothing to miss.
+async fn misses_nothing(cast: &Cast, who: &dyn Server) -> bool {
+    let answers = join_all(cast.all().map(glance)).await;
+    let own = cast
+        .all()
+        .zip(&answers)
+        .find(|(server, _)| server.name() == who.name())
+        .and_then(|(_, answer)| answer.as_ref().ok()?.newest);
+    let old_answers = answers.first().is_some_and(Result::is_ok);
+    old_answers
+        && own.is_some()
+        && answers
+            .iter()
+            .flatten()
+            .all(|hello| !hello.writable && hello.newest <= own)
 }
 
 /// Nobody who answers knows of a primary but the old one, which has stepped down.
