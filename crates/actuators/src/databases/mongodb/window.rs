@@ -14,7 +14,6 @@
 //! - The step-down is ordered once, without force, and only of a primary that a majority names, whose
 //!   newest entry a majority has on disk and whose candidate is close behind. The candidate is asked to
 //!   stand only once that one has stepped down, or is gone in the candidate's own view.
-//! - A candidate that is not elected soon leaves nobody waiting: the old primary takes over again.
 //! - Nothing in the configuration is changed. What is changed (who may be elected, who copies from
 //!   whom) is put back on every path, and ends by itself if this process dies.
 //! - An order whose candidate is the primary already is done.
@@ -22,6 +21,8 @@
 //! # Source
 //! `_stepDown`, `_performElectionHandoff` and `getElectionHandoffCandidate` of MongoDB 6.0;
 //! `BackgroundSync::_getRetrySleepMS` (1 s); measured in docs/patterns/mongodb.md.
+
+mod election;
 
 use std::time::Duration;
 
@@ -50,27 +51,12 @@ const CHAIN: Duration = Duration::from_secs(8);
 /// Pause between two looks at who copies from whom.
 const CHAIN_LOOK: Duration = Duration::from_millis(50);
 
-/// Pause between two looks while there is no primary. 2 ms: an election takes 10 to 40 ms.
-const LOOK: Duration = Duration::from_millis(2);
-
 /// One look while there is no primary. A server that stands still must not hide what others say.
 const GLANCE: Duration = Duration::from_millis(250);
 
 /// The candidate is asked again to stand after this time: long enough for an election that is under
 /// way, far below the election timeout.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
-
-/// Who was asked to stand and takes no writes after this time may be elected and wait for a silent
-/// member. Several times what an election takes.
-const CATCHES_UP: Duration = Duration::from_millis(150);
-
-/// A candidate that is silent for so long after the step-down may be gone, and nobody else may be
-/// elected: the old primary takes over again. 1.5 s: six looks without an answer.
-const SILENT: Duration = Duration::from_millis(1_500);
-
-/// The same for one that answers and is not elected: five times asked to stand, a hundred times as
-/// long as an election takes.
-const RETREAT: Duration = Duration::from_secs(5);
 
 /// Members hear of a new primary by the next heartbeat (2 s); more than two of them.
 const AGREE: Duration = Duration::from_secs(6);
@@ -197,7 +183,7 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
             return match look(cast).await {
                 Standing::Old => undone(reason, true, log),
                 // It stepped down for another reason meanwhile; what follows is seen.
-                _ => elect(order, cast, before, asked, log).await,
+                _ => elected(order, cast, before, asked, log).await,
             };
         }
         // It may have heard it: what follows is seen, not assumed.
@@ -205,91 +191,18 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
             text: format!("the order was sent, its answer is not known: {e}"),
         }),
     }
-    elect(order, cast, before, asked, log).await
+    elected(order, cast, before, asked, log).await
 }
 
-async fn elect(
+async fn elected(
     order: &Order,
     cast: &Cast,
     before: &Before,
     asked: Instant,
     log: &dyn Log,
 ) -> Outcome {
-    let mut stood: Option<Instant> = None;
-    let mut heard = asked;
-    let mut looked = asked;
-    let mut old_stays = true;
-    let mut retreats = false;
-    loop {
-        let who = if retreats { &cast.old } else { &cast.candidate };
-        if stood.is_none_or(|at| at.elapsed() >= STAND_AGAIN) {
-            old_stays = old_may_lead(cast).await;
-            if !old_stays {
-                let answer = who.stand(COMMAND).await;
-                note_failure(log, who.as_ref(), "does not stand yet", answer);
-                stood = Some(Instant::now());
-            }
-        }
-        if let Ok(hello) = glance(cast.candidate.as_ref()).await {
-            heard = Instant::now();
-            if hello.writable {
-                log.note(Moment::Elected);
-                break;
-            }
-        }
-        if stood.is_some_and(|at| at.elapsed() >= CATCHES_UP)
-            && misses_nothing(cast, who.as_ref()).await
-            && who.skip_catch_up(GLANCE).await.is_ok()
-        {
-            log.note(Moment::Note {
-                text: format!("{} is elected and waits for nobody", who.name()),
-            });
-        }
-        if looked.elapsed() >= STAND_AGAIN {
-            looked = Instant::now();
-            for other in &cast.others {
-                if is_writable(other.as_ref()).await {
-                    let reason = Reason::Another(other.name().to_owned());
-                    log.note(Moment::Faltered {
-                        reason: reason.clone(),
-                    });
-                    return Outcome::Unresolved { reason };
-                }
-            }
-        }
-        if retreats && is_writable(cast.old.as_ref()).await {
-            let reason = Reason::NotElected {
-                after_ms: millis(asked.elapsed()),
-                seen: "the old primary has taken over again".to_owned(),
-            };
-            return undone(reason, true, log);
-        }
-        if asked.elapsed() >= order.window() {
-            let seen = look(cast).await;
-            let reason = Reason::NotElected {
-                after_ms: millis(asked.elapsed()),
-                seen: describe(&seen),
-            };
-            return match seen {
-                Standing::Old if old_stays => undone(reason, true, log),
-                _ => {
-                    log.note(Moment::Faltered {
-                        reason: reason.clone(),
-                    });
-                    Outcome::Unresolved { reason }
-                }
-            };
-        }
-        let overdue = heard.elapsed() >= SILENT || asked.elapsed() >= RETREAT;
-        if overdue && !retreats && !old_stays && nobody_leads(cast, before).await {
-            retreats = true;
-            stood = None;
-            log.note(Moment::Note {
-                text: "the successor is not elected: the old primary is asked to stand".to_owned(),
-            });
-            thaw(cast, log).await;
-        }
-        sleep(LOOK).await;
+    if let Err(outcome) = election::watch(order, cast, before, asked, log).await {
+        return outcome;
     }
     match cast
         .candidate
@@ -304,50 +217,6 @@ async fn elect(
     Outcome::HandedOver {
         already: false,
         unsettled: agree(cast, before, log).await,
-    }
-}
-
-async fn is_writable(server: &dyn Server) -> bool {
-    glance(server).await.is_ok_and(|hello| hello.writable)
-}
-
-/// Who is elected takes writes once it has heard from everybody that it misses nothing, and waits for
-/// ten seconds for one that is silent. If nobody who answers has more than it has, and the old primary
-/// answers, there is nothing to miss.
-async fn misses_nothing(cast: &Cast, who: &dyn Server) -> bool {
-    let answers = join_all(cast.all().map(glance)).await;
-    let own = cast
-        .all()
-        .zip(&answers)
-        .find(|(server, _)| server.name() == who.name())
-        .and_then(|(_, answer)| answer.as_ref().ok()?.newest);
-    let old_answers = answers.first().is_some_and(Result::is_ok);
-    old_answers
-        && own.is_some()
-        && answers
-            .iter()
-            .flatten()
-            .all(|hello| !hello.writable && hello.newest <= own)
-}
-
-/// Nobody who answers knows of a primary but the old one, which has stepped down.
-async fn nobody_leads(cast: &Cast, before: &Before) -> bool {
-    let answers = join_all(cast.all().map(glance)).await;
-    answers
-        .iter()
-        .flatten()
-        .all(|hello| !hello.writable && hello.primary.as_ref().is_none_or(|one| *one == before.old))
-}
-
-/// Nobody is asked to stand against a primary that has not stepped down: those who vote do not ask
-/// whether they still hear one. Of one that is silent here the candidate knows: it hears its
-/// heartbeats, and stands by itself when they stay away for the election timeout.
-async fn old_may_lead(cast: &Cast) -> bool {
-    match glance(cast.old.as_ref()).await {
-        Ok(hello) => hello.writable,
-        Err(_) => glance(cast.candidate.as_ref())
-            .await
-            .is_ok_and(|hello| hello.primary.is_some()),
     }
 }
 
