@@ -76,6 +76,7 @@ async fn nothing_lost(set: &Set, written: &Written) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_handed_over_under_writes_loses_nothing_and_the_wanted_one_wins() {
     let set = Set::start().await;
+    let before = set.settings().await;
     // The last one, which a primary that chooses by itself rarely takes.
     let order = set.order("there", 0, 2);
     let writers = Writers::start(&set);
@@ -124,6 +125,7 @@ async fn a_set_handed_over_under_writes_loses_nothing_and_the_wanted_one_wins() 
     tokio::time::sleep(Duration::from_millis(500)).await;
     let written = writers.stop().await;
     nothing_lost(&set, &written).await;
+    assert_eq!(set.settings().await, before);
 
     let facts = facts::collect(&opened(&set, 1).await).await.unwrap();
     assert_eq!(facts.version, "6.0.5");
@@ -150,6 +152,7 @@ async fn opened(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_go_well_is_refused_and_put_back() {
     let set = Set::start().await;
+    let before = set.settings().await;
     let refusal = async |order: &Order| match carry_out(&set, order, |_| {}).await.0 {
         Outcome::Undone {
             reason,
@@ -231,6 +234,7 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
         states == ["PRIMARY", "SECONDARY", "SECONDARY"]
     })
     .await;
+    assert_eq!(set.settings().await, before);
 }
 
 /// The process that hands over dies right after its order: whoever comes next finds a set that has

@@ -187,6 +187,26 @@ impl Set {
             .to_owned()
     }
 
+    /// Every setting of every member: its parameters, its command line and its view of the configuration.
+    /// Without the term of the configuration, which each election raises.
+    pub async fn settings(&self) -> Vec<Document> {
+        let mut all = Vec::new();
+        for n in 0..MEMBERS {
+            let config = self.run(n, doc! { "replSetGetConfig": 1 }).await.unwrap();
+            let mut config = config.get_document("config").unwrap().clone();
+            config.remove("term");
+            all.push(config);
+            for command in [doc! { "getParameter": "*" }, doc! { "getCmdLineOpts": 1 }] {
+                let mut answer = self.run(n, command).await.unwrap();
+                for of_the_answer in ["$clusterTime", "operationTime"] {
+                    answer.remove(of_the_answer);
+                }
+                all.push(answer);
+            }
+        }
+        all
+    }
+
     /// Waits until everybody answers and has what the newest has, but for a second of it.
     pub async fn together(&self) {
         self.until("everybody has everything", async || {
