@@ -20,6 +20,7 @@ mod crds;
 pub mod deprecations;
 pub mod drain;
 pub mod findings;
+pub mod generate;
 pub mod lint;
 pub mod manifest;
 pub mod resilience;

@@ -43,6 +43,7 @@ enum Command {
     Check(commands::check::CheckArgs),
     Snapshot(commands::snapshot::SnapshotArgs),
     Lint(commands::lint::LintArgs),
+    Generate(commands::generate::GenerateArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -127,6 +128,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(args) => commands::check::run(&args, output, quiet),
         Command::Snapshot(args) => commands::snapshot::run(args, output, quiet).await,
         Command::Lint(args) => commands::lint::run(&args, output, quiet),
+        Command::Generate(args) => commands::generate::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::status::status(&args, output),

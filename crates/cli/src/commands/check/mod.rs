@@ -5,7 +5,7 @@ mod drain;
 mod fix;
 mod formats;
 mod html;
-mod input;
+pub mod input;
 mod text;
 
 use std::collections::BTreeSet;
