@@ -25,8 +25,8 @@ mod practices;
 mod probes;
 mod replicas;
 mod rollout;
-mod scene;
-mod select;
+pub(crate) mod scene;
+pub(crate) mod select;
 mod settings;
 mod shutdown;
 mod spread;
@@ -35,6 +35,7 @@ pub(crate) mod values;
 mod webhooks;
 
 pub use aks::days;
+pub(crate) use aks::surge;
 pub(crate) use connections::mentions;
 use scene::Scene;
 
