@@ -18,6 +18,7 @@ pub mod codes;
 pub mod convert;
 mod crds;
 pub mod deprecations;
+pub mod diagnose;
 pub mod drain;
 pub mod findings;
 pub mod generate;

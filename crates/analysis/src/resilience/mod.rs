@@ -35,6 +35,7 @@ pub(crate) mod values;
 mod webhooks;
 
 pub use aks::days;
+pub(crate) use aks::surge;
 pub(crate) use connections::mentions;
 use scene::Scene;
 

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apply;
 pub mod check;
+pub mod diagnose;
 pub mod generate;
 pub mod life;
 pub mod lint;

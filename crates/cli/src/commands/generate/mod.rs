@@ -15,9 +15,9 @@ use ferriswheel_analysis::manifest::{Object, Want};
 use ferriswheel_plan::plan::Plan;
 
 use crate::Output;
-use crate::commands::check::input;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::input;
 use args::{
     BudgetsArgs, Database, FeatureCheckArgs, JobArgs, MonitoringArgs, MonitoringForm, NodePoolArgs,
     PoolForm, ProbesArgs, SecurityScanArgs, StorageClassArgs,
