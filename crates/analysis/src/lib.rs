@@ -13,6 +13,7 @@ use ferriswheel_plan::planner;
 use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::Snapshot;
 
+pub mod advise;
 pub mod check;
 pub mod codes;
 pub mod convert;

@@ -142,7 +142,7 @@ impl File {
     clippy::expect_used,
     reason = "a tree of JSON has text keys alone, and nothing that YAML lacks"
 )]
-fn yaml(value: &Value) -> String {
+pub(crate) fn yaml(value: &Value) -> String {
     // Expressions and commands stay on their line: a folded one is another text to read.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: 10_000 };
     let mut text =

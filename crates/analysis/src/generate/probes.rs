@@ -108,7 +108,7 @@ fn care(database: &str, port: i64) -> Option<Care> {
 }
 
 /// The port that a database's clients use, when the container names none.
-fn usual_port(database: &str) -> Option<i64> {
+pub(crate) fn usual_port(database: &str) -> Option<i64> {
     Some(match database {
         "PostgreSQL" => 5432,
         "Redis" | "Valkey" => 6379,

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod advise;
 pub mod agent;
 pub mod apply;
 pub mod check;
