@@ -14,7 +14,8 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
-  packages+=(python3-venv)
+  # prometheus for promtool, the judge of the rules.
+  packages+=(prometheus python3-venv)
 fi
 mongodb=
 case $purpose:${DATABASE:-} in
