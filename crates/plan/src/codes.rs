@@ -115,6 +115,26 @@ codes! {
     REPLICA_MIGRATION = "FW0516", "a replica could change its shard during the run";
     STRANGERS = "FW0517", "the cluster has nodes that are not of the set";
     REDIS_VERSION = "FW0518", "the server is too old";
+    NO_REPLICA_SET = "FW0601", "a server is in no replica set";
+    SHARDED = "FW0602", "the set is a part of a sharded cluster";
+    MEMBER_STATE = "FW0603", "a member is neither primary nor secondary";
+    SET_VIEWS_DIFFER = "FW0604", "the members do not agree about the set";
+    ARBITER = "FW0605", "an arbiter votes in the set";
+    VOTES = "FW0606", "the votes do not bear a missing member";
+    MEMBER_ADDRESS = "FW0607", "a member is known by an address that changes";
+    NOT_ELECTABLE = "FW0608", "nobody could take over";
+    SECONDARY_BEHIND = "FW0609", "a secondary is behind";
+    COMMIT_BEHIND = "FW0610", "the majority is behind";
+    OPLOG_SHORT = "FW0611", "the oplog is too short for a move";
+    INDEX_BUILD = "FW0612", "an index is being built";
+    SET_BACKUP = "FW0613", "a backup reads from a member";
+    WRITE_CONCERN = "FW0614", "clients do not wait for a majority";
+    MONGO_RIGHTS = "FW0615", "the user lacks rights for the procedure";
+    SET_STRANGERS = "FW0616", "the configuration has members that are not of the set";
+    NO_CLAIM = "FW0617", "the data would be lost with the pod";
+    MONGO_VERSION = "FW0618", "the server is too old";
+    TAKEOVER = "FW0619", "the old primary would take over again by itself";
+    QUIESCE = "FW0620", "the grace period is shorter than a shutdown";
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //!
 //! Whoever orders the steps of a run asks through [`of`] and knows no system by name.
 
+pub mod mongodb;
 pub mod postgres;
 pub mod redis;
 
@@ -115,5 +116,6 @@ pub fn of<'a>(database: &'a DatabaseScope<'a>) -> Box<dyn Pattern + 'a> {
     match database.seen {
         Seen::Postgres(spec, observed) => Box::new(postgres::Set::new(database, spec, observed)),
         Seen::Redis(spec, observed) => Box::new(redis::Cluster::new(database, spec, observed)),
+        Seen::Mongodb(spec, observed) => Box::new(mongodb::Set::new(database, spec, observed)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::ids::DatabaseName;
 use crate::plan::{Becomes, Body, Plan};
 use crate::step::{Guard, Step, StepKind, Undo};
 
@@ -80,7 +81,7 @@ pub fn detail(plan: &Plan) -> String {
     for step in &plan.body.steps {
         let _ = writeln!(out, "\n{}. {}  [{}]", step.id, step.title, step.kind.name());
         for guard in &step.guards {
-            paragraph(&mut out, "     only if  ", &condition(guard));
+            paragraph(&mut out, "     only if  ", &condition(plan, guard));
         }
         if let Some(gate) = &step.gate {
             paragraph(
@@ -219,15 +220,26 @@ fn evicts(kind: &StepKind) -> bool {
     )
 }
 
-fn condition(guard: &Guard) -> String {
+/// How far members may be behind, in the unit in which the system tells positions.
+fn lag(plan: &Plan, database: &DatabaseName, bound: u64) -> String {
+    let mut specs = plan.body.policy.spec.databases.iter();
+    let in_time = specs.any(|spec| spec.name == *database && spec.mongodb().is_some());
+    if in_time {
+        format!("{bound} ms")
+    } else {
+        format!("{} KiB", bound / 1024)
+    }
+}
+
+fn condition(plan: &Plan, guard: &Guard) -> String {
     match guard {
         Guard::AllStreaming {
             database,
             members,
             max_lag_bytes,
         } => format!(
-            "{members} members of {database} are whole, none more than {} KiB behind",
-            max_lag_bytes / 1024
+            "{members} members of {database} are whole, none more than {} behind",
+            lag(plan, database, *max_lag_bytes)
         ),
         Guard::PrimaryIs { pod, .. } => format!("{pod} is the primary"),
         Guard::NotPrimary { pod, .. } => format!("{pod} is not the primary"),

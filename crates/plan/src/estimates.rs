@@ -23,6 +23,13 @@ pub const DIRECT_STALL_MS: u64 = 330;
 /// Plain `CLUSTER FAILOVER` of Redis 7.0.15, node timeout 5 s: 42, 49, 51 and 203 ms.
 pub const SHARD_STALL_MS: u64 = 210;
 
+/// Longest stall of the writes of a MongoDB replica set, in milliseconds.
+///
+/// # Source
+/// `replSetStepDown` of mongod 6.0.5, three members, the third copying from the successor: 50 to
+/// 220 ms on a loaded machine; 1.0 s where it copied from the primary and had to look for another.
+pub const ELECTION_STALL_MS: u64 = 1_050;
+
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 
@@ -65,6 +72,12 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             terms: HandOverTerms::Redis(_),
             ..
         } => (5 * SECOND, 10 * MINUTE),
+        // The order takes a tenth of a second; who copies from whom is set right before, and looked at
+        // after. The deadline holds three attempts, each with an election that nobody steered.
+        StepKind::HandOver {
+            terms: HandOverTerms::Mongodb(_),
+            ..
+        } => (10 * SECOND, 10 * MINUTE),
         // Evict what is left, prove it empty, delete one machine (1 to 2 minutes). An hour: others'
         // budgets may hold pods back that long.
         StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. } => (2 * MINUTE, 60 * MINUTE),
@@ -81,6 +94,7 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             HandOverTerms::Postgres(terms) if terms.poolers.is_empty() => DIRECT_STALL_MS,
             HandOverTerms::Postgres(_) => POOLED_STALL_MS,
             HandOverTerms::Redis(_) => SHARD_STALL_MS,
+            HandOverTerms::Mongodb(_) => ELECTION_STALL_MS,
         }),
         _ => None,
     };

@@ -2,11 +2,13 @@
 //!
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
+mod mongodb;
 mod parse;
 mod postgres;
 mod redis;
 mod tls;
 
+pub use mongodb::MongoSpec;
 pub use parse::{API_VERSION, KIND, parse};
 pub use postgres::PostgresSpec;
 pub use redis::RedisSpec;
@@ -204,6 +206,8 @@ pub enum System {
     Postgres(Box<PostgresSpec>),
     /// Redis or Valkey in cluster mode.
     Redis(RedisSpec),
+    /// A MongoDB replica set.
+    Mongodb(MongoSpec),
 }
 
 impl DatabaseSpec {
@@ -212,6 +216,7 @@ impl DatabaseSpec {
         match &self.system {
             System::Postgres(spec) => &spec.stateful_set,
             System::Redis(spec) => &spec.stateful_set,
+            System::Mongodb(spec) => &spec.stateful_set,
         }
     }
 
@@ -220,6 +225,7 @@ impl DatabaseSpec {
         match &self.system {
             System::Postgres(spec) => &spec.container,
             System::Redis(spec) => &spec.container,
+            System::Mongodb(spec) => &spec.container,
         }
     }
 
@@ -227,7 +233,7 @@ impl DatabaseSpec {
     pub fn min_members(&self) -> Option<u32> {
         match &self.system {
             System::Postgres(spec) => spec.min_members,
-            System::Redis(_) => None,
+            System::Redis(_) | System::Mongodb(_) => None,
         }
     }
 
@@ -235,7 +241,7 @@ impl DatabaseSpec {
     pub fn postgres(&self) -> Option<&PostgresSpec> {
         match &self.system {
             System::Postgres(spec) => Some(spec),
-            System::Redis(_) => None,
+            System::Redis(_) | System::Mongodb(_) => None,
         }
     }
 
@@ -243,7 +249,15 @@ impl DatabaseSpec {
     pub fn redis(&self) -> Option<&RedisSpec> {
         match &self.system {
             System::Redis(spec) => Some(spec),
-            System::Postgres(_) => None,
+            System::Postgres(_) | System::Mongodb(_) => None,
+        }
+    }
+
+    /// If it is a MongoDB replica set.
+    pub fn mongodb(&self) -> Option<&MongoSpec> {
+        match &self.system {
+            System::Mongodb(spec) => Some(spec),
+            System::Postgres(_) | System::Redis(_) => None,
         }
     }
 }
@@ -257,6 +271,8 @@ struct DatabaseText {
     postgres: Option<PostgresSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redis: Option<RedisSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mongodb: Option<MongoSpec>,
     #[serde(default)]
     limits: Limits,
     #[serde(default, skip_serializing_if = "Controls::is_default")]
@@ -264,7 +280,7 @@ struct DatabaseText {
 }
 
 /// Names of the fields, of which a database has exactly one.
-const SYSTEMS: &str = "`postgres`, `redis`";
+const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`";
 
 /// The text of a database does not say once what it is.
 #[derive(Debug, thiserror::Error)]
@@ -279,10 +295,16 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
     type Error = NotOneSystem;
 
     fn try_from(text: DatabaseText) -> Result<Self, Self::Error> {
-        let system = match (text.postgres, text.redis) {
-            (Some(spec), None) => System::Postgres(Box::new(spec)),
-            (None, Some(spec)) => System::Redis(spec),
-            (None, None) => return Err(NotOneSystem::None(text.name)),
+        let mut said = [
+            text.postgres.map(|spec| System::Postgres(Box::new(spec))),
+            text.redis.map(System::Redis),
+            text.mongodb.map(System::Mongodb),
+        ]
+        .into_iter()
+        .flatten();
+        let system = match (said.next(), said.next()) {
+            (Some(system), None) => system,
+            (None, _) => return Err(NotOneSystem::None(text.name)),
             (Some(_), Some(_)) => return Err(NotOneSystem::Several(text.name)),
         };
         Ok(Self {
@@ -296,17 +318,20 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
 
 impl From<DatabaseSpec> for DatabaseText {
     fn from(spec: DatabaseSpec) -> Self {
-        let (postgres, redis) = match spec.system {
-            System::Postgres(spec) => (Some(*spec), None),
-            System::Redis(spec) => (None, Some(spec)),
-        };
-        Self {
+        let mut text = Self {
             name: spec.name,
-            postgres,
-            redis,
+            postgres: None,
+            redis: None,
+            mongodb: None,
             limits: spec.limits,
             controls: spec.controls,
+        };
+        match spec.system {
+            System::Postgres(spec) => text.postgres = Some(*spec),
+            System::Redis(spec) => text.redis = Some(spec),
+            System::Mongodb(spec) => text.mongodb = Some(spec),
         }
+        text
     }
 }
 

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
-use crate::policy::{DatabaseSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade};
+use crate::policy::{DatabaseSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade};
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
-use crate::world::{Database, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet};
+use crate::world::{Database, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet};
 
 /// The part of the world that the plan is about.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub enum Seen<'a> {
     Postgres(&'a PostgresSpec, &'a Postgres),
     /// Redis or Valkey in cluster mode.
     Redis(&'a RedisSpec, &'a Redis),
+    /// A MongoDB replica set.
+    Mongodb(&'a MongoSpec, &'a Mongo),
 }
 
 impl<'a> Seen<'a> {
@@ -74,7 +76,10 @@ impl<'a> Seen<'a> {
                 Some(Self::Postgres(spec, observed))
             }
             (System::Redis(spec), Database::Redis(observed)) => Some(Self::Redis(spec, observed)),
-            (System::Postgres(_) | System::Redis(_), _) => None,
+            (System::Mongodb(spec), Database::Mongodb(observed)) => {
+                Some(Self::Mongodb(spec, observed))
+            }
+            (System::Postgres(_) | System::Redis(_) | System::Mongodb(_), _) => None,
         }
     }
 }

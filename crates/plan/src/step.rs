@@ -216,6 +216,8 @@ pub enum HandOverTerms {
     Postgres(PostgresTerms),
     /// Of one shard of a Redis or Valkey cluster; written under `redis`.
     Redis(RedisTerms),
+    /// Of a MongoDB replica set; written under `mongodb`.
+    Mongodb(MongoTerms),
 }
 
 impl HandOverTerms {
@@ -223,7 +225,7 @@ impl HandOverTerms {
     pub fn postgres(&self) -> Option<&PostgresTerms> {
         match self {
             Self::Postgres(terms) => Some(terms),
-            Self::Redis(_) => None,
+            Self::Redis(_) | Self::Mongodb(_) => None,
         }
     }
 
@@ -231,7 +233,15 @@ impl HandOverTerms {
     pub fn redis(&self) -> Option<&RedisTerms> {
         match self {
             Self::Redis(terms) => Some(terms),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Mongodb(_) => None,
+        }
+    }
+
+    /// If it is a MongoDB replica set's.
+    pub fn mongodb(&self) -> Option<&MongoTerms> {
+        match self {
+            Self::Mongodb(terms) => Some(terms),
+            Self::Postgres(_) | Self::Redis(_) => None,
         }
     }
 }
@@ -241,10 +251,16 @@ struct RedisText<'a> {
     redis: &'a RedisTerms,
 }
 
+#[derive(Serialize)]
+struct MongoText<'a> {
+    mongodb: &'a MongoTerms,
+}
+
 /// Terms as they are written; which fields are there says whose they are.
 #[derive(Deserialize)]
 struct TermsText {
     redis: Option<RedisTerms>,
+    mongodb: Option<MongoTerms>,
     #[serde(default)]
     poolers: Vec<ObjectRef>,
     pause_budget_ms: Option<u64>,
@@ -260,6 +276,7 @@ impl Serialize for HandOverTerms {
         match self {
             Self::Postgres(terms) => terms.serialize(serializer),
             Self::Redis(redis) => RedisText { redis }.serialize(serializer),
+            Self::Mongodb(mongodb) => MongoText { mongodb }.serialize(serializer),
         }
     }
 }
@@ -270,6 +287,9 @@ impl<'de> Deserialize<'de> for HandOverTerms {
         let text = TermsText::deserialize(deserializer)?;
         if let Some(redis) = text.redis {
             return Ok(Self::Redis(redis));
+        }
+        if let Some(mongodb) = text.mongodb {
+            return Ok(Self::Mongodb(mongodb));
         }
         Ok(Self::Postgres(PostgresTerms {
             poolers: text.poolers,
@@ -312,6 +332,16 @@ pub struct RedisTerms {
     pub slots: String,
     /// From the order to the view of every node; the servers give up by themselves after 5 s.
     pub window_budget_ms: u64,
+}
+
+/// The conditions of the hand-over of a MongoDB replica set. Durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MongoTerms {
+    /// From the order to step down to the view of a majority.
+    pub window_budget_ms: u64,
+    /// The others copy from the successor before the primary steps down, so that its first writes
+    /// find a majority at once. Needs `settings.chainingAllowed`.
+    pub chain: bool,
 }
 
 /// A condition that is checked again right before the act.

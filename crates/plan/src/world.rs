@@ -3,9 +3,11 @@
 //! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
 //! explicitly (`Option`), never by a default that looks like an observation.
 
+mod mongodb;
 mod postgres;
 mod redis;
 
+pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
 pub use postgres::{
     Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember, PrimaryService,
 };
@@ -253,6 +255,8 @@ pub enum Database {
     Postgres(Postgres),
     /// Redis or Valkey in cluster mode.
     Redis(Redis),
+    /// A MongoDB replica set.
+    Mongodb(Mongo),
 }
 
 impl Database {
@@ -268,6 +272,10 @@ impl Database {
             Self::Redis(set) => leading(&set.members, |member| {
                 let facts = member.facts.as_ref();
                 facts.is_some_and(|facts| facts.role == RedisRole::Primary)
+            }),
+            Self::Mongodb(set) => leading(&set.members, |member| {
+                let facts = member.facts.as_ref();
+                facts.is_some_and(|facts| facts.state == MongoState::Primary)
             }),
         }
     }

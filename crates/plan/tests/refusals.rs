@@ -472,7 +472,12 @@ fn every_code_is_tried() {
         .collect();
     let untried: Vec<_> = codes::ALL
         .iter()
-        .filter(|(code, _)| !tried.contains(code) && !code.starts_with("FW05"))
+        .filter(|(code, _)| {
+            !tried.contains(code)
+                && !["FW05", "FW06"]
+                    .iter()
+                    .any(|theirs| code.starts_with(theirs))
+        })
         .collect();
     assert!(untried.is_empty(), "{untried:?}");
 }

@@ -26,7 +26,8 @@ pub struct RunConfig {
     pub run: Option<uuid::Uuid>,
     /// Address of the clients, without a password. PostgreSQL: a URL or `key=value` words, one host
     /// or several, with `target_session_attrs` if wanted. Redis: `redis://[USER@]HOST[:PORT],...`,
-    /// some nodes of the cluster; the others are asked for.
+    /// some nodes of the cluster; the others are asked for. MongoDB:
+    /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`.
     pub dsn: String,
     /// Address of the readers; the clients' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +135,16 @@ impl RunConfig {
             subject: SystemKind::Redis.name().to_owned(),
             writers: REDIS_WRITERS,
             ..Self::new(seeds)
+        }
+    }
+
+    /// The defaults, for a MongoDB replica set behind this address.
+    #[must_use]
+    pub fn mongodb(address: impl Into<String>) -> Self {
+        Self {
+            system: SystemKind::Mongodb,
+            subject: SystemKind::Mongodb.name().to_owned(),
+            ..Self::new(address)
         }
     }
 

@@ -64,6 +64,9 @@ pub struct ServeConfig {
     /// when absent.
     #[serde(default)]
     pub redis_bin: Option<PathBuf>,
+    /// Directory with `mongod` for the negative controls; looked for when absent.
+    #[serde(default)]
+    pub mongodb_bin: Option<PathBuf>,
     /// The run for a start without a body.
     #[serde(default)]
     pub run: Option<RunConfig>,
@@ -254,6 +257,7 @@ async fn start_controls(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>,
         let done = match config.system {
             SystemKind::Postgres => controls::run_all(config.postgres_bin.as_deref()).await,
             SystemKind::Redis => controls::redis::run_all(config.redis_bin.as_deref()).await,
+            SystemKind::Mongodb => controls::mongodb::run_all(config.mongodb_bin.as_deref()).await,
         };
         *desk.controls.lock().await = Some(Controls {
             state: "done".to_owned(),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::accounting::ledger::{Ledger, Outcome, Sequence};
 use crate::config::{MemberAddress, RunConfig};
 use crate::judge::{MemberEvidence, Shard};
+use crate::mongodb::Mongo;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::run::StartError;
@@ -24,6 +25,8 @@ pub enum SystemKind {
     Postgres,
     /// Redis Cluster, Valkey Cluster.
     Redis,
+    /// A MongoDB replica set.
+    Mongodb,
 }
 
 impl SystemKind {
@@ -33,6 +36,7 @@ impl SystemKind {
         match self {
             Self::Postgres => "PGPASSWORD",
             Self::Redis => "REDISCLI_AUTH",
+            Self::Mongodb => "MONGODB_PASSWORD",
         }
     }
 
@@ -42,6 +46,7 @@ impl SystemKind {
         match self {
             Self::Postgres => 5432,
             Self::Redis => 6379,
+            Self::Mongodb => 27017,
         }
     }
 
@@ -51,6 +56,7 @@ impl SystemKind {
         match self {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
+            Self::Mongodb => "mongodb",
         }
     }
 }
@@ -63,6 +69,7 @@ pub(crate) fn of(
     match config.system {
         SystemKind::Postgres => Ok(Arc::new(Postgres::new(config, password)?)),
         SystemKind::Redis => Ok(Arc::new(Redis::new(config, password)?)),
+        SystemKind::Mongodb => Ok(Arc::new(Mongo::new(config, password)?)),
     }
 }
 

@@ -14,6 +14,7 @@
     reason = "only tests use it, and a test that fails says where"
 )]
 
+pub mod mongodb;
 pub mod program;
 pub mod redis;
 pub mod set;

@@ -1,4 +1,5 @@
 //! One client per database system.
 
+pub mod mongodb;
 pub mod postgres;
 pub mod redis;

@@ -53,6 +53,16 @@ Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
     Redis(Box<RedisArgs>),
+    /// Write to a MongoDB replica set, then look every write up on every member
+    #[command(after_help = "Example:
+  ferriswheel probe mongodb \\
+    --address 'mongodb://app@mongo-0.mongo.db.svc,mongo-1.mongo.db.svc/shop?replicaSet=rs0' \\
+    --password-file /run/secrets/mongo \\
+    --members mongo-0=10.0.0.4,mongo-1=10.0.0.5,mongo-2=10.0.0.6 \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Mongodb(Box<MongoArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -87,10 +97,19 @@ struct RedisArgs {
     run: RunArgs,
 }
 
+#[derive(Debug, Args)]
+struct MongoArgs {
+    /// Address of the clients; writes wait for a majority unless it says `w=1`; no password in it
+    #[arg(long, value_name = "ADDRESS")]
+    address: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
 /// What every system's run has.
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// File with the password [default: PGPASSWORD; REDISCLI_AUTH]
+    /// File with the password [default: PGPASSWORD; REDISCLI_AUTH; MONGODB_PASSWORD]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Every member by direct address, to look each write up on; without it, those that the
@@ -156,7 +175,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct ControlsArgs {
-    /// System to harm: postgres or redis
+    /// System to harm: postgres, redis or mongodb
     #[arg(long, value_name = "SYSTEM", default_value = "postgres", value_parser = system_kind)]
     system: SystemKind,
     /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
@@ -165,6 +184,9 @@ struct ControlsArgs {
     /// Directory with redis-server or valkey-server [default: from the PATH]
     #[arg(long, value_name = "DIR")]
     redis_bin: Option<PathBuf>,
+    /// Directory with mongod [default: from the PATH]
+    #[arg(long, value_name = "DIR")]
+    mongodb_bin: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,10 +202,10 @@ fn error_limit(text: &str) -> Result<ErrorLimit, String> {
 }
 
 fn system_kind(text: &str) -> Result<SystemKind, String> {
-    [SystemKind::Postgres, SystemKind::Redis]
+    [SystemKind::Postgres, SystemKind::Redis, SystemKind::Mongodb]
         .into_iter()
         .find(|kind| kind.name() == text)
-        .ok_or_else(|| "write postgres or redis".to_owned())
+        .ok_or_else(|| "write postgres, redis or mongodb".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -212,6 +234,9 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
                 ..RunConfig::redis(args.nodes)
             };
             measure(config, args.run, json).await
+        }
+        ProbeCommand::Mongodb(args) => {
+            measure(RunConfig::mongodb(args.address), args.run, json).await
         }
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
@@ -345,17 +370,22 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
         ControlError::NoRedis => {
             Failure::input(error.to_string()).fix("apt-get install redis-server")
         }
+        ControlError::NoMongo => {
+            Failure::input(error.to_string()).fix("scripts/install-mongodb.sh")
+        }
         other => Failure::unexpected(&other),
     };
     let harm = async {
         match args.system {
             SystemKind::Postgres => controls::run_all(args.postgres_bin.as_deref()).await,
             SystemKind::Redis => controls::redis::run_all(args.redis_bin.as_deref()).await,
+            SystemKind::Mongodb => controls::mongodb::run_all(args.mongodb_bin.as_deref()).await,
         }
     };
     let found = match args.system {
         SystemKind::Postgres => controls::find_binaries(args.postgres_bin.as_deref()),
         SystemKind::Redis => controls::redis::find_binary(args.redis_bin.as_deref()),
+        SystemKind::Mongodb => controls::mongodb::find_binary(args.mongodb_bin.as_deref()),
     }
     .map_err(cannot)?;
     eprintln!("harming servers from {}", found.display());

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ferriswheel_actuators::databases::{postgres, redis};
+use ferriswheel_actuators::databases::postgres;
 use ferriswheel_actuators::steps::probe::artifact_paths;
 use ferriswheel_engine::status::{Phase, Status, StepPhase, StepStatus as Stands};
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::step::{HandOverTerms, Step, StepKind, Undo};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::status::word;
@@ -142,6 +143,23 @@ fn steps(run: &Run, plan: &Plan, status: &Status) -> Vec<StepView> {
         .collect()
 }
 
+/// What every system's record of a hand-over has: moments with their time.
+#[derive(Deserialize)]
+struct Window {
+    entries: Vec<WindowEntry>,
+}
+
+#[derive(Deserialize)]
+struct WindowEntry {
+    wall: Timestamp,
+    moment: WindowMoment,
+}
+
+#[derive(Deserialize)]
+struct WindowMoment {
+    is: String,
+}
+
 /// When what happened inside a hand-over.
 fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
     let StepKind::HandOver {
@@ -166,14 +184,14 @@ fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
                 .map(|entry| moment(entry.moment.name(), entry.wall))
                 .collect()
         }
-        HandOverTerms::Redis(_) => {
+        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) => {
             let path = run
                 .directory
                 .join(format!("window-{database}-{}.json", from.name));
-            let record: Option<redis::record::Record> = load(&path);
+            let record: Option<Window> = load(&path);
             let entries = record.into_iter().flat_map(|record| record.entries);
             entries
-                .map(|entry| moment(entry.moment.name(), entry.wall))
+                .map(|entry| moment(&entry.moment.is, entry.wall))
                 .collect()
         }
     }

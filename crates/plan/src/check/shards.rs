@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::ids::ObjectRef;
 use crate::policy::{DatabaseSpec, System};
 use crate::step::HandOverTerms;
-use crate::world::{Database, RedisRole};
+use crate::world::{Database, MongoState, RedisRole};
 
 /// Members of which one leads.
 #[derive(Clone, Debug)]
@@ -42,6 +42,14 @@ impl Shards {
                         .into_iter()
                         .collect(),
                 )
+            }
+            Some(Database::Mongodb(set)) => {
+                let mut leaders = set.members.iter().filter_map(|(name, member)| {
+                    let leads = member.facts.as_ref()?.state == MongoState::Primary;
+                    leads.then(|| pod_of(name)).flatten()
+                });
+                let leader = leaders.next().map(|pod| shard(pod, members.clone()));
+                Self(leader.into_iter().collect())
             }
             Some(Database::Redis(set)) => {
                 let answers = || {
@@ -139,7 +147,9 @@ pub(super) fn same_terms(spec: &DatabaseSpec, terms: &HandOverTerms) -> bool {
         (System::Redis(spec), HandOverTerms::Redis(terms)) => {
             terms.window_budget_ms == spec.window.0
         }
-        (System::Postgres(_), HandOverTerms::Redis(_))
-        | (System::Redis(_), HandOverTerms::Postgres(_)) => false,
+        (System::Mongodb(spec), HandOverTerms::Mongodb(terms)) => {
+            terms.window_budget_ms == spec.window.0
+        }
+        (System::Postgres(_), _) | (System::Redis(_), _) | (System::Mongodb(_), _) => false,
     }
 }

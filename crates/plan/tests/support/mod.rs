@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::expect_used, reason = "a test's own world is well formed")]
 
+pub mod mongodb;
 pub mod redis;
 
 use std::collections::BTreeMap;
@@ -413,6 +414,6 @@ pub fn pod_of<'a>(world: &'a mut Snapshot, name: &str) -> &'a mut Pod {
 pub fn postgres_of(spec: &mut DatabaseSpec) -> &mut PostgresSpec {
     match &mut spec.system {
         System::Postgres(spec) => spec,
-        other @ System::Redis(_) => panic!("{other:?} is no PostgreSQL"),
+        other => panic!("{other:?} is no PostgreSQL"),
     }
 }

@@ -6,6 +6,7 @@
 
 mod frozen;
 mod lagging;
+pub mod mongodb;
 pub mod redis;
 pub mod server;
 
@@ -30,6 +31,9 @@ pub enum ControlError {
         "find redis-server: install it with `apt-get install redis-server`, or name its directory"
     )]
     NoRedis,
+    /// No MongoDB server to harm.
+    #[error("find mongod: install it with `scripts/install-mongodb.sh`, or name its directory")]
+    NoMongo,
     /// The servers refuse to run as root and there is no user for them.
     #[error("find the user \"postgres\", whom the servers run as when started by root")]
     NoUser,

@@ -12,6 +12,8 @@ pub(super) const POSTGRES: u32 = 999;
 /// `redis` and `valkey` of the public images of those names built on Debian: the same number, so no image has more than
 /// one of them.
 pub(super) const REDIS: u32 = 999;
+/// `mongodb` of the public image.
+pub(super) const MONGODB: u32 = 999;
 /// `nonroot` of the distroless images.
 pub(super) const NONROOT: u32 = 65532;
 

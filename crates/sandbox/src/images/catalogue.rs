@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Image, Missing, PullError, Reference, Unknown, database, plain, redis};
+use super::{Image, Missing, PullError, Reference, Unknown, database, mongodb, plain, redis};
 
 /// The images of this machine.
 #[derive(Clone, Debug)]
@@ -64,6 +64,14 @@ const ENTRIES: &[Entry] = &[
             Some(9) => Some(redis::valkey_9(&catalogue.cache)),
             None if reference.tag == "latest" => Some(redis::valkey_9(&catalogue.cache)),
             Some(_) | None => None,
+        },
+    },
+    Entry {
+        repositories: &["mongo"],
+        names: &["mongo:6.0"],
+        resolve: |catalogue, reference| match reference.numbers()[..] {
+            [6] | [6, 0, ..] => Some(mongodb::mongo_6(&catalogue.cache)),
+            _ => None,
         },
     },
     Entry {
@@ -191,6 +199,7 @@ mod tests {
             ("docker.io/library/redis:7.0.15-bookworm", "redis:7.0"),
             ("redis:7", "redis:7.0"),
             ("valkey/valkey:9.1", "valkey:9"),
+            ("docker.io/library/mongo:6.0.5-jammy", "mongo:6.0"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -204,6 +213,7 @@ mod tests {
             "",
             "postgres:15x/y",
             "redis:7.2",
+            "mongo:7.0",
             "redis",
         ] {
             let unknown = catalogue().resolve(image).unwrap_err();

@@ -1,0 +1,390 @@
+//! MongoDB replica sets: every member's own view, the hand-over, and what the probe connects to.
+//!
+//! A hand-over runs in the process that drives the plan: the set elects by itself, and what the
+//! hand-over holds meanwhile ends by itself, so that there is nothing to stand by for.
+
+mod collect;
+mod look;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
+use ferriswheel_plan::policy::MongoSpec;
+use ferriswheel_plan::step::{HandOverTerms, MongoTerms};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+pub(crate) use collect::collect;
+
+use super::{Standing, System};
+use crate::databases::mongodb::order::Order;
+use crate::databases::mongodb::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::mongodb::server::Server;
+use crate::databases::mongodb::session::{Credentials, Session};
+use crate::databases::mongodb::window::{self, Cast};
+use crate::databases::mongodb::wire::WireServer;
+use crate::dial::Target;
+use crate::steps::{ack, class, done, waiting, wrong_terms};
+use crate::world::{AskError, MemberPod, Outside, World, secret_key};
+use look::Look;
+
+/// A member that came back counts as whole up to this lag. Servers tell positions in whole seconds,
+/// so the unit is milliseconds here where other systems count bytes.
+const WHOLE_LAG_MS: u64 = 2_000;
+
+/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy set (a
+/// slow disk, a busy core) passes in seconds; what does not is for a person.
+const ATTEMPTS: u32 = 3;
+
+/// Pause between two attempts.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// An election that nobody steered begins after 10 s (`electionTimeoutMillis`) and takes a second or
+/// two.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Writers of the probe: one slow connection does not look like a stall.
+const WRITERS: usize = 4;
+
+/// A replica set of a plan.
+pub(crate) struct Mongo<'w> {
+    world: &'w World,
+    name: &'w DatabaseName,
+    spec: &'w MongoSpec,
+}
+
+impl<'w> Mongo<'w> {
+    pub(super) fn new(world: &'w World, name: &'w DatabaseName, spec: &'w MongoSpec) -> Self {
+        Self { world, name, spec }
+    }
+
+    /// A kept server; another pod of the same name, or another address, is another one.
+    fn server(&self, member: &MemberPod, credentials: &Credentials) -> Arc<WireServer> {
+        let key = format!(
+            "{}/{}/{}/{}",
+            self.name,
+            member.pod,
+            member.uid,
+            member.ip.as_deref().unwrap_or_default()
+        );
+        self.world.kept(key, || {
+            WireServer::new(session(&self.world.outside, self.spec, member, credentials))
+        })
+    }
+
+    async fn looks(&self) -> Result<Vec<Look>, AskError> {
+        let credentials = credentials(&self.world.outside, self.spec).await?;
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let asked = members.into_iter().map(|member| {
+            let server = self.server(&member, &credentials);
+            look::look(member, server)
+        });
+        Ok(futures::future::join_all(asked).await)
+    }
+
+    /// Everybody who takes part, with sessions of their own.
+    async fn cast(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &MongoTerms,
+        key: &OperationKey,
+    ) -> Result<(Order, Cast), AskError> {
+        let credentials = credentials(&self.world.outside, self.spec).await?;
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let server = |member: &MemberPod| -> Box<dyn Server> {
+            Box::new(WireServer::new(session(
+                &self.world.outside,
+                self.spec,
+                member,
+                &credentials,
+            )))
+        };
+        let named = |pod: &ObjectRef| {
+            members
+                .iter()
+                .find(|member| member.pod == *pod)
+                .ok_or_else(|| AskError::Absent {
+                    what: pod.to_string(),
+                })
+        };
+        let (old, candidate) = (named(from)?, named(to)?);
+        let others: Vec<&MemberPod> = members
+            .iter()
+            .filter(|member| member.pod != *from && member.pod != *to)
+            .collect();
+        let order = Order {
+            key: key.0.clone(),
+            old: from.name.clone(),
+            candidate: to.name.clone(),
+            others: others.iter().map(|one| one.pod.name.clone()).collect(),
+            chain: terms.chain,
+            window_ms: terms.window_budget_ms,
+        };
+        let cast = Cast {
+            old: server(old),
+            candidate: server(candidate),
+            others: others.into_iter().map(server).collect(),
+        };
+        Ok((order, cast))
+    }
+
+    /// For the report; the journal carries the same moments as evidence.
+    fn keep(&self, from: &ObjectRef, record: &Record) {
+        let path = self
+            .world
+            .outside
+            .artifacts
+            .join(format!("window-{}-{}.json", self.name, from.name));
+        if let Ok(bytes) = serde_json::to_vec_pretty(record)
+            && let Err(e) = std::fs::write(&path, bytes)
+        {
+            tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
+        }
+    }
+}
+
+fn terms_of(terms: &HandOverTerms) -> Result<&MongoTerms, ActError> {
+    terms.mongodb().ok_or_else(|| wrong_terms("MongoDB"))
+}
+
+#[async_trait]
+impl System for Mongo<'_> {
+    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
+        Ok(look::standing(&self.looks().await?, max_lag_bytes))
+    }
+
+    fn whole_lag_bytes(&self) -> u64 {
+        WHOLE_LAG_MS
+    }
+
+    async fn observe_hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+    ) -> Result<Observed, AskError> {
+        let standing = self.standing(WHOLE_LAG_MS).await?;
+        match &standing.leaders[..] {
+            [(leader, _)] if leader == from => Ok(Observed::Ready),
+            [(leader, term)] if leader == to => {
+                // Everybody says so, and the old primary follows.
+                for pod in [to, from] {
+                    let stand = standing.of(pod).map(|stand| &stand.whole);
+                    if let Some(Err(waiting)) = stand {
+                        return Ok(Observed::InFlight(waiting.clone()));
+                    }
+                }
+                Ok(done(format!(
+                    "{to} is the primary of term {term} in the view of every member, {from} follows it"
+                )))
+            }
+            [(leader, _)] => Ok(Observed::Diverged {
+                expected: format!("{from} or {to} as the primary"),
+                found: format!("{leader} is the primary"),
+            }),
+            [] => Ok(Observed::InFlight(waiting(
+                to,
+                "no member is the primary",
+                "the set has elected one",
+            ))),
+            several => Ok(Observed::InFlight(waiting(
+                to,
+                format!("{} members say that they are the primary", several.len()),
+                "the one of the older term has stepped down",
+            ))),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Ack, ActError> {
+        let terms = terms_of(terms)?;
+        let mut last = None;
+        for attempt in 1..=ATTEMPTS {
+            if attempt > 1 {
+                sleep(AGAIN).await;
+            }
+            let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
+            let log = MemoryLog::new(key.0.clone());
+            let outcome = window::hand_over(&order, &cast, &log).await;
+            log.close(outcome.clone());
+            let record = log.record();
+            self.keep(from, &record);
+            match outcome {
+                Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
+                Outcome::Undone { reason, .. } => {
+                    tracing::warn!(%reason, attempt, "the hand-over was not carried through");
+                    last = Some(reason);
+                }
+                Outcome::Unresolved { reason } => {
+                    return Err(ActError::AskHuman {
+                        code: reason.code().to_owned(),
+                        cause: reason.to_string(),
+                    });
+                }
+            }
+        }
+        Err(undone(from, last))
+    }
+
+    /// Whoever is the primary after the set's own time stays it; what a hand-over that was cut short
+    /// held (who may be elected) is let go.
+    async fn settle(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Evidence, ActError> {
+        let (_, cast) = self
+            .cast(from, to, terms_of(terms)?, key)
+            .await
+            .map_err(class)?;
+        window::release(&cast, &MemoryLog::new(key.0.clone())).await;
+        let end = Instant::now() + SETTLE;
+        loop {
+            let standing = self.standing(WHOLE_LAG_MS).await.map_err(class)?;
+            match &standing.leaders[..] {
+                [(leader, _)] if leader == from || leader == to => {
+                    return Ok(Evidence::one(format!(
+                        "{leader} is the primary, clients go on"
+                    )));
+                }
+                _ if Instant::now() >= end => {
+                    return Err(ActError::Retry {
+                        after: AGAIN,
+                        cause: format!("neither {from} nor {to} is the only primary"),
+                    });
+                }
+                _ => sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// A member that is removed for good is not a part of these plans.
+    async fn forget(&self, _: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
+        Err(AskError::Absent {
+            what: format!("a way to remove {gone} from a replica set"),
+        })
+    }
+
+    fn application(&self) -> Option<&ObjectRef> {
+        self.spec.application.as_ref().or(self.spec.admin.as_ref())
+    }
+
+    /// The addresses are those of the configuration: what drivers connect to whatever they begin with.
+    async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError> {
+        let user = match self.application() {
+            Some(secret) => {
+                let user = secret_key(&self.world.outside.kube, secret, "username").await?;
+                format!("{user}@")
+            }
+            None => String::new(),
+        };
+        let looks = self.looks().await?;
+        let said = looks.iter().find_map(Look::set);
+        let (set, hosts) = said.ok_or_else(|| AskError::Absent {
+            what: "a member that names the set".to_owned(),
+        })?;
+        Ok(BTreeMap::from([
+            ("system".to_owned(), json!("mongodb")),
+            (
+                "dsn".to_owned(),
+                json!(format!(
+                    "mongodb://{user}{}/{}?replicaSet={set}&authSource=admin",
+                    hosts.join(","),
+                    self.spec.database
+                )),
+            ),
+            ("writers".to_owned(), json!(WRITERS)),
+        ]))
+    }
+
+    fn probe_file(&self) -> Value {
+        match self.application() {
+            Some(_) => json!({"system": "mongodb"}),
+            None => json!({"system": "mongodb", "password_file": null}),
+        }
+    }
+
+    /// Drivers try a write once more; what their users see beside that is counted, and judged only
+    /// where the spec sets a limit.
+    fn errors_allowed(&self) -> Option<u64> {
+        None
+    }
+
+    fn port(&self) -> u16 {
+        self.spec.port
+    }
+}
+
+fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
+    let mut ack = ack(format!("{to} is the primary"));
+    let lines = record.entries.iter().map(|entry| {
+        let ms = entry.at_us / 1_000;
+        format!(
+            "{} at {ms}.{} ms",
+            entry.moment.name(),
+            entry.at_us % 1_000 / 100
+        )
+    });
+    ack.evidence.0.extend(lines);
+    if let Some(Outcome::HandedOver { unsettled, .. }) = &record.outcome
+        && !unsettled.is_empty()
+    {
+        let who = unsettled.join(", ");
+        ack.evidence.0.push(format!("not said by {who} in time"));
+    }
+    ack
+}
+
+fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
+    let (code, reason) = reason.map_or_else(
+        || ("FW0231".to_owned(), "nothing was tried".to_owned()),
+        |reason| (reason.code().to_owned(), reason.to_string()),
+    );
+    ActError::AskHuman {
+        code,
+        cause: format!(
+            "the hand-over did not come about in {ATTEMPTS} attempts, {from} is the primary: {reason}"
+        ),
+    }
+}
+
+fn session(
+    outside: &Outside,
+    spec: &MongoSpec,
+    member: &MemberPod,
+    credentials: &Credentials,
+) -> Session {
+    Session::new(
+        &member.pod.name,
+        Target {
+            pod: member.pod.clone(),
+            ip: member.ip.clone(),
+            port: spec.port,
+        },
+        Arc::clone(&outside.dial),
+        credentials.clone(),
+    )
+}
+
+/// Of the user that looks and hands over.
+async fn credentials(outside: &Outside, spec: &MongoSpec) -> Result<Credentials, AskError> {
+    let Some(secret) = &spec.admin else {
+        return Ok(Credentials::default());
+    };
+    Ok(Credentials {
+        user: Some(secret_key(&outside.kube, secret, "username").await?),
+        password: Some(secret_key(&outside.kube, secret, "password").await?),
+        tls: None,
+    })
+}

@@ -1,0 +1,38 @@
+//! What the snapshot says of a replica set.
+
+use ferriswheel_plan::policy::MongoSpec;
+use ferriswheel_plan::world::{self, MongoMember};
+
+use super::{credentials, session};
+use crate::collect::CollectError;
+use crate::databases::mongodb::facts;
+use crate::databases::postgres::session::chain;
+use crate::world::{Outside, members};
+
+/// Asks every server.
+pub(crate) async fn collect(
+    outside: &Outside,
+    spec: &MongoSpec,
+) -> Result<world::Mongo, CollectError> {
+    let credentials = credentials(outside, spec).await?;
+    let pods = members(&outside.kube, &spec.stateful_set).await?;
+    let asked = pods.iter().map(|member| {
+        let session = session(outside, spec, member, &credentials);
+        async move {
+            let answer = if member.ip.is_none() {
+                Err("the pod has no address".to_owned())
+            } else {
+                facts::collect(&session).await.map_err(|e| chain(&e))
+            };
+            let (facts, unreachable) = match answer {
+                Ok(facts) => (Some(facts), None),
+                Err(why) => (None, Some(why)),
+            };
+            (member.pod.name.clone(), MongoMember { unreachable, facts })
+        }
+    });
+    Ok(world::Mongo {
+        stateful_set: spec.stateful_set.clone(),
+        members: futures::future::join_all(asked).await.into_iter().collect(),
+    })
+}
