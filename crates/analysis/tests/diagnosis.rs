@@ -67,7 +67,9 @@ fn every_cause_is_found_where_it_is_and_nowhere_else() {
                 || diagnosis.next.is_empty()
                 || diagnosis.avoid.is_empty()
             {
-                wrong.push(format!("{name}: no evidence, next or avoid: {diagnosis:#?}"));
+                wrong.push(format!(
+                    "{name}: no evidence, next or avoid: {diagnosis:#?}"
+                ));
             }
         }
         let good = of(&directory, "passes");
@@ -108,7 +110,10 @@ fn the_next_commands_pass_the_linter() {
         // Words in capitals stand for names.
         let script = format!("set -e\n{}\n", command.replace("POOL", "pool"));
         for finding in lint::lint("next.sh", script.as_bytes()).findings {
-            wrong.push(format!("{command}\n  {}: {}", finding.code, finding.message));
+            wrong.push(format!(
+                "{command}\n  {}: {}",
+                finding.code, finding.message
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

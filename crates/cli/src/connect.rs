@@ -109,7 +109,10 @@ fn cluster_ref(text: &str) -> Result<ClusterRef, String> {
         [subscription, group, name] => (subscription, group, name),
         _ => return Err("say the cluster's resource id, or SUBSCRIPTION/GROUP/NAME".to_owned()),
     };
-    if [subscription, group, name].iter().any(|part| part.is_empty()) {
+    if [subscription, group, name]
+        .iter()
+        .any(|part| part.is_empty())
+    {
         return Err("a part of it is empty".to_owned());
     }
     Ok(ClusterRef {
@@ -329,7 +332,13 @@ mod tests {
                 "{text}"
             );
         }
-        for wrong in ["", "n", "g/n", "s//n", &id.replace("managedClusters", "fleets")] {
+        for wrong in [
+            "",
+            "n",
+            "g/n",
+            "s//n",
+            &id.replace("managedClusters", "fleets"),
+        ] {
             assert!(cluster_ref(wrong).is_err(), "{wrong}");
         }
     }

@@ -301,9 +301,7 @@ mod tests {
 
     #[test]
     fn a_list_that_begins_anew_leaves_nothing_of_its_first_start() {
-        let pod = |name: &str| {
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "uid": "1"}})
-        };
+        let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "uid": "1"}});
         let resource = Resource {
             plural: "pods".to_owned(),
             ..dump::helm_records()

@@ -114,8 +114,12 @@ mod tests {
     fn a_network_is_asked_once() {
         let pool = |subnet: &str| json!({ "properties": { "vnetSubnetID": subnet } });
         let pools = [
-            pool("/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/a"),
-            pool("/subscriptions/s/resourcegroups/rg/providers/microsoft.network/virtualNetworks/v/SUBNETS/b"),
+            pool(
+                "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/a",
+            ),
+            pool(
+                "/subscriptions/s/resourcegroups/rg/providers/microsoft.network/virtualNetworks/v/SUBNETS/b",
+            ),
             json!({ "properties": {} }),
         ];
         assert_eq!(

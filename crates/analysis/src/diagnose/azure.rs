@@ -91,7 +91,9 @@ fn operations(ward: &Ward<'_>, sources: &mut Vec<Source>) {
         add(
             object,
             "arm",
-            format!("provisioningState {state}. {said}").trim().to_owned(),
+            format!("provisioningState {state}. {said}")
+                .trim()
+                .to_owned(),
         );
     }
     for (object, body) in ward.scene.kind("Operation") {

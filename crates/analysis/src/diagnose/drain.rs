@@ -131,7 +131,9 @@ fn one(
             format!("budget {name} is not computed ({why}) and lets no pod go until it is"),
         )
         .next(format!("kubectl describe pdb {}", named(budget.object)))
-        .next("kubectl get lease -n kube-system kube-controller-manager   # is its holder renewing?")
+        .next(
+            "kubectl get lease -n kube-system kube-controller-manager   # is its holder renewing?",
+        )
         .avoid("do not raise the drain timeout: it waits for a number that never comes");
     }
     let sick: Vec<String> = budget
@@ -246,8 +248,10 @@ fn lingers(ward: &Ward<'_>, pod: &Pod<'_>) -> Option<Case> {
     let grace = int(pod.body, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
     let name = short(pod.object);
     let case = |cause: String| {
-        Case::certain(codes::LINGERS, Symptom::StuckDrain, pod.object, cause)
-            .saw("pod", format!("its grace of {grace} s was over {} ago", span(late)))
+        Case::certain(codes::LINGERS, Symptom::StuckDrain, pod.object, cause).saw(
+            "pod",
+            format!("its grace of {grace} s was over {} ago", span(late)),
+        )
     };
     let never = "do not delete it with --force: the API forgets the pod while its process may go on, and a second one starts on the same data";
     if !keepers.is_empty() {
@@ -267,10 +271,7 @@ fn lingers(ward: &Ward<'_>, pod: &Pod<'_>) -> Option<Case> {
                 "pod {name} cannot end: the kubelet of {node} does not answer ({})",
                 ready.reason
             ))
-            .saw(
-                "node",
-                format!("Ready {}: {}", ready.status, ready.message),
-            )
+            .saw("node", format!("Ready {}: {}", ready.status, ready.message))
             .next(format!("kubectl describe node {node}"))
             .next(format!(
                 "az aks machine list {} --nodepool-name POOL -o table   # is the machine running?",
@@ -280,17 +281,22 @@ fn lingers(ward: &Ward<'_>, pod: &Pod<'_>) -> Option<Case> {
         );
     }
     Some(
-        case(format!("pod {name} does not stop: its process or a volume of it hangs on {node}"))
-            .saw_all(
-                "event",
-                ward.events_of("Pod", pod.object)
-                    .iter()
-                    .filter(|event| event.is_warning)
-                    .map(|event| event.words()),
-            )
-            .next(format!("kubectl logs {} --all-containers --tail=50", named(pod.object)))
-            .next(format!("kubectl describe pod {}", named(pod.object)))
-            .avoid(never),
+        case(format!(
+            "pod {name} does not stop: its process or a volume of it hangs on {node}"
+        ))
+        .saw_all(
+            "event",
+            ward.events_of("Pod", pod.object)
+                .iter()
+                .filter(|event| event.is_warning)
+                .map(|event| event.words()),
+        )
+        .next(format!(
+            "kubectl logs {} --all-containers --tail=50",
+            named(pod.object)
+        ))
+        .next(format!("kubectl describe pod {}", named(pod.object)))
+        .avoid(never),
     )
 }
 
@@ -337,15 +343,23 @@ fn unplaced(ward: &Ward<'_>, at: usize, pod: &Pod<'_>) -> Option<Case> {
     }
     if why.contains("Insufficient ") || why.contains("Too many pods") {
         reasons.push("no node has room for what it requests");
-        next.push(format!("{pools}   # is a surge node missing, or the pool at its maximum?"));
+        next.push(format!(
+            "{pools}   # is a surge node missing, or the pool at its maximum?"
+        ));
     }
     if why.contains("untolerated taint") || why.contains("didn't tolerate") {
         reasons.push("the nodes with room carry a taint that it does not tolerate");
-        next.push("kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints".to_owned());
+        next.push(
+            "kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints"
+                .to_owned(),
+        );
     }
     if why.contains("didn't match Pod's node affinity") || why.contains("node selector") {
         reasons.push("no node has the labels that it asks for");
-        next.push("kubectl get nodes --show-labels   # labels set by hand go with the old node".to_owned());
+        next.push(
+            "kubectl get nodes --show-labels   # labels set by hand go with the old node"
+                .to_owned(),
+        );
     }
     if why.contains("anti-affinity") || why.contains("topology spread") {
         reasons.push("its own rules of spread leave no node");
@@ -405,10 +419,13 @@ fn webhooks(ward: &Ward<'_>, cases: &mut Vec<Case>) {
             continue;
         }
         let failed = event.message.contains("failed calling webhook");
-        let found = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"]
-            .iter()
-            .flat_map(|kind| ward.scene.kind(kind))
-            .find(|(_, body)| has_webhook(body, name));
+        let found = [
+            "ValidatingWebhookConfiguration",
+            "MutatingWebhookConfiguration",
+        ]
+        .iter()
+        .flat_map(|kind| ward.scene.kind(kind))
+        .find(|(_, body)| has_webhook(body, name));
         let (object, kind) = found.map_or((event.object, "webhook"), |(object, _)| {
             (*object, &*object.kind)
         });

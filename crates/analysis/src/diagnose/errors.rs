@@ -81,7 +81,9 @@ fn alike_case(
             "do not go on to the next node: an image that old nodes still have in their cache is gone with them",
         ),
         Trouble::Memory { container, .. } => (
-            format!("{of} is killed for its memory (container {container}): it needs more than its limit since the nodes changed"),
+            format!(
+                "{of} is killed for its memory (container {container}): it needs more than its limit since the nodes changed"
+            ),
             vec![
                 format!("kubectl top pod {} --containers", named(first.object)),
                 format!("kubectl describe pod {}", named(first.object)),
@@ -100,8 +102,14 @@ fn alike_case(
         _ => (
             format!("{of} runs and does not become ready"),
             vec![
-                format!("kubectl describe pod {}   # Readiness probe failed: ...", named(first.object)),
-                format!("kubectl logs {} --all-containers --tail=50", named(first.object)),
+                format!(
+                    "kubectl describe pod {}   # Readiness probe failed: ...",
+                    named(first.object)
+                ),
+                format!(
+                    "kubectl logs {} --all-containers --tail=50",
+                    named(first.object)
+                ),
             ],
             "do not take the readiness probe away: it keeps requests from a server that cannot answer them",
         ),
@@ -235,7 +243,10 @@ pub(crate) fn endpoints(ward: &Ward<'_>, service: &Object) -> Option<usize> {
             .flat_map(|(_, body)| list(body, "/endpoints"))
             // Not said counts as ready.
             .filter(|endpoint| {
-                endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false)
+                endpoint
+                    .pointer("/conditions/ready")
+                    .and_then(Value::as_bool)
+                    != Some(false)
             })
             .count(),
     )

@@ -45,12 +45,19 @@ pub(super) fn recognise(ward: &Ward<'_>, source: &Source) -> Vec<Case> {
     if has(&["UnsatisfiablePDB"]) {
         found.push(unsatisfiable(source));
     }
-    let quota = has(&["QuotaExceeded", "InsufficientVCPUQuota", "nsufficient vcpu quota"])
-        || (has(&["uota"]) && has(&["xceeding approved", "exceeding quota limit"]));
+    let quota = has(&[
+        "QuotaExceeded",
+        "InsufficientVCPUQuota",
+        "nsufficient vcpu quota",
+    ]) || (has(&["uota"]) && has(&["xceeding approved", "exceeding quota limit"]));
     if quota {
         found.push(self::quota(ward, source));
     }
-    if has(&["SubnetIsFull", "InsufficientSubnetSize", "Pre-allocated IPs"]) {
+    if has(&[
+        "SubnetIsFull",
+        "InsufficientSubnetSize",
+        "Pre-allocated IPs",
+    ]) {
         found.push(subnet(ward, source));
     }
     if has(&[
@@ -124,8 +131,7 @@ fn drain(ward: &Ward<'_>, source: &Source) -> Case {
     let pod = between(text, "PDB debug info: ", " blocked")
         .or_else(|| between(text, "evicting pod ", " failed"));
     let budget = between(text, "blocked by pdb ", " with");
-    let unready = between(text, "blocked by pdb ", ".")
-        .and_then(|rest| number(rest, " with "));
+    let unready = between(text, "blocked by pdb ", ".").and_then(|rest| number(rest, " with "));
     let held = match (pod, budget) {
         (Some(pod), Some(budget)) => format!("budget {budget} held pod {pod}"),
         (Some(pod), None) => format!("a budget held pod {pod}"),
@@ -167,7 +173,9 @@ fn unsatisfiable(source: &Source) -> Case {
         ),
     );
     let case = match name.and_then(|name| name.split_once('/')) {
-        Some((namespace, name)) => case.next(format!("kubectl get pdb -n {namespace} {name} -o yaml")),
+        Some((namespace, name)) => {
+            case.next(format!("kubectl get pdb -n {namespace} {name} -o yaml"))
+        }
         None => case.next("kubectl get pdb -A"),
     };
     case.next("ferriswheel check --only resilience --target VERSION   # the patch, and whether an operator keeps the budget (FWR021, FWR030)")
@@ -303,7 +311,8 @@ fn throttled(source: &Source) -> Case {
 }
 
 fn outbound(source: &Source) -> Case {
-    let status = number(&source.text, "exit status=").or_else(|| number(&source.text, "exit status "));
+    let status =
+        number(&source.text, "exit status=").or_else(|| number(&source.text, "exit status "));
     let fifty = status == Some(50);
     source
         .case(

@@ -143,7 +143,9 @@ fn configuration(ward: &Ward<'_>, servers: &[&Pod<'_>], cases: &mut Vec<Case>) {
     if lines == 0 {
         return;
     }
-    let said = ended.contains("Corefile") || ended.contains("plugin") || ended.contains("Error during parsing");
+    let said = ended.contains("Corefile")
+        || ended.contains("plugin")
+        || ended.contains("Error during parsing");
     let Some((object, _)) = custom else { return };
     let cause = format!(
         "{} crashes, and its configuration has {lines} additions in coredns-custom: a newer CoreDNS refuses what an older one took",
@@ -208,7 +210,10 @@ fn service(ward: &Ward<'_>, servers: &[&Pod<'_>]) -> Option<Case> {
         )
         .saw(
             "endpoints",
-            ready.map_or_else(|| "no EndpointSlice in the input".to_owned(), |n| format!("{n} ready")),
+            ready.map_or_else(
+                || "no EndpointSlice in the input".to_owned(),
+                |n| format!("{n} ready"),
+            ),
         )
         .next("kubectl get endpointslices -n kube-system -l kubernetes.io/service-name=kube-dns")
         .next("kubectl get service -n kube-system kube-dns -o yaml")
@@ -241,7 +246,11 @@ fn policies(ward: &Ward<'_>, cases: &mut Vec<Case>) {
         if shut.is_empty() {
             continue;
         }
-        let names: Vec<&str> = shut.iter().map(|pod| &*pod.object.name).take(NAMED).collect();
+        let names: Vec<&str> = shut
+            .iter()
+            .map(|pod| &*pod.object.name)
+            .take(NAMED)
+            .collect();
         cases.push(
             Case::certain(
                 codes::DNS_FORBIDDEN,
@@ -276,7 +285,10 @@ fn allows_names(body: &Value) -> bool {
                     (Some(from), Some(to)) => (from..=to).contains(&PORT),
                     (Some(from), None) => from == PORT,
                     // By name, or every port of a protocol.
-                    _ => !has(port, "/port") || matches!(text(port, "/port"), Some("dns" | "dns-tcp")),
+                    _ => {
+                        !has(port, "/port")
+                            || matches!(text(port, "/port"), Some("dns" | "dns-tcp"))
+                    }
                 }
             })
     })

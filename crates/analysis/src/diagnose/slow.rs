@@ -229,7 +229,11 @@ fn nodes(ward: &Ward<'_>, cases: &mut Vec<Case>) {
                 "node {} is not ready{}: {}",
                 object.name,
                 since.map_or(String::new(), |since| format!(" for {}", span(since))),
-                if ready.reason.is_empty() { "no reason given" } else { ready.reason }
+                if ready.reason.is_empty() {
+                    "no reason given"
+                } else {
+                    ready.reason
+                }
             ),
         )
         .saw("node", format!("Ready {}: {}", ready.status, ready.message))
@@ -243,7 +247,8 @@ fn nodes(ward: &Ward<'_>, cases: &mut Vec<Case>) {
                 .map(|event| event.words()),
         )
         .next(format!("kubectl describe node {}", object.name));
-        let network = ready.message.contains("cni") || ready.message.contains("NetworkPluginNotReady");
+        let network =
+            ready.message.contains("cni") || ready.message.contains("NetworkPluginNotReady");
         let daemons = ward
             .scene
             .pods
@@ -270,7 +275,10 @@ fn nodes(ward: &Ward<'_>, cases: &mut Vec<Case>) {
             .filter_map(|condition| {
                 let kind = text(condition, "/type")?;
                 matches!(kind, "MemoryPressure" | "DiskPressure" | "PIDPressure").then(|| {
-                    format!("{kind}: {}", text(condition, "/message").unwrap_or_default())
+                    format!(
+                        "{kind}: {}",
+                        text(condition, "/message").unwrap_or_default()
+                    )
                 })
             })
             .collect();

@@ -76,7 +76,13 @@ mod tests {
         assert_eq!(instant("2026-11-21T19:40:00.123456Z"), at);
         assert_eq!(instant("2026-11-21T19:40:00+00:00"), at);
         assert_eq!(instant("2026-11-21 19:40:00 +0000 UTC"), at);
-        for wrong in ["", "2026-11-21", "2026-11-21T19:40:00+02:00", "2026-13-21T19:40:00Z", "yesterday at noon, UTC"] {
+        for wrong in [
+            "",
+            "2026-11-21",
+            "2026-11-21T19:40:00+02:00",
+            "2026-13-21T19:40:00Z",
+            "yesterday at noon, UTC",
+        ] {
             assert_eq!(instant(wrong), None, "{wrong}");
         }
     }

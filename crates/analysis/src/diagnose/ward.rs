@@ -160,10 +160,7 @@ impl<'a> Ward<'a> {
         let of = |what, count| LookedAt { what, count };
         vec![
             of("error texts", texts),
-            of(
-                "Azure operations",
-                count("Operation") + count("Activity"),
-            ),
+            of("Azure operations", count("Operation") + count("Activity")),
             of(
                 "clusters and pools in Azure",
                 count("ManagedCluster") + count("AgentPool"),

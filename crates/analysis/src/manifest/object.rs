@@ -222,8 +222,7 @@ impl Object {
             object.sketch = drain::sketch(&kind, &value).map(Box::new);
         }
         if context.want.bodies()
-            && (wants_body(context.want, &kind)
-                || (kind == "ConfigMap" && has_settings(&value)))
+            && (wants_body(context.want, &kind) || (kind == "ConfigMap" && has_settings(&value)))
         {
             object.body = Some(Box::new(value));
         }

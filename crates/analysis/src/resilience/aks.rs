@@ -228,9 +228,10 @@ fn channels(scene: &Scene<'_>, object: &Object, body: &Value, findings: &mut Vec
         .collect();
     // Without any answer about windows nothing is known of them; a snapshot says that there are none.
     let known = !windows.is_empty()
-        || scene.kind("SnapshotIndex").iter().any(|(_, index)| {
-            int(index, "/objects/arm.maintenanceConfigurations") == Some(0)
-        });
+        || scene
+            .kind("SnapshotIndex")
+            .iter()
+            .any(|(_, index)| int(index, "/objects/arm.maintenanceConfigurations") == Some(0));
     let none = |channel: &str| channel.eq_ignore_ascii_case("none");
     if !none(cluster) {
         findings.push(

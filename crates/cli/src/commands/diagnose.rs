@@ -108,8 +108,10 @@ fn error(given: &str) -> Result<Text, Failure> {
             .fix("say the text itself, or a file that holds it")
     })?;
     if bytes.len() > MAX_FILE {
-        return Err(Failure::input(format!("{name} is larger than {} MiB", MAX_FILE >> 20))
-            .fix("cut the lines around the error out of it"));
+        return Err(
+            Failure::input(format!("{name} is larger than {} MiB", MAX_FILE >> 20))
+                .fix("cut the lines around the error out of it"),
+        );
     }
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::input(format!("{name} is not UTF-8")).fix("save it as UTF-8"))?;
@@ -176,7 +178,11 @@ fn one(text: &mut String, diagnosis: &Diagnosis) {
         let _ = writeln!(text, "    seen ({}): {}", evidence.class, evidence.detail);
     }
     for (i, command) in diagnosis.next.iter().enumerate() {
-        let _ = writeln!(text, "    {} {command}", if i == 0 { "next:" } else { "then:" });
+        let _ = writeln!(
+            text,
+            "    {} {command}",
+            if i == 0 { "next:" } else { "then:" }
+        );
     }
     let _ = writeln!(text, "    not:  {}", diagnosis.avoid);
 }
@@ -190,7 +196,11 @@ fn notes(report: &Report) -> String {
         .collect();
     let mut text = format!("diagnose: looked at {}\n", counts.join(", "));
     for skipped in &report.skipped {
-        let _ = writeln!(text, "diagnose: not read: {}: {}", skipped.file, skipped.reason);
+        let _ = writeln!(
+            text,
+            "diagnose: not read: {}: {}",
+            skipped.file, skipped.reason
+        );
     }
     if !report.diagnoses.is_empty() {
         text.push_str("diagnose: more about a code: ferriswheel diagnose --explain CODE\n");
