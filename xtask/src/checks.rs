@@ -100,8 +100,7 @@ const LINT_TAIL: &str = "
 | `misleads` | it seems to prove something that it does not |
 
 Exit codes: 0 nothing found, 2 a file could not be read, 30 a finding of `--fail-on` (all severities, unless said otherwise).
-`--output json` prints `ferriswheel.lint.v1`: `{\"schema\", \"findings\": [{\"file\", \"line\", \"column\", \"code\", \"severity\",
-\"message\", \"fix\"}], \"skipped\": [{\"file\", \"reason\"}]}`; `--write FILE.sarif` is for code hosts.
+`--output json` is a contract: [lint.v1.schema.json](../lint.v1.schema.json); `--write FILE.sarif` is for code hosts.
 
 ## Accepting a finding
 

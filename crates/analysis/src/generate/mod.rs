@@ -15,7 +15,7 @@ pub mod pool;
 pub mod probes;
 pub mod storage;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// Name of the document that `--output json` prints.
@@ -145,12 +145,37 @@ impl File {
 pub(crate) fn yaml(value: &Value) -> String {
     // Expressions and commands stay on their line: a folded one is another text to read.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: 10_000 };
-    let mut text =
-        serde_saphyr::to_string_with_options(value, options).expect("JSON can be written as YAML");
+    let mut text = serde_saphyr::to_string_with_options(&AsPeopleWrite(value), options)
+        .expect("JSON can be written as YAML");
     if !text.ends_with('\n') {
         text.push('\n');
     }
     text
+}
+
+/// A tree of JSON, with what an object is before what it holds.
+struct AsPeopleWrite<'a>(&'a Value);
+
+/// Keys that people look for first.
+const FIRST: [&str; 5] = ["apiVersion", "kind", "metadata", "name", "namespace"];
+
+impl Serialize for AsPeopleWrite<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(fields) => {
+                let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+                let rank = |key: &str| FIRST.iter().position(|first| *first == key);
+                fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
+                serializer.collect_map(
+                    fields
+                        .into_iter()
+                        .map(|(key, value)| (key, AsPeopleWrite(value))),
+                )
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(AsPeopleWrite)),
+            plain => plain.serialize(serializer),
+        }
+    }
 }
 
 /// Where objects are made.
