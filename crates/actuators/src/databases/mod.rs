@@ -2,4 +2,5 @@
 
 pub mod mongodb;
 pub mod postgres;
+pub mod record;
 pub mod redis;
