@@ -7,7 +7,7 @@ mod move_replica;
 mod nodes;
 mod pools;
 pub mod probe;
-mod roles;
+pub(crate) mod roles;
 pub(crate) mod seat;
 
 use std::time::Duration;
