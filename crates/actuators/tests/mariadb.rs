@@ -260,7 +260,7 @@ async fn a_hand_over_cut_short_is_brought_to_an_end() {
     written_more(&set, &writers).await;
 
     let order = set.order("cut short", 0, 1);
-    cut_short(&set, &order, "caughtUp").await;
+    cut_short(&set, &order, "locked").await;
     // Nobody came, and clients go on.
     written_more(&set, &writers).await;
     assert_eq!(undone(&settled(&set, &order).await), ("FW0241", false));
@@ -326,6 +326,8 @@ async fn a_semi_synchronous_set_is_handed_over_as_well() {
     let set = Set::start(&[
         "--rpl-semi-sync-master-enabled=1",
         "--rpl-semi-sync-slave-enabled=1",
+        // A replica that nobody copies from waits for nobody once, for so many milliseconds.
+        "--rpl-semi-sync-master-timeout=200",
     ])
     .await;
     let writers = Writers::start(&set);

@@ -7,7 +7,7 @@ mod move_replica;
 mod nodes;
 mod pools;
 pub mod probe;
-pub(crate) mod roles;
+mod roles;
 pub(crate) mod seat;
 
 use std::time::Duration;

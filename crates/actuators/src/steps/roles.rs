@@ -64,8 +64,8 @@ impl Labels {
             Holder::Old => (&self.old, &self.candidate),
             Holder::Candidate => (&self.candidate, &self.old),
         };
-        label(&world.outside.kube, gains, &self.labels, true).await?;
-        label(&world.outside.kube, loses, &self.labels, false).await?;
+        label(world, gains, &self.labels, true).await?;
+        label(world, loses, &self.labels, false).await?;
         self.at = wanted;
         Ok(())
     }
@@ -103,9 +103,9 @@ pub(super) async fn settle(
     primary: &ObjectRef,
 ) -> Result<(), AskError> {
     let labels = world.role_labels(spec).await?;
-    label(&world.outside.kube, primary, &labels, true).await?;
+    label(world, primary, &labels, true).await?;
     for state in states.iter().filter(|state| state.member.pod != *primary) {
-        label(&world.outside.kube, &state.member.pod, &labels, false).await?;
+        label(world, &state.member.pod, &labels, false).await?;
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ pub(super) async fn are_settled(
         return Ok(true);
     }
     for state in states {
-        let pod = read(&world.outside.kube, &state.member.pod).await?;
+        let pod = read(world, &state.member.pod).await?;
         let has = labels
             .iter()
             .all(|(key, value)| pod.labels().get(key) == Some(value));
@@ -134,8 +134,8 @@ pub(super) async fn are_settled(
 }
 
 /// Gives a pod the labels of the primary, or takes them away where it has them.
-pub(crate) async fn label(
-    kube: &kube::Client,
+async fn label(
+    world: &World,
     pod: &ObjectRef,
     labels: &BTreeMap<String, String>,
     is_primary: bool,
@@ -143,7 +143,7 @@ pub(crate) async fn label(
     if labels.is_empty() {
         return Ok(());
     }
-    let found = read(kube, pod).await?;
+    let found = read(world, pod).await?;
     let mut change = serde_json::Map::new();
     for (key, value) in labels {
         let has = found.labels().get(key) == Some(value);
@@ -156,7 +156,7 @@ pub(crate) async fn label(
     if change.is_empty() {
         return Ok(());
     }
-    let pods: Api<Pod> = Api::namespaced(kube.clone(), &pod.namespace);
+    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
     let patch = json!({"metadata": {"uid": found.uid(), "labels": change}});
     request(
         format!("label {pod}"),
@@ -166,8 +166,8 @@ pub(crate) async fn label(
     Ok(())
 }
 
-async fn read(kube: &kube::Client, pod: &ObjectRef) -> Result<Pod, AskError> {
-    let pods: Api<Pod> = Api::namespaced(kube.clone(), &pod.namespace);
+async fn read(world: &World, pod: &ObjectRef) -> Result<Pod, AskError> {
+    let pods: Api<Pod> = Api::namespaced(world.kube(), &pod.namespace);
     Ok(request(format!("read {pod}"), pods.get(&pod.name)).await?)
 }
 

@@ -132,8 +132,7 @@ impl<'w> Mariadb<'w> {
             window_ms: terms.window_budget_ms,
             semi_sync: terms.semi_sync,
         };
-        let pods = others.iter().map(|one| one.pod.clone()).collect();
-        let route = Labels::of(self.world, self.spec, old, candidate, pods).await?;
+        let route = Labels::of(self.world, self.spec, old, candidate).await?;
         let cast = Cast {
             old: server(old),
             candidate: server(candidate),

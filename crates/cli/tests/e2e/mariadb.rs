@@ -9,12 +9,18 @@ use crate::support::Practice;
 /// writes stall is measured by the benchmark.
 const PATIENT: (&str, &str) = ("writeStall: 1s", "writeStall: 30s");
 
+/// The probe proves itself once, on the wheel.
+const UNPROVEN: (&str, &str) = (
+    "    - name: store",
+    "    - name: store\n      controls: never",
+);
+
 #[test]
 fn a_set_rides_the_wheel() {
     let practice = Practice::up("mariadb", &[]);
     practice.example_of("mariadb", &[]);
 
-    let hand_over = practice.spec_of("mariadb", "hand-over.yaml", &[PATIENT]);
+    let hand_over = practice.spec_of("mariadb", "hand-over.yaml", &[PATIENT, UNPROVEN]);
     let run = practice.plan(hand_over);
     run.finish();
     let first = run.summary();

@@ -19,7 +19,7 @@ use ferriswheel_actuators::databases::mariadb::order::{Member, Order};
 use ferriswheel_actuators::databases::mariadb::server::{Server, ServerError, Status};
 use ferriswheel_actuators::databases::mariadb::session::{Credentials, Rows, Session};
 use ferriswheel_actuators::databases::mariadb::window::{Cast, NoRoute};
-use ferriswheel_actuators::databases::mariadb::wire::{WireServer, status_of};
+use ferriswheel_actuators::databases::mariadb::wire::WireServer;
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
@@ -188,6 +188,8 @@ impl Set {
             "--log-slave-updates".to_owned(),
             "--gtid-strict-mode".to_owned(),
             "--sync-binlog=1".to_owned(),
+            // Replicas keep up with a primary that commits in groups.
+            "--slave-parallel-threads=4".to_owned(),
             "--skip-name-resolve".to_owned(),
             "--innodb-buffer-pool-size=32M".to_owned(),
             REDO.to_owned(),
@@ -244,11 +246,9 @@ impl Set {
     /// # Errors
     /// The member is away.
     pub async fn status(&self, n: usize) -> Result<Status, ServerError> {
-        let own = "SELECT @@server_id AS id, @@read_only AS read_only, @@gtid_binlog_pos AS binlog, \
-                   @@gtid_slave_pos AS applied";
-        let own = self.run(n, own).await?;
-        let sources = self.run(n, "SHOW ALL SLAVES STATUS").await?;
-        Ok(status_of(&own, &sources).unwrap())
+        let server = WireServer::new(self.session(n), Credentials::default());
+        server.open(STATEMENT).await?;
+        server.status(STATEMENT).await
     }
 
     /// Every setting of a member that may differ after a hand-over, as text.

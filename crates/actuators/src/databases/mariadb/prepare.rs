@@ -21,9 +21,12 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 /// it lacks then is what clients wait for.
 const CALM: Duration = Duration::from_millis(30);
 
-/// So often it is asked at most. A replica that never keeps up is asked all the same: it has caught up
-/// once, and the window has its own limit.
-const LOOKS: u32 = 40;
+/// Such a moment is waited for at most so long; then one that is less calm will do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A candidate that needs longer than this when the patience ends does not keep up: clients would
+/// wait for as long.
+const KEEPS_UP: Duration = Duration::from_millis(500);
 
 /// Who takes writes, by what all members say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,21 +180,37 @@ pub(super) async fn prepare(
         .await
         .map_err(|e| not_ready(&e))?;
     log.note(Moment::Aimed);
-    wait_for_a_calm_moment(cast).await;
+    wait_for_a_calm_moment(cast).await?;
     Ok(source)
 }
 
 /// A replica applies one commit after the other where its primary makes several at once: it lags in
 /// bursts.
-async fn wait_for_a_calm_moment(cast: &Cast) {
-    for _ in 0..LOOKS {
-        let Ok(status) = cast.old.status(STATEMENT).await else {
-            return;
-        };
+async fn wait_for_a_calm_moment(cast: &Cast) -> Result<(), Reason> {
+    let behind = |e: ServerError| Reason::Behind(e.to_string());
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let status = cast.old.status(STATEMENT).await.map_err(behind)?;
         let asked = Instant::now();
-        match cast.candidate.reaches(&status.binlog, CATCH_UP).await {
-            Ok(true) if asked.elapsed() > CALM => {}
-            _ => return,
+        let reached = cast
+            .candidate
+            .reaches(&status.binlog, CATCH_UP)
+            .await
+            .map_err(behind)?;
+        let took = asked.elapsed();
+        if reached && took <= CALM {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return if reached && took <= KEEPS_UP {
+                Ok(())
+            } else {
+                Err(Reason::Behind(format!(
+                    "{} needs {} ms for what the primary has written, with clients writing",
+                    cast.candidate.name(),
+                    took.as_millis()
+                )))
+            };
         }
     }
 }

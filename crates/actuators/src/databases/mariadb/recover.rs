@@ -7,13 +7,12 @@
 
 use std::time::Duration;
 
-use ferriswheel_plan::world::GtidPosition;
 use tokio::time::{Instant, sleep};
 
 use super::order::Order;
 use super::prepare::{Standing, Views};
 use super::record::{Log, Moment, Outcome, Reason};
-use super::server::{ServerError, Source};
+use super::server::{ServerError, Since, Source};
 use super::window::{Cast, STATEMENT, finish, note, settled, undone};
 
 /// So long the candidate is asked what became of its promotion. 10 s: a stalled disk passes; who is
@@ -123,8 +122,8 @@ async fn follow_again(order: &Order, cast: &Cast, log: &dyn Log) {
     for (server, view) in replicas {
         let Ok(status) = view else { continue };
         if status.read_only && !status.follows(&order.old) {
-            let since = status.position();
-            if let Err(e) = server.follow(&source, Some(&since), STATEMENT).await {
+            let followed = server.follow(&source, Since::Everything, STATEMENT).await;
+            if let Err(e) = followed {
                 note(log, format!("{} does not follow yet: {e}", server.name()));
             }
         }
@@ -136,7 +135,6 @@ pub(super) async fn recover(
     order: &Order,
     cast: &Cast,
     source: &Source,
-    last: &GtidPosition,
     reason: Reason,
     log: &dyn Log,
 ) -> Outcome {
@@ -153,7 +151,7 @@ pub(super) async fn recover(
             Ok(status) if !status.read_only => {
                 log.note(Moment::Promoted);
                 let routed = cast.route.is_there().then(Instant::now);
-                let unsettled = finish(order, cast, source, last, routed, log).await;
+                let unsettled = finish(order, cast, source, routed, log).await;
                 return Outcome::HandedOver {
                     already: false,
                     unsettled,
@@ -189,14 +187,20 @@ pub(super) async fn already(order: &Order, cast: &Cast, views: &Views, log: &dyn
         .chain(cast.others.iter().map(AsRef::as_ref).zip(&views.others));
     for (server, view) in followers {
         let Ok(status) = view else { continue };
-        if status.follows(&order.candidate) {
+        // By its own last transaction: that is how an old primary follows which has restarted. Its
+        // position as a replica is still that of its time before.
+        let aimed = status.sources.iter().any(|s| s.gtid == "Current_Pos");
+        if status.follows(&order.candidate) && !aimed {
             continue;
         }
+        // Of one that copies already its server takes care (`gtid_strict_mode`), and it may have been
+        // asked a moment later than the primary.
         let position = status.position();
-        let covered = views
-            .candidate
-            .as_ref()
-            .is_ok_and(|leader| leader.position().covers(&position));
+        let covered = !status.rests()
+            || views
+                .candidate
+                .as_ref()
+                .is_ok_and(|leader| leader.position().covers(&position));
         if !covered {
             let reason = Reason::Diverged(format!("{} is at {position}", server.name()));
             log.note(Moment::Faltered {
@@ -206,7 +210,7 @@ pub(super) async fn already(order: &Order, cast: &Cast, views: &Views, log: &dyn
         }
         let told = async {
             server.close_writes(STATEMENT).await?;
-            server.follow(&source, Some(&position), STATEMENT).await
+            server.follow(&source, Since::Everything, STATEMENT).await
         };
         if let Err(e) = told.await {
             note(log, format!("{} does not follow yet: {e}", server.name()));
@@ -292,7 +296,7 @@ async fn nobody(order: &Order, cast: &Cast, views: &Views, what: String, log: &d
         }
         Err(e) => {
             let reason = Reason::NotPromoted(e.to_string());
-            recover(order, cast, &source, &last, reason, log).await
+            recover(order, cast, &source, reason, log).await
         }
     }
 }

@@ -51,11 +51,11 @@ pub trait Server: Send + Sync {
     /// Would copy from this member, from its own last transaction on, if it restarted; does not begin.
     async fn aim(&self, source: &Source, deadline: Duration) -> Result<(), ServerError>;
 
-    /// Copies from this member from now on; from `since`, or from where it stopped to copy.
+    /// Copies from this member from now on.
     async fn follow(
         &self,
         source: &Source,
-        since: Option<&GtidPosition>,
+        since: Since,
         deadline: Duration,
     ) -> Result<(), ServerError>;
 
@@ -65,6 +65,16 @@ pub trait Server: Send + Sync {
 
     /// Ends whatever an earlier call may still be doing on the server, and opens the sessions anew.
     async fn quiet(&self, deadline: Duration) -> Result<(), ServerError>;
+}
+
+/// From where a member copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// From where it stopped to copy.
+    Stopped,
+    /// From everything that it has, whether it wrote it itself or copied it; taken when nothing is
+    /// applied any more.
+    Everything,
 }
 
 /// Whose sessions are cut.

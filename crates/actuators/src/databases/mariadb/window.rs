@@ -26,7 +26,7 @@ use super::order::Order;
 use super::prepare::{Standing, Views, prepare};
 use super::record::{Log, Moment, Outcome, Reason};
 use super::recover;
-use super::server::{Clients, Server, ServerError, Source};
+use super::server::{Clients, Server, ServerError, Since, Source};
 
 /// Deadline of one statement outside of the window: a healthy server answers in milliseconds, a
 /// loaded one in tens; 5 s tells "slow" from "gone".
@@ -162,14 +162,14 @@ async fn open_window(order: &Order, cast: &Cast, source: &Source, log: &dyn Log)
     .await;
     match promoted {
         Ok(()) => {
-            let unsettled = finish(order, cast, source, &last, routed, log).await;
+            let unsettled = finish(order, cast, source, routed, log).await;
             Outcome::HandedOver {
                 already: false,
                 unsettled,
             }
         }
         Err(reason) if stage == Stage::Waiting => recover::undo(order, cast, reason, log).await,
-        Err(reason) => recover::recover(order, cast, source, &last, reason, log).await,
+        Err(reason) => recover::recover(order, cast, source, reason, log).await,
     }
 }
 
@@ -249,7 +249,6 @@ pub(super) async fn finish(
     order: &Order,
     cast: &Cast,
     source: &Source,
-    last: &GtidPosition,
     routed: Option<Instant>,
     log: &dyn Log,
 ) -> Vec<String> {
@@ -272,7 +271,7 @@ pub(super) async fn finish(
             // Who came late and has only read until now would find out at its first write.
             cut(cast, Clients::All, log).await;
         }
-        match cast.old.follow(source, Some(last), STATEMENT).await {
+        match cast.old.follow(source, Since::Everything, STATEMENT).await {
             Ok(()) => log.note(Moment::Followed),
             Err(e) => note(log, format!("{} does not follow yet: {e}", order.old.name)),
         }
@@ -298,7 +297,7 @@ async fn repoint(order: &Order, cast: &Cast, source: &Source, log: &dyn Log) {
     let told = join_all(
         cast.others
             .iter()
-            .map(|other| other.follow(source, None, STATEMENT)),
+            .map(|other| other.follow(source, Since::Stopped, STATEMENT)),
     );
     for (member, answer) in order.others.iter().zip(told.await) {
         if let Err(e) = answer {
@@ -313,25 +312,24 @@ pub(super) async fn settled(order: &Order, cast: &Cast, log: &dyn Log) -> Vec<St
     let end = Instant::now() + SETTLE;
     loop {
         let views = Views::of(cast).await;
-        let mut missing = Vec::new();
+        let leader = views.candidate.as_ref().map(|status| &status.binlog);
         let followers = std::iter::once((cast.old.as_ref(), &views.old))
             .chain(cast.others.iter().map(AsRef::as_ref).zip(&views.others));
-        for (server, view) in followers {
+        let asked = followers.map(|(server, view)| async move {
             let follows = view
                 .as_ref()
                 .is_ok_and(|status| status.read_only && status.follows(&order.candidate));
             let whole = follows
-                && match &views.candidate {
-                    Ok(leader) => server
-                        .reaches(&leader.binlog, left(end).min(STATEMENT))
+                && match leader {
+                    Ok(position) => server
+                        .reaches(position, left(end).min(STATEMENT))
                         .await
                         .unwrap_or(false),
                     Err(_) => false,
                 };
-            if !whole {
-                missing.push(server.name().to_owned());
-            }
-        }
+            (!whole).then(|| server.name().to_owned())
+        });
+        let missing: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
         if missing.is_empty() {
             log.note(Moment::Settled);
             return missing;

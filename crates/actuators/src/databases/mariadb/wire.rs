@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ferriswheel_plan::world::{GtidPosition, MariadbSource};
 
-use super::server::{Clients, Link, Server, ServerError, Source, Status};
+use super::server::{Clients, Link, Server, ServerError, Since, Source, Status};
 use super::session::{Credentials, Row, Rows, Session, quoted};
 
 /// Deadline for one KILL: the server answers it at once.
@@ -24,6 +24,10 @@ const NO_SUCH_THREAD: u16 = 1094;
 
 /// `ER_LOCK_WAIT_TIMEOUT`.
 pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
+
+/// What a server says of itself alone.
+pub const OWN: &str = "SELECT @@server_id AS id, @@read_only AS read_only, \
+                       @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied";
 
 const CLOSE: &str = "SET GLOBAL read_only = 1";
 
@@ -72,6 +76,12 @@ impl WireServer {
         self.session.run(statement, deadline).await
     }
 
+    /// Its status without its sources.
+    async fn own(&self, deadline: Duration) -> Result<Status, ServerError> {
+        let rows = self.run(OWN, deadline).await?;
+        own_of(&rows).ok_or_else(|| self.session.unexpected("its status"))
+    }
+
     async fn kill(&self, session: u64) -> Result<(), ServerError> {
         if session == 0 {
             return Ok(());
@@ -114,15 +124,12 @@ impl Server for WireServer {
     }
 
     async fn status(&self, deadline: Duration) -> Result<Status, ServerError> {
-        let own = self
-            .run(
-                "SELECT @@server_id AS id, @@read_only AS read_only, @@gtid_binlog_pos AS binlog, \
-                 @@gtid_slave_pos AS applied",
-                deadline,
-            )
-            .await?;
         let sources = self.run("SHOW ALL SLAVES STATUS", deadline).await?;
-        status_of(&own, &sources).ok_or_else(|| self.session.unexpected("its status"))
+        Ok(Status {
+            sources: sources_of(&sources),
+            link: sources.first().map(|row| link_of(&row)),
+            ..self.own(deadline).await?
+        })
     }
 
     async fn reaches(
@@ -205,12 +212,16 @@ impl Server for WireServer {
     async fn follow(
         &self,
         source: &Source,
-        since: Option<&GtidPosition>,
+        since: Since,
         deadline: Duration,
     ) -> Result<(), ServerError> {
         self.run("STOP ALL SLAVES", deadline).await?;
-        if let Some(since) = since {
-            let statement = format!("SET GLOBAL gtid_slave_pos = {}", quoted(&since.to_string()));
+        if since == Since::Everything {
+            let position = self.own(deadline).await?.position();
+            let statement = format!(
+                "SET GLOBAL gtid_slave_pos = {}",
+                quoted(&position.to_string())
+            );
             self.run(&statement, deadline).await?;
         }
         self.run(&self.change(source, "slave_pos"), deadline)
@@ -246,16 +257,15 @@ impl Server for WireServer {
     }
 }
 
-/// Reads a server's status; `None` if it cannot be read.
-pub fn status_of(own: &Rows, sources: &Rows) -> Option<Status> {
-    let own = own.first()?;
+/// Reads the answer to [`OWN`]; `None` if it cannot be read.
+pub fn own_of(rows: &Rows) -> Option<Status> {
+    let own = rows.first()?;
     Some(Status {
         server_id: own.number("id")?,
         read_only: own.is("read_only"),
         binlog: GtidPosition::parse(own.text("binlog"))?,
         applied: GtidPosition::parse(own.text("applied"))?,
-        sources: sources_of(sources),
-        link: sources.first().map(|row| link_of(&row)),
+        ..Status::default()
     })
 }
 

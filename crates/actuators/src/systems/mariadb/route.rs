@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_plan::policy::MariadbSpec;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -17,7 +16,6 @@ use serde_json::json;
 
 use crate::databases::mariadb::window::Route;
 use crate::kubernetes::request;
-use crate::steps::roles::label;
 use crate::world::{AskError, MemberPod, World, role_labels};
 
 /// The labels of a set's Service.
@@ -26,7 +24,6 @@ pub(super) struct Labels {
     labels: BTreeMap<String, String>,
     old: MemberPod,
     candidate: MemberPod,
-    others: Vec<ObjectRef>,
 }
 
 impl Labels {
@@ -35,7 +32,6 @@ impl Labels {
         spec: &MariadbSpec,
         old: &MemberPod,
         candidate: &MemberPod,
-        others: Vec<ObjectRef>,
     ) -> Result<Self, AskError> {
         let labels = match &spec.service {
             Some(service) => role_labels(world.kube(), &spec.stateful_set, service)
@@ -50,7 +46,6 @@ impl Labels {
             labels,
             old: old.clone(),
             candidate: candidate.clone(),
-            others,
         })
     }
 
@@ -63,9 +58,6 @@ impl Labels {
                 .collect();
             self.write(to, &self.labels).await?;
             self.write(from, &lost).await?;
-            for other in &self.others {
-                label(&self.kube, other, &self.labels, false).await?;
-            }
             Ok::<_, AskError>(())
         };
         told.await.map_err(|e| e.line())
