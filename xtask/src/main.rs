@@ -17,7 +17,7 @@ usage: cargo xtask TASK
   check-arrows      which crate may depend on which
   errors            write docs/errors/README.md from the pages beside it
   errors --check    every code has its page, every page its code, the index is current
-  checks            write the READMEs of docs/checks and docs/lint from the pages beside them
+  checks            write the READMEs of docs/checks, docs/lint and docs/diagnoses from their pages
   checks --check    every code of a finding has its page, every page its code, the index is current
   deprecations      write the table of API versions from crates/analysis/data
   deprecations --check          the table is what these files give

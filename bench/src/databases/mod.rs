@@ -7,6 +7,7 @@
 //! - Every round that was begun is in the results, also one that failed.
 //! - What a method leaves behind is put right before the next round and not during one.
 
+mod mongodb;
 mod redis;
 mod report;
 mod results;

@@ -88,7 +88,7 @@ pub const FACTS: Facts = Facts {
     goals: Goals {
         p50_ms: 60.0,
         max_ms: 250.0,
-        times_better: 50.0,
+        times_better: Some(50.0),
     },
     way: Way {
         opened: "asked",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ferriswheel_probe::certificate::Certificate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,21 @@ pub fn leaders(scene: &Scene) -> BTreeMap<String, String> {
     shards
         .map(|(name, shard)| (name.clone(), shard.leader.clone()))
         .collect()
+}
+
+/// What the judge measured. A database without shards is its only one.
+pub fn measured(certificate: &Certificate, scene: &Scene) -> Measured {
+    let mut measured = Measured::from(certificate);
+    if let (true, Some(whole)) = (measured.shards.is_empty(), scene.shards.keys().next()) {
+        let share = Share {
+            acked: measured.acked,
+            acked_lost: measured.acked_lost,
+            longest_ack_gap_ms: measured.longest_ack_gap_ms,
+            longest_ack_gap_at: measured.longest_ack_gap_at,
+        };
+        measured.shards.insert(whole.clone(), share);
+    }
+    measured
 }
 
 /// The figures of a method.

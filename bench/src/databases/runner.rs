@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::results::{Round, leaders};
+use super::results::{Round, leaders, measured};
 use super::system::{self, Act, Facts, Method, Scene, System};
 use super::window::Window;
 use crate::error::{Error, Result, unexpected};
 use crate::ferriswheel::{self, Prepared};
 use crate::judge::Judge;
 use crate::program::{self, Kubectl};
-use crate::results::{Failure, Measured, Stage};
+use crate::results::{Failure, Stage};
 use crate::runner::forget_names_soon;
 use crate::sandbox::Sandbox;
 
@@ -124,7 +124,7 @@ impl Runner {
         let members = after.as_ref().map(|after| after.members.clone());
         // Without a member to look at, whoever the clients reach is.
         let certificate = self.judge.finish(members.unwrap_or_default()).await;
-        round.certificate = certificate.as_ref().ok().map(Measured::from);
+        round.certificate = certificate.as_ref().ok().map(|c| measured(c, &before));
 
         acted.map_err(at(Stage::Act))?;
         back.map_err(at(Stage::Outcome))?;

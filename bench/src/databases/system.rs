@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use ferriswheel_probe::config::{MemberAddress, RunConfig};
 use serde_json::Value;
 
+use super::mongodb::Mongodb;
 use super::redis::Redis;
 use crate::error::Result;
 use crate::program::Kubectl;
@@ -66,8 +67,8 @@ pub struct Goals {
     pub p50_ms: f64,
     /// The longest of all.
     pub max_ms: f64,
-    /// Its median is so many times shorter than that of the page's script.
-    pub times_better: f64,
+    /// Its median is so many times shorter than that of the page's script, where that is a goal.
+    pub times_better: Option<f64>,
 }
 
 /// Moments of the agent's record.
@@ -84,7 +85,7 @@ pub struct Way {
 /// A database as it is between rounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scene {
-    /// Shards by the names that the certificate gives them.
+    /// Shards by the names that the certificate gives them; the only one, of a database without shards, by any name.
     pub shards: BTreeMap<String, Shard>,
     /// Everybody, for the judge.
     pub members: Vec<MemberAddress>,
@@ -137,7 +138,7 @@ pub trait System {
 }
 
 /// Systems that can be measured.
-pub const ALL: [&Facts; 1] = [&super::redis::FACTS];
+pub const ALL: [&Facts; 2] = [&super::redis::FACTS, &super::mongodb::FACTS];
 
 /// Puts the example of a system into the sandbox.
 ///
@@ -146,6 +147,7 @@ pub const ALL: [&Facts; 1] = [&super::redis::FACTS];
 pub async fn up(facts: &Facts, kubectl: &Kubectl, repository: &Path) -> Result<Box<dyn System>> {
     match facts.key {
         "redis" => Ok(Box::new(Redis::up(kubectl, repository).await?)),
+        "mongodb" => Ok(Box::new(Mongodb::up(kubectl, repository).await?)),
         other => Err(crate::error::unexpected(format!("no system {other}"))),
     }
 }

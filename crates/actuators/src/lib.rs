@@ -13,5 +13,5 @@ pub mod dial;
 pub mod http;
 pub mod kubernetes;
 pub mod steps;
-mod systems;
+pub mod systems;
 pub mod world;

@@ -5,7 +5,7 @@
 mod mariadb;
 mod mongodb;
 mod postgres;
-mod redis;
+pub mod redis;
 
 pub(crate) use postgres::primary;
 
@@ -20,6 +20,7 @@ use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
 use crate::collect::CollectError;
+use crate::steps::waiting;
 use crate::world::{AskError, MemberPod, Outside, World};
 
 /// A database of a plan.
@@ -109,34 +110,34 @@ pub(crate) async fn collect(
 }
 
 /// How the members of a database stand.
-pub(crate) struct Standing {
+pub struct Standing {
     /// Members by ordinal.
-    pub(crate) stands: Vec<Stand>,
+    pub stands: Vec<Stand>,
     /// Who leads the set, or each shard, with the number by which its reign is known (timeline,
     /// configuration epoch).
-    pub(crate) leaders: Vec<(ObjectRef, u64)>,
+    pub leaders: Vec<(ObjectRef, u64)>,
     /// Who leads a member's shard, where there are several.
-    pub(crate) led_by: BTreeMap<ObjectRef, ObjectRef>,
+    pub led_by: BTreeMap<ObjectRef, ObjectRef>,
 }
 
 /// A member.
-pub(crate) struct Stand {
+pub struct Stand {
     /// Its pod.
-    pub(crate) member: MemberPod,
+    pub member: MemberPod,
     /// Its server answers.
-    pub(crate) answers: bool,
+    pub answers: bool,
     /// What shows that it is whole, or what is missing.
-    pub(crate) whole: Result<String, WaitingOn>,
+    pub whole: Result<String, WaitingOn>,
 }
 
 impl Standing {
     /// A member.
-    pub(crate) fn of(&self, pod: &ObjectRef) -> Option<&Stand> {
+    pub fn of(&self, pod: &ObjectRef) -> Option<&Stand> {
         self.stands.iter().find(|stand| stand.member.pod == *pod)
     }
 
     /// Who leads the member: one leader for all of a set without shards.
-    pub(crate) fn leader_of(&self, pod: &ObjectRef) -> Option<&ObjectRef> {
+    pub fn leader_of(&self, pod: &ObjectRef) -> Option<&ObjectRef> {
         match (self.led_by.get(pod), &self.leaders[..]) {
             (Some(leader), _) => Some(leader),
             (None, [(only, _)]) if self.led_by.is_empty() => Some(only),
@@ -145,12 +146,53 @@ impl Standing {
     }
 
     /// The member leads.
-    pub(crate) fn leads(&self, pod: &ObjectRef) -> bool {
+    pub fn leads(&self, pod: &ObjectRef) -> bool {
         self.leader_of(pod) == Some(pod)
     }
 
     /// Members that are whole.
-    pub(crate) fn whole(&self) -> usize {
+    pub fn whole(&self) -> usize {
         self.stands.iter().filter(|s| s.whole.is_ok()).count()
+    }
+
+    /// So many members are whole, or what the first other one lacks.
+    ///
+    /// # Errors
+    /// What is waited for.
+    pub fn all_whole(&self, database: &DatabaseName, members: u32) -> Result<(), WaitingOn> {
+        let good = self.whole();
+        if good >= usize::try_from(members).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let missing = self
+            .stands
+            .iter()
+            .find_map(|stand| stand.whole.as_ref().err());
+        let why = missing.map_or_else(|| "members are missing".to_owned(), ToString::to_string);
+        Err(waiting(
+            database,
+            format!("{good} of {members} members are whole: {why}"),
+            "all are whole",
+        ))
+    }
+
+    /// The member leads, or who does.
+    ///
+    /// # Errors
+    /// What is waited for.
+    pub fn is_primary(&self, pod: &ObjectRef) -> Result<(), WaitingOn> {
+        match self.leader_of(pod) {
+            Some(leader) if leader == pod => Ok(()),
+            Some(leader) => Err(waiting(
+                pod,
+                format!("{leader} is the primary"),
+                "a new plan is made",
+            )),
+            None => Err(waiting(
+                pod,
+                "no single primary answers",
+                "exactly one primary answers",
+            )),
+        }
     }
 }

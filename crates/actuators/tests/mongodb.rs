@@ -76,6 +76,7 @@ async fn nothing_lost(set: &Set, written: &Written) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_handed_over_under_writes_loses_nothing_and_the_wanted_one_wins() {
     let set = Set::start().await;
+    let before = set.settings().await;
     // The last one, which a primary that chooses by itself rarely takes.
     let order = set.order("there", 0, 2);
     let writers = Writers::start(&set);
@@ -103,11 +104,30 @@ async fn a_set_handed_over_under_writes_loses_nothing_and_the_wanted_one_wins() 
     // Back at once, which needs that the old primary may be elected again before its minute is over.
     let (outcome, _) = carry_out(&set, &set.order("back", 2, 0), |_| {}).await;
     assert_eq!(outcome, handed_over(false));
+
+    // The third member stands still from the request on: the two others are a majority.
+    let (outcome, record) = carry_out(&set, &set.order("third frozen", 0, 1), |moment| {
+        if moment == "asked" {
+            set.signal(2, Signal::SIGSTOP);
+        }
+    })
+    .await;
+    set.signal(2, Signal::SIGCONT);
+    let unsettled = vec!["mongo-2".to_owned()];
+    assert_eq!(
+        outcome,
+        Outcome::HandedOver {
+            already: false,
+            unsettled
+        }
+    );
+    assert!(record.at("committed").is_some() && record.at("agreed").is_some());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let written = writers.stop().await;
     nothing_lost(&set, &written).await;
+    assert_eq!(set.settings().await, before);
 
-    let facts = facts::collect(&opened(&set, 0).await).await.unwrap();
+    let facts = facts::collect(&opened(&set, 1).await).await.unwrap();
     assert_eq!(facts.version, "6.0.5");
     assert_eq!(facts.state, MongoState::Primary);
     assert_eq!((facts.set.as_deref(), facts.peers.len()), (Some("rs0"), 3));
@@ -132,6 +152,7 @@ async fn opened(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_go_well_is_refused_and_put_back() {
     let set = Set::start().await;
+    let before = set.settings().await;
     let refusal = async |order: &Order| match carry_out(&set, order, |_| {}).await.0 {
         Outcome::Undone {
             reason,
@@ -163,7 +184,33 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
     })
     .await;
 
-    // The candidate stops after the last check: the primary does not step down, and goes on.
+    // The successor stands still once the primary has stepped down, and nobody else may be elected: the
+    // old primary takes over again. Nobody writes, so that it chooses the other one by itself.
+    let order = Order {
+        chain: false,
+        ..set.order("silent", 0, 2)
+    };
+    let (outcome, _) = carry_out(&set, &order, |moment| {
+        if moment == "steppedDown" {
+            set.signal(2, Signal::SIGSTOP);
+        }
+    })
+    .await;
+    assert_eq!(set.state(0).await, "PRIMARY");
+    set.signal(2, Signal::SIGCONT);
+    match &outcome {
+        Outcome::Undone {
+            reason,
+            asked: true,
+        } => assert_eq!(reason.code(), "FW0234"),
+        other => panic!("{other:?}"),
+    }
+    set.until("it follows again", async || {
+        set.state(2).await == "SECONDARY"
+    })
+    .await;
+
+    // Both secondaries stop after the last check: the primary does not step down, and goes on.
     let order = set.order("stopped", 0, 1);
     let (outcome, _) = carry_out(&set, &order, |moment| {
         if moment == "frozen" {
@@ -187,10 +234,11 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
         states == ["PRIMARY", "SECONDARY", "SECONDARY"]
     })
     .await;
+    assert_eq!(set.settings().await, before);
 }
 
 /// The process that hands over dies right after its order: whoever comes next finds a set that has
-/// elected, and one of the two as the primary.
+/// elected, and one of the two as the primary. Then the primary dies, and comes back with nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_cut_short_ends_by_itself() {
     let set = Set::start().await;
@@ -223,4 +271,46 @@ async fn a_hand_over_cut_short_ends_by_itself() {
     );
     let (outcome, _) = carry_out(&set, &order, |_| {}).await;
     assert_eq!(outcome, handed_over(true));
+    let writers = Writers::start(&set);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    set.together().await;
+
+    // The primary is killed right after it was asked: its successor knows, and stands at once.
+    let (outcome, _) = carry_out(&set, &set.order("killed", 1, 2), |moment| {
+        if moment == "asked" {
+            set.signal(1, Signal::SIGKILL);
+        }
+    })
+    .await;
+    let unsettled = vec!["mongo-1".to_owned()];
+    assert_eq!(
+        outcome,
+        Outcome::HandedOver {
+            already: false,
+            unsettled
+        }
+    );
+
+    // It comes back with an empty disk: while it copies nobody is asked for anything.
+    set.kill(1).await;
+    set.start_empty(1, 5).await;
+    set.until("it is seen in its initial sync", async || {
+        let seen = facts::collect(&opened(&set, 2).await).await.unwrap();
+        seen.peers[&1].state == MongoState::of("STARTUP2")
+    })
+    .await;
+    let (outcome, record) = carry_out(&set, &set.order("copying", 2, 0), |_| {}).await;
+    match &outcome {
+        Outcome::Undone {
+            reason,
+            asked: false,
+        } => assert_eq!(reason.code(), "FW0231"),
+        other => panic!("{other:?}"),
+    }
+    assert!(record.at("asked").is_none());
+    set.until("it has everything again", async || {
+        set.state(1).await == "SECONDARY"
+    })
+    .await;
+    nothing_lost(&set, &writers.stop().await).await;
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that fails says where")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,22 @@ async fn nothing_lost(cluster: &Cluster, written: &[Written], leaders: [usize; 3
     }
 }
 
-/// There and back, and asked twice: each shard's clients only wait, and nothing is lost.
+/// Every setting of every member but `replicaof`, which is its role.
+async fn settings(cluster: &Cluster) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for n in 0..6 {
+        let text = cluster.text(n, &["CONFIG", "GET", "*"]).await;
+        let words: Vec<&str> = text.split('\n').collect();
+        let pairs = words.chunks(2).map(|pair| pair.join(" "));
+        let chosen =
+            pairs.filter(|pair| !pair.starts_with("replicaof") && !pair.starts_with("slaveof"));
+        all.extend(chosen.map(|pair| format!("redis-{n} {pair}")));
+    }
+    all
+}
+
+/// There and back, and asked twice: each shard's clients only wait, nothing is lost, and no setting is another one
+/// afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_handed_over_under_writes_loses_nothing_and_shows_no_error() {
     for flavour in [Flavour::Redis7, Flavour::Valkey9] {
@@ -94,6 +110,7 @@ async fn a_shard_handed_over_under_writes_loses_nothing_and_shows_no_error() {
             ..Wanted::default()
         })
         .await;
+        let before = settings(&cluster).await;
         let order = cluster.order("there", 0, 3);
         let (outcome, written) = under_writes(&cluster, async {
             let first = carry_out(&cluster, &order, |_| {}).await;
@@ -118,6 +135,13 @@ async fn a_shard_handed_over_under_writes_loses_nothing_and_shows_no_error() {
         let outcome = carry_out(&cluster, &back, |_| {}).await;
         assert_eq!(outcome, handed_over(false));
         nothing_lost(&cluster, &written, [0, 1, 2]).await;
+        assert!(
+            before.len() > 600,
+            "six members, each with a hundred and more"
+        );
+        let after = settings(&cluster).await;
+        let changed: Vec<_> = before.symmetric_difference(&after).collect();
+        assert_eq!(changed, Vec::<&String>::new());
     }
 }
 

@@ -13,13 +13,16 @@ use ferriswheel_plan::planner;
 use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::Snapshot;
 
+pub mod advise;
 pub mod check;
 pub mod codes;
 pub mod convert;
 mod crds;
 pub mod deprecations;
+pub mod diagnose;
 pub mod drain;
 pub mod findings;
+pub mod generate;
 pub mod lint;
 pub mod manifest;
 pub mod resilience;

@@ -59,6 +59,69 @@ pub struct Connection {
     pub image: String,
 }
 
+/// Which managed cluster the resource manager is asked about, by commands that read no spec.
+#[derive(Clone, Debug, Args)]
+pub struct Managed {
+    /// Ask Azure Resource Manager about this cluster too: its resource id, or SUBSCRIPTION/GROUP/NAME
+    #[arg(long, value_name = "ID", env = "FERRISWHEEL_CLUSTER", value_parser = cluster_ref)]
+    cluster: Option<ClusterRef>,
+    /// Ask it about the cluster that this spec of an upgrade names
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+}
+
+impl Managed {
+    /// The cluster, if one is named; a sandbox names its own.
+    pub fn cluster(&self, connection: &Connection) -> Result<Option<ClusterRef>, Failure> {
+        if let Some(path) = &self.spec {
+            return Ok(Some(crate::commands::plan::read_spec(path)?.spec.cluster));
+        }
+        if self.cluster.is_some() {
+            return Ok(self.cluster.clone());
+        }
+        let Some(name) = &connection.sandbox else {
+            return Ok(None);
+        };
+        let arm = sandbox_state(name)?.arm;
+        Ok(Some(ClusterRef {
+            subscription: arm.subscription_id,
+            resource_group: arm.resource_group,
+            name: arm.cluster,
+        }))
+    }
+}
+
+/// `/subscriptions/S/resourceGroups/G/providers/Microsoft.ContainerService/managedClusters/N`, whose words come in any
+/// case, or `S/G/N`.
+fn cluster_ref(text: &str) -> Result<ClusterRef, String> {
+    let parts: Vec<&str> = text.trim_matches('/').split('/').collect();
+    let is = |part: &str, word: &str| part.eq_ignore_ascii_case(word);
+    let (subscription, group, name) = match parts.as_slice() {
+        [a, subscription, b, group, c, d, e, name]
+            if is(a, "subscriptions")
+                && is(b, "resourceGroups")
+                && is(c, "providers")
+                && is(d, "Microsoft.ContainerService")
+                && is(e, "managedClusters") =>
+        {
+            (subscription, group, name)
+        }
+        [subscription, group, name] => (subscription, group, name),
+        _ => return Err("say the cluster's resource id, or SUBSCRIPTION/GROUP/NAME".to_owned()),
+    };
+    if [subscription, group, name]
+        .iter()
+        .any(|part| part.is_empty())
+    {
+        return Err("a part of it is empty".to_owned());
+    }
+    Ok(ClusterRef {
+        subscription: (*subscription).to_owned(),
+        resource_group: (*group).to_owned(),
+        name: (*name).to_owned(),
+    })
+}
+
 /// What a sandbox says of itself, as far as it is needed here.
 #[derive(Debug, Deserialize)]
 struct SandboxState {
@@ -73,6 +136,9 @@ struct SandboxArm {
     tenant_id: String,
     client_id: String,
     client_secret_file: PathBuf,
+    subscription_id: String,
+    resource_group: String,
+    cluster: String,
 }
 
 impl Connection {
@@ -116,6 +182,12 @@ impl Connection {
             .map(|state| state.kubeconfig)
             .or_else(|| self.kubeconfig.clone());
         Ok(kube_client(kubeconfig).await?.0)
+    }
+
+    /// A client for the resource manager alone.
+    pub fn arm_of(&self, cluster: &ClusterRef) -> Result<ArmClient, Failure> {
+        let sandbox = self.sandbox.as_deref().map(sandbox_state).transpose()?;
+        self.arm(cluster, sandbox.as_ref())
     }
 
     /// This process runs in a Pod of the cluster that it works on.
@@ -243,4 +315,31 @@ fn sandbox_state(name: &str) -> Result<SandboxState, Failure> {
     })?;
     serde_json::from_slice(&bytes)
         .map_err(|e| missing(format!("{} cannot be read: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cluster_ref;
+
+    #[test]
+    fn a_cluster_is_named_by_its_id_or_by_three_words() {
+        let id = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ContainerService/managedClusters/n";
+        for text in [id, "s/g/n"] {
+            let found = cluster_ref(text).unwrap();
+            assert_eq!(
+                (&*found.subscription, &*found.resource_group, &*found.name),
+                ("s", "g", "n"),
+                "{text}"
+            );
+        }
+        for wrong in [
+            "",
+            "n",
+            "g/n",
+            "s//n",
+            &id.replace("managedClusters", "fleets"),
+        ] {
+            assert!(cluster_ref(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -9,6 +9,8 @@ mod connect;
 mod crash;
 mod exit;
 mod failure;
+mod gather;
+mod input;
 mod observer;
 mod pages;
 mod progress;
@@ -43,6 +45,9 @@ enum Command {
     Check(commands::check::CheckArgs),
     Snapshot(commands::snapshot::SnapshotArgs),
     Lint(commands::lint::LintArgs),
+    Diagnose(commands::diagnose::DiagnoseArgs),
+    Advise(commands::advise::AdviseArgs),
+    Generate(commands::generate::GenerateArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     /// Show where a run stands
@@ -124,9 +129,12 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let (output, quiet) = (cli.output, cli.quiet);
     match cli.command {
-        Command::Check(args) => commands::check::run(&args, output, quiet),
+        Command::Check(args) => commands::check::run(&args, output, quiet).await,
         Command::Snapshot(args) => commands::snapshot::run(args, output, quiet).await,
         Command::Lint(args) => commands::lint::run(&args, output, quiet),
+        Command::Diagnose(args) => commands::diagnose::run(&args, output, quiet).await,
+        Command::Advise(args) => commands::advise::run(&args, output, quiet),
+        Command::Generate(args) => commands::generate::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,
         Command::Status(args) => commands::status::status(&args, output),

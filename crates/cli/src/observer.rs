@@ -3,8 +3,9 @@
 //! It asks the servers themselves, not the engine, and changes nothing.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferriswheel_actuators::world::World;
 use ferriswheel_plan::ids::DatabaseName;
@@ -67,7 +68,7 @@ impl Seen {
         self.timelines.extend(later.timelines);
     }
 
-    /// A process that is killed takes what it saw with it: the ends of the run show a move that
+    /// A process that is killed right away has not seen anything: the ends of the run show a move that
     /// nobody lived to tell.
     pub fn fill_in(&mut self, before: BTreeSet<String>, after: BTreeSet<String>) {
         if self.primaries.is_empty() {
@@ -84,41 +85,84 @@ impl Seen {
     }
 }
 
+/// What one life of a run has seen of a database so far, as it is kept for the life after it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Life {
+    /// Seconds since it began.
+    pub took_s: f64,
+    /// What it saw.
+    pub seen: Seen,
+}
+
 /// A look that goes on until it is stopped.
 pub struct Observer {
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
+    kept: PathBuf,
 }
 
 impl Observer {
-    /// Starts to look.
-    pub fn start(world: Arc<World>, database: DatabaseName) -> Self {
+    /// Starts to look. What was seen is kept in a file after every look, because a process that is killed cannot tell.
+    pub fn start(world: Arc<World>, database: DatabaseName, directory: &Path) -> Self {
+        let kept = kept(directory, &database);
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let shared = Arc::clone(&seen);
+        let (shared, path, began) = (Arc::clone(&seen), kept.clone(), Instant::now());
         let task = tokio::spawn(async move {
             loop {
                 if let Ok(census) = world.census(&database).await {
-                    let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    seen.looks += 1;
-                    let fewest = seen.fewest_members.unwrap_or(u32::MAX).min(census.members);
-                    seen.fewest_members = Some(fewest);
-                    seen.timelines.extend(census.leaders.values());
-                    seen.see(census.leaders.into_keys().collect());
+                    let life = {
+                        let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                        seen.looks += 1;
+                        let fewest = seen.fewest_members.unwrap_or(u32::MAX).min(census.members);
+                        seen.fewest_members = Some(fewest);
+                        seen.timelines.extend(census.leaders.values());
+                        seen.see(census.leaders.into_keys().collect());
+                        Life {
+                            took_s: began.elapsed().as_secs_f64(),
+                            seen: seen.clone(),
+                        }
+                    };
+                    if let Err(e) = keep(&path, &life) {
+                        tracing::warn!(path = %path.display(), error = %e, "what was seen could not be kept");
+                    }
                 }
                 tokio::time::sleep(LOOK).await;
             }
         });
-        Self { seen, task }
+        Self { seen, task, kept }
     }
 
     /// Stops and says what was seen.
-    pub fn stop(self) -> Seen {
+    pub async fn stop(self) -> Seen {
         self.task.abort();
+        // Until it has ended it may still keep something. That it was ended is no error.
+        let _ = self.task.await;
+        // It is told now; a file that stays would be told twice, and says less than nothing if it cannot be removed.
+        let _ = std::fs::remove_file(&self.kept);
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+/// What a life that was killed has left of a database, taken away.
+pub fn left_by_the_dead(directory: &Path, database: &DatabaseName) -> Option<Life> {
+    let path = kept(directory, database);
+    let life = serde_json::from_slice(&std::fs::read(&path).ok()?).ok();
+    std::fs::remove_file(&path).ok()?;
+    life
+}
+
+fn kept(directory: &Path, database: &DatabaseName) -> PathBuf {
+    directory.join(format!("seen-{database}.json"))
+}
+
+/// Whole or not at all: the process may end in the middle.
+fn keep(path: &Path, life: &Life) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, serde_json::to_vec(life)?)?;
+    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::commands::plan::write_json;
 use crate::failure::Failure;
-use crate::observer::Seen;
+use crate::observer::{Seen, left_by_the_dead};
 use crate::runs::Run;
 
 /// `summary.json`.
@@ -75,6 +75,25 @@ impl Summary {
         }
         summary.count();
         summary.store(run)
+    }
+
+    /// Adds what a life saw that was killed before it could say so.
+    pub fn update_for_the_dead(run: &Run, plan: &Plan) -> Result<(), Failure> {
+        let databases = &plan.body.policy.spec.databases;
+        let lives = databases.iter().filter_map(|database| {
+            let life = left_by_the_dead(&run.directory, &database.name)?;
+            Some((database.name.clone(), life))
+        });
+        let (mut seen, mut took) = (Vec::new(), 0.0_f64);
+        for (name, life) in lives {
+            took = took.max(life.took_s);
+            seen.push((name, life.seen));
+        }
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let took = Duration::try_from_secs_f64(took).unwrap_or_default();
+        Self::update(run, seen, took)
     }
 
     fn count(&mut self) {

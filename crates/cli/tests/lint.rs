@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+#[path = "support/schema.rs"]
+mod schema;
+
 fn lint(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ferriswheel"))
         .arg("lint")
@@ -58,6 +61,10 @@ fn findings_exit_codes_and_forms() {
     assert_eq!(run(&["good.sh"]).0, 0);
 
     // What cannot be read does not pass.
+    let (_, output) = run(&["--output", "json", "bad.md", "other.sh"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    schema::holds(include_str!("../../../docs/lint.v1.schema.json"), &report);
+    assert_eq!(report["skipped"][0]["file"], "other.sh");
     let (code, output) = run(&["good.sh", "other.sh", "none.sh"]);
     assert_eq!(code, 2);
     let notes = text(&output.stderr);
@@ -73,6 +80,7 @@ fn findings_exit_codes_and_forms() {
     let (code, output) = run(&["--output", "json", "--write", "a.sarif", "bad.md"]);
     assert_eq!(code, 30);
     let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    schema::holds(include_str!("../../../docs/lint.v1.schema.json"), &report);
     assert_eq!(report["schema"], "ferriswheel.lint.v1");
     assert_eq!(report["findings"][0]["line"], 4);
     let sarif = std::fs::read(root.path().join("a.sarif")).expect("a file");

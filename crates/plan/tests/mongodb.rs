@@ -1,5 +1,7 @@
 //! MongoDB replica sets: their plans, what is refused, and what the checker finds.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use ferriswheel_plan::check::{self, Proof};
@@ -81,6 +83,10 @@ fn a_hand_over_alone_goes_to_whom_it_is_told_or_to_the_highest_priority() {
         acts(&made(&world, &hand_over_spec(None))),
         ["mongo-0 -> mongo-2"]
     );
+    // One that cannot lead, or not for long, is not taken for one that leads already.
+    let found = planner::findings(&world, &hand_over_spec(Some("mongo-1")));
+    let said: Vec<_> = found.refusals.iter().map(|d| d.code.as_str()).collect();
+    assert_eq!(said, [codes::NO_CANDIDATE], "mongo-2 has a higher priority");
     // What only a member that moves needs is not asked for.
     let mut world = set(3);
     server(&mut world, 1).oplog_max_bytes = 1 << 20;

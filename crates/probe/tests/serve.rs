@@ -63,6 +63,7 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         system: ferriswheel_probe::system::SystemKind::Postgres,
         postgres_bin: None,
         redis_bin: None,
+        mongodb_bin: None,
         run: None,
     };
     Caller {

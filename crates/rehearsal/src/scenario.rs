@@ -58,7 +58,7 @@ impl Default for Choices {
     }
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -197,7 +197,28 @@ fn reference(name: &str) -> ObjectRef {
 
 /// What a collector would see.
 pub fn snapshot(world: &Inner) -> seen::Snapshot {
-    let cluster = &world.cluster;
+    let budget = seen::Budget {
+        selector: labels(&[("app", "pg")]),
+        disruptions_allowed: 1,
+        current_healthy: 3,
+        desired_healthy: 2,
+        expected_pods: 3,
+        max_unavailable: Some("1".to_owned()),
+        min_available: None,
+    };
+    snapshot_of(
+        &world.cluster,
+        (SET, budget),
+        ("orders", see_database(world)),
+    )
+}
+
+/// What a collector would see of a cluster with one database.
+pub(crate) fn snapshot_of(
+    cluster: &Cluster,
+    (set, budget): (&str, seen::Budget),
+    (name, database): (&str, seen::Database),
+) -> seen::Snapshot {
     seen::Snapshot {
         schema: "ferriswheel.snapshot.v1".to_owned(),
         observed_at: origin(),
@@ -229,18 +250,7 @@ pub fn snapshot(world: &Inner) -> seen::Snapshot {
             .iter()
             .map(|(name, set)| (reference(name), see_set(set)))
             .collect(),
-        budgets: BTreeMap::from([(
-            reference(SET),
-            seen::Budget {
-                selector: labels(&[("app", "pg")]),
-                disruptions_allowed: 1,
-                current_healthy: 3,
-                desired_healthy: 2,
-                expected_pods: 3,
-                max_unavailable: Some("1".to_owned()),
-                min_available: None,
-            },
-        )]),
+        budgets: BTreeMap::from([(reference(set), budget)]),
         claims: cluster
             .claims()
             .iter()
@@ -258,7 +268,7 @@ pub fn snapshot(world: &Inner) -> seen::Snapshot {
                 (reference(name), claim)
             })
             .collect(),
-        databases: BTreeMap::from([("orders".into(), see_database(world))]),
+        databases: BTreeMap::from([(name.into(), database)]),
     }
 }
 

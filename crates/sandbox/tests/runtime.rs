@@ -47,8 +47,11 @@ fn main() -> ExitCode {
     }
     if let Some(root) = std::env::var_os(REAPER) {
         mount_proc();
+        // As in a job that a script starts in the background: containers must not inherit what is ignored here.
         return reap(
-            Command::new(std::env::current_exe().unwrap())
+            Command::new("sh")
+                .args(["-c", "trap '' HUP INT QUIT; exec \"$0\""])
+                .arg(std::env::current_exe().unwrap())
                 .env_remove(REAPER)
                 .env(INSIDE, root),
         );

@@ -192,6 +192,42 @@ impl ArmClient {
             .await
     }
 
+    /// Windows of the cluster's channels.
+    pub async fn maintenance_configurations(&self) -> Result<Vec<Value>, ArmError> {
+        let path = format!("{}/maintenanceConfigurations", self.cluster_id());
+        self.list("list the maintenance configurations", &path)
+            .await
+    }
+
+    /// Addresses in use and their limits, by subnet of a virtual network.
+    pub async fn subnet_usages(&self, network: &str) -> Result<Vec<Value>, ArmError> {
+        /// The network provider numbers its API on its own.
+        const NETWORK_API: &str = "2026-03-01";
+        let url = format!(
+            "{}{network}/usages?api-version={NETWORK_API}",
+            self.settings.endpoint.trim_end_matches('/'),
+        );
+        self.pages("read the addresses of the pools' subnets", url)
+            .await
+    }
+
+    /// The last operation on a pool, or on the cluster itself; `None` when none is known.
+    pub async fn latest_operation(&self, pool: Option<&str>) -> Result<Option<Value>, ArmError> {
+        /// Previews alone answer it.
+        const PREVIEW_API: &str = "2026-07-02-preview";
+        let of = pool.map_or_else(|| self.cluster_id(), |name| self.pool_id(name));
+        let url = format!(
+            "{}{of}/operations/latest?api-version={PREVIEW_API}",
+            self.settings.endpoint.trim_end_matches('/'),
+        );
+        let what = "read the latest operation";
+        match self.sender.send(what, Method::GET, &url, None, &[]).await {
+            Ok(answer) => Ok(Some(answer.json)),
+            Err(ArmError::Refused { status: 404, .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Creates or replaces a pool and waits for the operation. With an eTag the write fails if
     /// the pool changed since it was read; without one it fails if the pool exists.
     pub async fn put_pool(

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod credentials;
+pub mod dump;
 pub mod error;
 mod operation;
 mod request;

@@ -28,11 +28,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 const STARTS: u32 = 3;
 
 /// Built-in kinds, as (group, plural): what the checks read, and whatever an upgrade may touch.
-const BUILT_IN: [(&str, &[&str]); 12] = [
+const BUILT_IN: [(&str, &[&str]); 13] = [
     (
         "",
         &[
             "configmaps",
+            "events",
             "limitranges",
             "namespaces",
             "nodes",
@@ -60,6 +61,7 @@ const BUILT_IN: [(&str, &[&str]); 12] = [
     ),
     ("autoscaling", &["horizontalpodautoscalers"]),
     ("batch", &["cronjobs", "jobs"]),
+    ("discovery.k8s.io", &["endpointslices"]),
     (
         "flowcontrol.apiserver.k8s.io",
         &["flowschemas", "prioritylevelconfigurations"],
@@ -93,6 +95,9 @@ const ADD_ONS: [&str; 8] = [
     "trust.cert-manager.io",
 ];
 
+/// Kinds that tell what goes on and not what is: a diagnosis reads them, and a check does not.
+const OF_THE_MOMENT: [(&str, &str); 2] = [("", "events"), ("discovery.k8s.io", "endpointslices")];
+
 /// A kind that can be listed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resource {
@@ -123,6 +128,11 @@ impl Resource {
         } else {
             format!("{}.{}", self.plural, self.group)
         }
+    }
+
+    /// Does it tell what goes on, which a check has no use for?
+    pub fn is_of_the_moment(&self) -> bool {
+        OF_THE_MOMENT.contains(&(self.group.as_str(), self.plural.as_str()))
     }
 
     fn path(&self) -> String {

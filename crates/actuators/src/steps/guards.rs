@@ -34,42 +34,11 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
             database,
             members,
             max_lag_bytes,
-        } => {
-            let standing = systems::of(world, database)?
-                .standing(*max_lag_bytes)
-                .await?;
-            let good = standing.whole();
-            if good >= usize::try_from(*members).unwrap_or(usize::MAX) {
-                Ok(())
-            } else {
-                let missing = standing
-                    .stands
-                    .iter()
-                    .find_map(|stand| stand.whole.as_ref().err());
-                let why =
-                    missing.map_or_else(|| "members are missing".to_owned(), ToString::to_string);
-                Err(waiting(
-                    database,
-                    format!("{good} of {members} members are whole: {why}"),
-                    "all are whole",
-                ))
-            }
-        }
-        Guard::PrimaryIs { database, pod } => {
-            match standing(world, database).await?.leader_of(pod) {
-                Some(leader) if leader == pod => Ok(()),
-                Some(leader) => Err(waiting(
-                    pod,
-                    format!("{leader} is the primary"),
-                    "a new plan is made",
-                )),
-                None => Err(waiting(
-                    pod,
-                    "no single primary answers",
-                    "exactly one primary answers",
-                )),
-            }
-        }
+        } => systems::of(world, database)?
+            .standing(*max_lag_bytes)
+            .await?
+            .all_whole(database, *members),
+        Guard::PrimaryIs { database, pod } => standing(world, database).await?.is_primary(pod),
         Guard::NotPrimary { database, pod } => {
             match standing(world, database).await?.leader_of(pod) {
                 Some(leader) if leader != pod => Ok(()),

@@ -236,15 +236,19 @@ impl System for Mongo<'_> {
     }
 
     /// Whoever is the primary after the set's own time stays it; what a hand-over that was cut short
-    /// held (who may be elected) ends by itself within a minute.
+    /// held (who may be elected) is let go.
     async fn settle(
         &self,
         from: &ObjectRef,
         to: &ObjectRef,
         terms: &HandOverTerms,
-        _: &OperationKey,
+        key: &OperationKey,
     ) -> Result<Evidence, ActError> {
-        terms_of(terms)?;
+        let (_, cast) = self
+            .cast(from, to, terms_of(terms)?, key)
+            .await
+            .map_err(class)?;
+        window::release(&cast, &MemoryLog::new(key.0.clone())).await;
         let end = Instant::now() + SETTLE;
         loop {
             let standing = self.standing(WHOLE_LAG_MS).await.map_err(class)?;

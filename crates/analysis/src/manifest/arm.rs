@@ -1,5 +1,5 @@
 //! What Azure Resource Manager and `az` answer: clusters, pools, maintenance configurations, upgrade
-//! profiles and usages. They become objects whose API is the resource provider, and whose body has the
+//! profiles, usages, operations and entries of the activity log. They become objects whose API is the resource provider, and whose body has the
 //! properties beside the names, which is how `az` prints them.
 
 use serde_json::Value;
@@ -37,6 +37,32 @@ fn resource(context: &Context, value: &Value, line: u32) -> Vec<Object> {
             of.unwrap_or_default()
         };
         return vec![object(context, "Usage", name, None, line, value.clone())];
+    }
+    // Before the resources: an operation's id begins with its resource's.
+    if value.get("startTime").is_some() && value.get("status").is_some_and(Value::is_string) {
+        let of = id.split_once("/managedclusters/").map(|(_, rest)| rest);
+        let cluster = of.and_then(|rest| rest.split('/').next());
+        return vec![object(
+            context,
+            "Operation",
+            name,
+            cluster,
+            line,
+            value.clone(),
+        )];
+    }
+    if value.get("eventTimestamp").is_some() && value.get("operationName").is_some() {
+        let of = value
+            .pointer("/operationName/value")
+            .and_then(Value::as_str);
+        return vec![object(
+            context,
+            "Activity",
+            of.unwrap_or_default(),
+            None,
+            line,
+            value.clone(),
+        )];
     }
     let kind = text("type").to_ascii_lowercase();
     let path = id.split_once("/providers/microsoft.containerservice/managedclusters/");

@@ -50,12 +50,14 @@ pub enum Want {
     Sketches,
     /// Both.
     All,
+    /// Whole objects of the kinds that a diagnosis reads: events too.
+    Diagnosis,
 }
 
 impl Want {
     /// Are whole objects wanted?
     pub fn bodies(self) -> bool {
-        matches!(self, Self::Bodies | Self::All)
+        matches!(self, Self::Bodies | Self::All | Self::Diagnosis)
     }
 
     /// Are sketches for the drain simulation wanted?
@@ -124,11 +126,8 @@ struct Context {
 impl Context {
     fn read_text(&self, bytes: &[u8], reading: &mut Reading) {
         if bytes.len() > MAX_FILE {
-            let reason = format!(
-                "{} MiB: larger than {} MiB, split it",
-                bytes.len() >> 20,
-                MAX_FILE >> 20
-            );
+            // Readers stop a byte after the limit: how large it is nobody knows.
+            let reason = format!("larger than {} MiB, split it", MAX_FILE >> 20);
             return reading.skip(&self.file, reason);
         }
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -152,9 +151,16 @@ impl Context {
             );
         }
         if deprecations::holds_usages(text) {
-            return reading
+            reading
                 .usages
                 .extend(deprecations::read_usages(&self.file, text));
+            // A pool that AKS refused to upgrade says so among its other fields: it counts too.
+            if text.trim_start().starts_with('{') {
+                let mut beside = Reading::default();
+                json::read(self, text, &mut beside);
+                reading.objects.append(&mut beside.objects);
+            }
+            return;
         }
         if text.trim_start().starts_with('{') && json::read(self, text, reading) {
             return;
@@ -210,6 +216,13 @@ impl Context {
             return reading
                 .usages
                 .extend(deprecations::audited(&value, &self.file, line));
+        }
+        if kind == "SnapshotIndex" && api.starts_with("ferriswheel.dev/") {
+            let missing = value.get("notRead").and_then(Value::as_object);
+            for (name, why) in missing.into_iter().flatten() {
+                let why = why.as_str().unwrap_or("no reason is given");
+                reading.skip(&self.file, format!("{name} could not be read: {why}"));
+            }
         }
         if let Some(release) = helm::release(self, &kind, &value, line) {
             return match release {

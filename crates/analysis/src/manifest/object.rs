@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Context;
+use super::{Context, Want};
 use crate::drain::{self, Sketch};
 use crate::findings::{ObjectRef, Place};
 use crate::resilience;
@@ -34,11 +34,21 @@ const WITH_BODY: &[&str] = &[
     "Schedule",
     "ScheduledBackup",
     "Service",
+    "SnapshotIndex",
     "StatefulSet",
     "StorageClass",
     "ValidatingWebhookConfiguration",
     "VolumeSnapshot",
     "postgresql",
+];
+
+/// Kinds whose bodies a diagnosis reads beside these.
+const WITH_BODY_IN_DIAGNOSIS: &[&str] = &[
+    "ConfigMap",
+    "EndpointSlice",
+    "Endpoints",
+    "Event",
+    "NetworkPolicy",
 ];
 
 /// An object, with what checks may ask about it.
@@ -212,7 +222,7 @@ impl Object {
             object.sketch = drain::sketch(&kind, &value).map(Box::new);
         }
         if context.want.bodies()
-            && (wants_body(&kind) || (kind == "ConfigMap" && has_settings(&value)))
+            && (wants_body(context.want, &kind) || (kind == "ConfigMap" && has_settings(&value)))
         {
             object.body = Some(Box::new(value));
         }
@@ -252,9 +262,10 @@ impl Object {
     }
 }
 
-/// Does a check want the body of this kind?
-pub(super) fn wants_body(kind: &str) -> bool {
+/// Does somebody want the body of this kind?
+pub(super) fn wants_body(want: Want, kind: &str) -> bool {
     WITH_BODY.binary_search(&kind).is_ok()
+        || (want == Want::Diagnosis && WITH_BODY_IN_DIAGNOSIS.binary_search(&kind).is_ok())
 }
 
 /// Does a ConfigMap hold a setting that a check looks at?

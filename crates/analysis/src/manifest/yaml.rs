@@ -90,7 +90,8 @@ fn matters(context: &Context, document: &Document<'_>) -> bool {
         || deprecations::concerns(api, kind)
         || (context.want.sketches() && drain::wants(kind))
         || (context.want.bodies()
-            && (wants_body(kind) || (kind == "ConfigMap" && resilience::mentions(document.text))))
+            && (wants_body(context.want, kind)
+                || (kind == "ConfigMap" && resilience::mentions(document.text))))
 }
 
 fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Reading) {

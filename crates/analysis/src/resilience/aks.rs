@@ -226,6 +226,12 @@ fn channels(scene: &Scene<'_>, object: &Object, body: &Value, findings: &mut Vec
         .iter()
         .map(|(object, _)| &*object.name)
         .collect();
+    // Without any answer about windows nothing is known of them; a snapshot says that there are none.
+    let known = !windows.is_empty()
+        || scene
+            .kind("SnapshotIndex")
+            .iter()
+            .any(|(_, index)| int(index, "/objects/arm.maintenanceConfigurations") == Some(0));
     let none = |channel: &str| channel.eq_ignore_ascii_case("none");
     if !none(cluster) {
         findings.push(
@@ -258,8 +264,7 @@ fn channels(scene: &Scene<'_>, object: &Object, body: &Value, findings: &mut Vec
         ),
     ] {
         let has_window = windows.contains(window) || windows.contains("default");
-        // Without any answer about windows nothing is known of them.
-        if !off && !has_window && !windows.is_empty() {
+        if !off && !has_window && known {
             findings.push(
                 Draft::new(
                     codes::AKS_WINDOW,

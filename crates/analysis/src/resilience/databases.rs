@@ -63,8 +63,17 @@ pub(crate) fn of(workload: &Workload<'_>) -> Option<Database> {
         .find_map(of_container)
 }
 
-fn of_container(container: &Value) -> Option<Database> {
-    let image = text(container, "/image")?;
+/// The database whose image has this name.
+pub(crate) fn by_name(name: &str) -> Option<Database> {
+    of_image(name)
+}
+
+/// The database that a container runs, if it runs one.
+pub(crate) fn of_container(container: &Value) -> Option<Database> {
+    of_image(text(container, "/image")?)
+}
+
+fn of_image(image: &str) -> Option<Database> {
     let name = image.split('@').next()?.rsplit('/').next()?;
     let name = name.split(':').next()?;
     let parts: Vec<&str> = name.split(['-', '_']).collect();

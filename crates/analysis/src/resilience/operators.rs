@@ -117,6 +117,12 @@ pub(crate) fn of<'a>(budget: &Budget<'a>, scene: &Scene<'a>) -> Option<Managed<'
     })
 }
 
+/// The operator that an object belongs to, and the name of its cluster.
+pub(crate) fn owner(body: &Value) -> Option<(&'static str, String)> {
+    let (operator, label) = recognise(body)?;
+    Some((operator, cluster(body, label)))
+}
+
 fn recognise(body: &Value) -> Option<(&'static str, &'static str)> {
     for owner in list(body, "/metadata/ownerReferences") {
         let group = text(owner, "/apiVersion")?.split('/').next()?;

@@ -98,13 +98,15 @@ pub async fn drive(
     if yes {
         approve_all(plan, &journal)?;
     }
+    Summary::update_for_the_dead(run, plan)?;
     let world = Arc::new(World::new(outside.clone(), plan.clone()));
     let observers: Vec<_> = spec
         .spec
         .databases
         .iter()
         .map(|database| {
-            let observer = Observer::start(Arc::clone(&world), database.name.clone());
+            let name = database.name.clone();
+            let observer = Observer::start(Arc::clone(&world), name, &run.directory);
             (database.name.clone(), observer)
         })
         .collect();
@@ -119,10 +121,10 @@ pub async fn drive(
     }
     .run()
     .await;
-    let seen = observers
-        .into_iter()
-        .map(|(name, observer)| (name, observer.stop()))
-        .collect();
+    let mut seen = Vec::new();
+    for (name, observer) in observers {
+        seen.push((name, observer.stop().await));
+    }
     Summary::update(run, seen, began.elapsed())?;
     match outcome {
         Ok(Outcome::Finished) => {

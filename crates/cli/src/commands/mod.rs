@@ -1,8 +1,11 @@
 //! One file per verb.
 
+pub mod advise;
 pub mod agent;
 pub mod apply;
 pub mod check;
+pub mod diagnose;
+pub mod generate;
 pub mod life;
 pub mod lint;
 pub mod plan;

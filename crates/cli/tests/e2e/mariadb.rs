@@ -1,8 +1,9 @@
-//! A MariaDB set of three members in a sandbox: handed over as it stands, then carried through the
-//! upgrade of its node pool.
+//! A MariaDB set of three members in a sandbox: handed over as it stands by a driver that is killed after every record
+//! of it, then carried through the upgrade of its node pool.
 
 use serde_json::Value;
 
+use crate::kills::killed_after_every_record;
 use crate::support::Practice;
 
 /// A machine that does other things at the same time must not decide about the verdict: how long
@@ -20,12 +21,18 @@ fn a_set_rides_the_wheel() {
     let practice = Practice::up("mariadb", &[]);
     practice.example_of("mariadb", &[]);
 
-    let hand_over = practice.spec_of("mariadb", "hand-over.yaml", &[PATIENT, UNPROVEN]);
-    let run = practice.plan(hand_over);
-    run.finish();
+    let spec = practice.spec_of("mariadb", "hand-over.yaml", &[PATIENT, UNPROVEN]);
+    let run = practice.plan(spec);
+    let step = run.step("handOver");
+    let crashed = killed_after_every_record(&run, &[step]);
+    for name in ["started", "acting", "settled", "verified"] {
+        assert!(
+            crashed.contains(&format!("{step}:{name}")),
+            "{step}:{name} of {crashed:?}"
+        );
+    }
     let first = run.summary();
     assert_moved(&first, &run.story());
-    assert_eq!(first["min_members"], 3, "nobody is stopped: {first}");
     let leader = leading(&first);
 
     let wheel = practice.spec_of("mariadb", "upgrade.yaml", &[PATIENT]);

@@ -1,8 +1,9 @@
-//! A Redis Cluster of three shards in a sandbox: handed over as it stands, then carried through the
-//! upgrade of its node pool.
+//! A Redis Cluster of three shards in a sandbox: handed over as it stands by a driver that is killed after every record
+//! of it, then carried through the upgrade of its node pool.
 
 use serde_json::Value;
 
+use crate::kills::killed_after_every_record;
 use crate::support::Practice;
 
 /// One machine for each of the six servers, two in each zone, one minor behind.
@@ -24,10 +25,25 @@ fn a_cluster_rides_the_wheel() {
 
     let hand_over = practice.spec_of("redis", "hand-over.yaml", &[PATIENT]);
     let run = practice.plan(hand_over);
-    run.finish();
+    let hand_overs = run.steps("handOver");
+    assert_eq!(hand_overs.len(), 3);
+    let crashed = killed_after_every_record(&run, &hand_overs);
+    for step in hand_overs {
+        for name in ["started", "acting", "settled", "verified"] {
+            assert!(
+                crashed.contains(&format!("{step}:{name}")),
+                "{step}:{name} of {crashed:?}"
+            );
+        }
+    }
     let first = run.summary();
     assert_moved(&first, &run.story());
-    assert_eq!(first["min_members"], 6, "nobody is stopped: {first}");
+    // Nobody is stopped; a look may catch an old primary on its way to the new one.
+    let fewest = first["min_members"].as_u64();
+    assert!(
+        fewest.is_some_and(|n| n >= 5),
+        "what the killed saw is kept: {first}"
+    );
     let leaders = leading(&first);
 
     let wheel = practice.spec_of("redis", "upgrade.yaml", &[PATIENT]);

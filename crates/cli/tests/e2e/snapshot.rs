@@ -1,9 +1,10 @@
 //! What the checks need of a real cluster, read with the rights that the example gives and no others.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ferriswheel_plan::plan::Plan;
 use serde_json::{Value, json};
 
 use crate::support::{Practice, root, text};
@@ -73,6 +74,214 @@ fn a_snapshot_has_what_the_checks_need_and_nothing_secret() {
         .find(|finding| finding["object"]["apiVersion"] == "policy/v1beta1")
         .unwrap_or_else(|| panic!("the release's manifest is not judged: {report}"));
     assert_eq!(stale["object"]["name"], "shop", "{stale}");
+    what_is_generated_is_accepted(&practice, &out);
+}
+
+/// Everything that `generate` writes for Kubernetes, by the API server's own judgement.
+fn what_is_generated_is_accepted(practice: &Practice, dump: &Path) {
+    let dump = dump.to_str().unwrap();
+    let directory = practice.path().join("generated");
+    let made = |what: &str, arguments: &[&str]| {
+        let into = directory.join(what);
+        let mut all = vec!["generate"];
+        all.extend(arguments);
+        all.extend(["--quiet", "--out", into.to_str().unwrap()]);
+        let written = practice.ok(&all);
+        assert_ne!(written, "", "{what}: nothing is written");
+        into
+    };
+    practice.kubectl(&["create", "namespace", "db"]);
+    install_monitoring_kinds(practice);
+    // A service and a database, whose pods find no node: only what they are asked for matters.
+    let workloads = practice.path().join("workloads.yaml");
+    std::fs::write(
+        &workloads,
+        workload("Deployment", "web", "team/web:1") + &workload("StatefulSet", "redis", "redis:7"),
+    )
+    .unwrap();
+    let workloads = workloads.to_str().unwrap();
+    practice.kubectl(&["apply", "-f", workloads]);
+    let plan = practice.path().join("hand-over.json");
+    std::fs::write(&plan, sealed_plan()).unwrap();
+    let rights = "default/default:list:configmaps";
+    let image = "trivy.test/trivy:0.58.1";
+    let redis = ["--databases", "redis", "--namespace", "db"];
+    for (what, arguments) in [
+        (
+            "budgets",
+            &["budgets", "--from", dump, "--from", workloads][..],
+        ),
+        ("storage", &["storage-class", "--from", dump]),
+        (
+            "features",
+            &["feature-check", "--target", "1.36", "--right", rights],
+        ),
+        ("scan", &["security-scan", "--image", image]),
+        (
+            "job",
+            &[
+                "job",
+                plan.to_str().unwrap(),
+                "--tenant",
+                "t",
+                "--client-id",
+                "c",
+            ],
+        ),
+        (
+            "rule",
+            &[&["monitoring", "--form", "prometheus-rule"], &redis[..]].concat(),
+        ),
+        (
+            "pods",
+            &[&["monitoring", "--form", "monitors"], &redis[..]].concat(),
+        ),
+        (
+            "services",
+            &[
+                &["monitoring", "--form", "monitors", "--services"],
+                &redis[..],
+            ]
+            .concat(),
+        ),
+    ] {
+        let into = made(what, arguments);
+        practice.kubectl(&["apply", "--dry-run=server", "-f", into.to_str().unwrap()]);
+    }
+    // Patches are applied to what they are for.
+    let into = made(
+        "probes",
+        &["probes", "--from", workloads, "--target", "1.36"],
+    );
+    let mut patched = 0;
+    for file in std::fs::read_dir(&into).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
+        // `# kubectl -n NAMESPACE patch KIND NAME ...`
+        let [_, _, "-n", namespace, "patch", kind, name, ..] = words[..] else {
+            panic!("{text}");
+        };
+        let file = format!("--patch-file={}", path.display());
+        practice.kubectl(&[
+            "-n",
+            namespace,
+            "patch",
+            kind,
+            name,
+            "--type=strategic",
+            &file,
+            "--dry-run=server",
+        ]);
+        patched += 1;
+    }
+    assert_eq!(patched, 2);
+}
+
+fn workload(kind: &str, name: &str, image: &str) -> String {
+    let labels = json!({ "app": name });
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": { "name": name, "namespace": "db" },
+        "spec": {
+            "replicas": 3, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": {
+                "nodeSelector": { "nowhere": "true" },
+                "containers": [{ "name": name, "image": image, "ports": [{ "containerPort": 6379 }] }],
+            } },
+        },
+    });
+    format!("---\n{object}\n")
+}
+
+/// The monitors' and rules' kinds, with the fields that the operator's own definitions require.
+fn install_monitoring_kinds(practice: &Practice) {
+    let endpoints = |key: &str| {
+        json!({
+            "type": "object", "required": ["selector", key],
+            "properties": {
+                "selector": { "type": "object", "properties": {
+                    "matchLabels": { "type": "object", "additionalProperties": { "type": "string" } },
+                } },
+                "namespaceSelector": { "type": "object", "properties": {
+                    "matchNames": { "type": "array", "items": { "type": "string" } },
+                } },
+                key: { "type": "array", "items": { "type": "object", "properties": {
+                    "port": { "type": "string" },
+                    "path": { "type": "string" },
+                    "interval": { "type": "string", "pattern": "^(0|(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$" },
+                } } },
+                "labelLimit": { "type": "integer" },
+                "labelNameLengthLimit": { "type": "integer" },
+                "labelValueLengthLimit": { "type": "integer" },
+            },
+        })
+    };
+    let rules = json!({
+        "type": "object",
+        "properties": { "groups": { "type": "array", "items": {
+            "type": "object", "required": ["name"],
+            "properties": {
+                "name": { "type": "string", "minLength": 1 },
+                "rules": { "type": "array", "items": {
+                    "type": "object", "required": ["expr"],
+                    "properties": {
+                        "alert": { "type": "string" },
+                        "expr": { "x-kubernetes-int-or-string": true },
+                        "for": { "type": "string", "pattern": "^(0|(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$" },
+                        "labels": { "type": "object", "additionalProperties": { "type": "string" } },
+                        "annotations": { "type": "object", "additionalProperties": { "type": "string" } },
+                    },
+                } },
+            },
+        } } },
+    });
+    let mut all = Vec::new();
+    let (pods, services) = (endpoints("podMetricsEndpoints"), endpoints("endpoints"));
+    for (group, kind, spec) in [
+        ("monitoring.coreos.com", "PrometheusRule", &rules),
+        ("monitoring.coreos.com", "PodMonitor", &pods),
+        ("monitoring.coreos.com", "ServiceMonitor", &services),
+        ("azmonitoring.coreos.com", "PodMonitor", &pods),
+        ("azmonitoring.coreos.com", "ServiceMonitor", &services),
+    ] {
+        let singular = kind.to_ascii_lowercase();
+        let plural = format!("{singular}s");
+        all.push(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{plural}.{group}") },
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": { "kind": kind, "plural": plural, "singular": singular },
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+                    "type": "object", "required": ["spec"], "properties": { "spec": spec },
+                } } }],
+            },
+        }));
+    }
+    practice
+        .kubectl_apply(&json!({ "apiVersion": "v1", "kind": "List", "items": all }).to_string());
+    practice.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "--timeout=60s",
+        "crd",
+        "--all",
+    ]);
+}
+
+/// A plan as `plan` writes them; its steps do not matter here.
+fn sealed_plan() -> String {
+    let body = json!({
+        "name": "n", "parent": null, "observed_at": "2026-01-01T00:00:00Z", "cluster": "c",
+        "target": null, "world_digest": "d", "promises": [], "warnings": [], "steps": [],
+        "peak": {"extra_nodes": 0, "extra_replicas": 0, "fewest_members": 3, "if_a_member_crashes": ""},
+        "policy": {"apiVersion": "ferriswheel.dev/v1alpha1", "kind": "Upgrade", "metadata": {"name": "n"},
+            "spec": {"cluster": {"subscription": "s", "resourceGroup": "r", "name": "c"},
+                "target": { "kubernetesVersion": "1.36.3" }, "strategy": { "ferrisWheel": {} },
+                "databases": [{ "name": "sessions", "redis": { "statefulSet": "db/redis" } }]}},
+    });
+    let plan = Plan::seal(serde_json::from_value(body).unwrap()).unwrap();
+    serde_json::to_string(&plan).unwrap()
 }
 
 fn rbac() -> PathBuf {

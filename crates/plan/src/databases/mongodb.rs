@@ -153,9 +153,12 @@ impl Pattern for Set<'_> {
         let Some((primary, _)) = self.primary() else {
             return Vec::new();
         };
-        let chosen = self
-            .candidates()
+        let candidates = self.candidates();
+        // One of a lower priority than another secondary would soon lose the role to it.
+        let highest = candidates.first().map(|member| self.priority(member));
+        let chosen = candidates
             .into_iter()
+            .filter(|member| Some(self.priority(member)) == highest)
             .find(|member| wanted.is_none_or(|pod| member.name.name == pod));
         chosen
             .map(|member| (primary.ordinal, member.ordinal))

@@ -79,8 +79,10 @@ pub(crate) fn gate(world: &Snapshot, scope: &Scope<'_>, wish: &HandOver) -> Find
     let mut findings = Findings::default();
     for database in &scope.databases {
         if let Some(pod) = &wish.to
-            && !database.members.values().any(|m| m.name.name == *pod)
+            && let Some(member) = database.members.values().find(|m| m.name.name == *pod)
         {
+            findings.absorb(takes_over(database, member, wish));
+        } else if let Some(pod) = &wish.to {
             findings.refuse(
                 Diagnostic::new(
                     codes::NO_CANDIDATE,
@@ -111,6 +113,31 @@ pub(crate) fn gate(world: &Snapshot, scope: &Scope<'_>, wish: &HandOver) -> Find
                 );
             }
         }
+    }
+    findings
+}
+
+/// A member that leads already has nothing to do, and one that cannot lead must not look like that.
+fn takes_over(database: &DatabaseScope<'_>, member: &Member<'_>, wish: &HandOver) -> Findings {
+    let mut findings = Findings::default();
+    let pattern = databases::of(database);
+    let leaders = pattern.leaders();
+    let anybody = pattern.hand_overs(None);
+    if ends(database, wish).is_empty() && !leaders.contains(&member.ordinal) && !anybody.is_empty()
+    {
+        let able = anybody
+            .iter()
+            .filter_map(|(_, to)| database.members.get(to))
+            .map(|able| &able.name.name);
+        findings.refuse(
+            Diagnostic::new(
+                codes::NO_CANDIDATE,
+                &member.name,
+                "it cannot take over, or not for long",
+            )
+            .seen(format!("the first that could: {}", join(able)))
+            .fix("name that one in `to`, or leave it out"),
+        );
     }
     findings
 }

@@ -13,12 +13,14 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgid, setgroups, sethostname, setsid, setuid};
 use serde::de::DeserializeOwned;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 /// The role of a pod's pause process.
 pub(super) const POD: &str = "pod";
@@ -319,9 +321,22 @@ fn program(process: &Process) -> io::Result<Command> {
         ));
     };
     let path = find(name, env.get("PATH").map_or("", String::as_str))?;
+    heed_signals()?;
     let mut command = Command::new(path);
     command.arg0(name).args(arguments).env_clear().envs(env);
     Ok(command)
+}
+
+/// Signals that shells and `nohup` make what they start in the background ignore.
+const IGNORED_BY_SHELLS: [i32; 3] = [SIGHUP, SIGINT, SIGQUIT];
+
+/// No signal is ignored by what is executed next, whoever started this tree: a handler does not outlive an exec, an
+/// ignored signal does, and a shell cannot trap one that it was born ignoring.
+fn heed_signals() -> io::Result<()> {
+    for signal in IGNORED_BY_SHELLS {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
 }
 
 fn find(name: &str, path: &str) -> io::Result<PathBuf> {

@@ -20,7 +20,7 @@ use ferriswheel_actuators::databases::mongodb::order::Order;
 use ferriswheel_actuators::databases::mongodb::server::{Server, ServerError};
 use ferriswheel_actuators::databases::mongodb::session::{Credentials, Session};
 use ferriswheel_actuators::databases::mongodb::window::Cast;
-use ferriswheel_actuators::databases::mongodb::wire::WireServer;
+use ferriswheel_actuators::databases::mongodb::wire::{WireServer, seconds};
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
@@ -187,6 +187,42 @@ impl Set {
             .to_owned()
     }
 
+    /// Every setting of every member: its parameters, its command line and its view of the configuration.
+    /// Without the term of the configuration, which each election raises.
+    pub async fn settings(&self) -> Vec<Document> {
+        let mut all = Vec::new();
+        for n in 0..MEMBERS {
+            let config = self.run(n, doc! { "replSetGetConfig": 1 }).await.unwrap();
+            let mut config = config.get_document("config").unwrap().clone();
+            config.remove("term");
+            all.push(config);
+            for command in [doc! { "getParameter": "*" }, doc! { "getCmdLineOpts": 1 }] {
+                let mut answer = self.run(n, command).await.unwrap();
+                for of_the_answer in ["$clusterTime", "operationTime"] {
+                    answer.remove(of_the_answer);
+                }
+                all.push(answer);
+            }
+        }
+        all
+    }
+
+    /// Waits until everybody answers and has what the newest has, but for a second of it.
+    pub async fn together(&self) {
+        self.until("everybody has everything", async || {
+            let mut newest = Vec::new();
+            for n in 0..MEMBERS {
+                let answer = self.run(n, doc! { "hello": 1 }).await.unwrap_or_default();
+                let last = answer.get_document("lastWrite").cloned();
+                let at = last.and_then(|last| last.get_document("opTime").cloned());
+                newest.push(at.map_or(0, |at| seconds(at.get("ts"))));
+            }
+            let latest = newest.iter().max().copied().unwrap_or(0);
+            newest.iter().all(|at| *at > 0 && latest - at <= 1)
+        })
+        .await;
+    }
+
     /// Waits for a condition.
     pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         // 60 s: a set forms in two or three; on a loaded machine in twenty.
@@ -231,6 +267,32 @@ impl Set {
     /// Sends a signal to a member.
     pub fn signal(&self, n: usize, signal: Signal) {
         self.servers[n].signal(signal);
+    }
+
+    /// Kills a member, and waits until nothing of it is left.
+    pub async fn kill(&self, n: usize) {
+        self.signal(n, Signal::SIGKILL);
+        self.until("it has ended", async || self.servers[n].pid().is_none())
+            .await;
+    }
+
+    /// Starts a member that has ended with an empty disk. It begins to copy after so many seconds.
+    pub async fn start_empty(&self, n: usize, seconds: u32) {
+        let home = self.root.path().join(format!("mongo-{n}"));
+        fs::remove_dir_all(&home).unwrap();
+        fs::create_dir(&home).unwrap();
+        own(&home).await;
+        // Each time that the point is passed costs a second.
+        let point = format!(
+            "failpoint.initialSyncHangBeforeCopyingDatabases={{mode: {{times: {seconds}}}}}"
+        );
+        let more = [
+            "--setParameter",
+            "enableTestCommands=1",
+            "--setParameter",
+            &point,
+        ];
+        self.servers[n].start(&more.map(str::to_owned));
     }
 
     /// An order that hands over from one member to another.

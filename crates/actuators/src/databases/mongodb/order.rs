@@ -29,9 +29,11 @@ pub struct Order {
 /// soon over if this process dies before it takes it back.
 pub const FREEZE_SECONDS: u32 = 60;
 
-/// The primary waits so long for an electable secondary, with its clients waiting too. 10 s is the
-/// server's own default; the candidate has just acknowledged a write, so milliseconds are usual.
-pub const CATCH_UP_SECONDS: u32 = 10;
+/// The primary waits so long for an electable secondary, with its clients waiting too, and takes
+/// writes again if none has everything then. 2 s and not the server's default of 10: the candidate has
+/// just acknowledged a write, so milliseconds are usual, and one that stops at this moment must not
+/// hold the clients for long.
+pub const CATCH_UP_SECONDS: u32 = 2;
 
 /// The candidate may be at most this far behind when the step-down is ordered.
 pub const MAX_LAG_SECONDS: u64 = 1;

@@ -1,5 +1,6 @@
 //! SCRAM-SHA-256 (RFC 7677), the client's side, as MongoDB speaks it since 4.0.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
@@ -52,12 +53,14 @@ impl Login {
             .filter(|n| *n >= FEWEST_ITERATIONS)
             .and_then(NonZeroU32::new)
             .ok_or("too few iterations")?;
+        // As the server stored it; one that cannot be prepared was stored as it is.
+        let prepared = stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password));
         let mut salted = [0; digest::SHA256_OUTPUT_LEN];
         pbkdf2::derive(
             pbkdf2::PBKDF2_HMAC_SHA256,
             iterations,
             &salt,
-            password.as_bytes(),
+            prepared.as_bytes(),
             &mut salted,
         );
         let sign = |key: &[u8], text: &[u8]| {

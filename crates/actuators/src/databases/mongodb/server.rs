@@ -25,9 +25,9 @@ pub trait Server: Send + Sync {
     /// Everybody as it sees them (`replSetGetStatus`).
     async fn status(&self, deadline: Duration) -> Result<Status, ServerError>;
 
-    /// Writes an entry without effect to the oplog and waits until a majority has it on disk
+    /// Writes an entry without effect to the oplog and waits until so many have it on disk
     /// (`appendOplogNote`).
-    async fn barrier(&self, note: &str, deadline: Duration) -> Result<(), ServerError>;
+    async fn barrier(&self, note: &str, by: By, deadline: Duration) -> Result<(), ServerError>;
 
     /// Lets it copy from this member from now on (`replSetSyncFrom`); until it chooses another one by
     /// itself.
@@ -49,6 +49,19 @@ pub trait Server: Send + Sync {
     /// Asks a secondary to stand for election now (`replSetStepUp`): what a primary that steps down
     /// sends to whom it chose itself.
     async fn stand(&self, deadline: Duration) -> Result<(), ServerError>;
+
+    /// Lets a member that was elected take writes without hearing first from everybody that it misses
+    /// nothing (`replSetAbortPrimaryCatchUp`). Refused by one that is in no such state.
+    async fn skip_catch_up(&self, deadline: Duration) -> Result<(), ServerError>;
+}
+
+/// How many have an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A majority of those who vote.
+    Majority,
+    /// So many members.
+    Members(usize),
 }
 
 /// Whom a server takes itself for.
@@ -62,6 +75,19 @@ pub struct Hello {
     pub me: String,
     /// Who is the primary, as far as it knows.
     pub primary: Option<String>,
+    /// Its newest entry.
+    pub newest: Option<Position>,
+}
+
+/// A place in the history of a set; later is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Term of the primary that wrote it.
+    pub term: i64,
+    /// Seconds.
+    pub seconds: u32,
+    /// Count within the second.
+    pub count: u32,
 }
 
 /// The set as one server sees it.

@@ -12,7 +12,8 @@
 //!
 //! # Invariants
 //! - The step-down is ordered once, without force, and only of a primary that a majority names, whose
-//!   newest entry a majority has on disk and whose candidate is close behind.
+//!   newest entry a majority has on disk and whose candidate is close behind. The candidate is asked to
+//!   stand only once that one has stepped down, or is gone in the candidate's own view.
 //! - Nothing in the configuration is changed. What is changed (who may be elected, who copies from
 //!   whom) is put back on every path, and ends by itself if this process dies.
 //! - An order whose candidate is the primary already is done.
@@ -21,6 +22,8 @@
 //! `_stepDown`, `_performElectionHandoff` and `getElectionHandoffCandidate` of MongoDB 6.0;
 //! `BackgroundSync::_getRetrySleepMS` (1 s); measured in docs/patterns/mongodb.md.
 
+mod election;
+
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -28,7 +31,7 @@ use tokio::time::{Instant, sleep};
 
 use super::order::{CATCH_UP_SECONDS, FREEZE_SECONDS, MAX_LAG_SECONDS, Order};
 use super::record::{Log, Moment, Outcome, Reason};
-use super::server::{Hello, Server, ServerError, Status};
+use super::server::{By, Hello, Server, ServerError, Status};
 
 /// Deadline of one command before and after the step-down: a healthy server answers in
 /// milliseconds; 2 s tells "slow" from "gone".
@@ -37,15 +40,16 @@ pub const COMMAND: Duration = Duration::from_secs(2);
 /// A majority must have an entry within this time; what docs and drivers use for such a write.
 const BARRIER: Duration = Duration::from_secs(10);
 
+/// Everybody should have an entry within this time. A member on purpose behind never has: then it is only
+/// two seconds spent before anybody waits.
+const FLOW: Duration = Duration::from_secs(2);
+
 /// A member changes whom it copies from when its next batch is there; an idle one after the 5 s for
 /// which it waits for a batch at most.
 const CHAIN: Duration = Duration::from_secs(8);
 
 /// Pause between two looks at who copies from whom.
 const CHAIN_LOOK: Duration = Duration::from_millis(50);
-
-/// Pause between two looks while there is no primary. 2 ms: an election takes 10 to 40 ms.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// One look while there is no primary. A server that stands still must not hide what others say.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -108,7 +112,7 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
     };
     let outcome = steered(order, cast, &before, log).await;
     thaw(cast, log).await;
-    if let Outcome::Undone { .. } = outcome {
+    if order.chain && matches!(outcome, Outcome::Undone { .. }) {
         // A member that copies from another secondary is as safe; only its way is longer.
         for other in &cast.others {
             let put_back = other.copy_from(&before.old, COMMAND).await;
@@ -121,6 +125,13 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
         }
     }
     outcome
+}
+
+/// Takes back what a hand-over that was cut short may hold: who may be elected.
+pub async fn release(cast: &Cast, log: &dyn Log) {
+    // Opens every session, with more time than a glance has.
+    look(cast).await;
+    thaw(cast, log).await;
 }
 
 async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> Outcome {
@@ -147,8 +158,13 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
         }
     }
     log.note(Moment::Frozen);
+    // A member that has just changed whom it copies from may need a second until it follows again: before
+    // the clients wait, and not while they do.
+    let everybody = By::Members(cast.all().count());
+    let flows = cast.old.barrier(&order.key, everybody, FLOW).await;
+    note_failure(log, cast.old.as_ref(), "has a slow member", flows);
     // Last, so that nobody is behind when the clients wait.
-    if let Err(e) = cast.old.barrier(&order.key, BARRIER).await {
+    if let Err(e) = cast.old.barrier(&order.key, By::Majority, BARRIER).await {
         return undone(Reason::Behind(e.to_string()), false, log);
     }
     log.note(Moment::Barrier);
@@ -167,7 +183,7 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
             return match look(cast).await {
                 Standing::Old => undone(reason, true, log),
                 // It stepped down for another reason meanwhile; what follows is seen.
-                _ => elect(order, cast, before, asked, log).await,
+                _ => elected(order, cast, before, asked, log).await,
             };
         }
         // It may have heard it: what follows is seen, not assumed.
@@ -175,66 +191,24 @@ async fn steered(order: &Order, cast: &Cast, before: &Before, log: &dyn Log) -> 
             text: format!("the order was sent, its answer is not known: {e}"),
         }),
     }
-    elect(order, cast, before, asked, log).await
+    elected(order, cast, before, asked, log).await
 }
 
-async fn elect(
+async fn elected(
     order: &Order,
     cast: &Cast,
     before: &Before,
     asked: Instant,
     log: &dyn Log,
 ) -> Outcome {
-    let mut stood: Option<Instant> = None;
-    let mut old_stays = true;
-    loop {
-        if stood.is_none_or(|at| at.elapsed() >= STAND_AGAIN) {
-            // Never against a primary that has not stepped down.
-            old_stays = old_is_writable(cast).await;
-            if !old_stays {
-                let answer = cast.candidate.stand(COMMAND).await;
-                note_failure(log, cast.candidate.as_ref(), "does not stand yet", answer);
-                stood = Some(Instant::now());
-            }
-        }
-        if glance(cast.candidate.as_ref())
-            .await
-            .is_ok_and(|hello| hello.writable)
-        {
-            log.note(Moment::Elected);
-            break;
-        }
-        for other in &cast.others {
-            if glance(other.as_ref())
-                .await
-                .is_ok_and(|hello| hello.writable)
-            {
-                let reason = Reason::Another(other.name().to_owned());
-                log.note(Moment::Faltered {
-                    reason: reason.clone(),
-                });
-                return Outcome::Unresolved { reason };
-            }
-        }
-        if asked.elapsed() >= order.window() {
-            let seen = look(cast).await;
-            let reason = Reason::NotElected {
-                after_ms: millis(asked.elapsed()),
-                seen: describe(&seen),
-            };
-            return match seen {
-                Standing::Old if old_stays => undone(reason, true, log),
-                _ => {
-                    log.note(Moment::Faltered {
-                        reason: reason.clone(),
-                    });
-                    Outcome::Unresolved { reason }
-                }
-            };
-        }
-        sleep(LOOK).await;
+    if let Err(outcome) = election::watch(order, cast, before, asked, log).await {
+        return outcome;
     }
-    match cast.candidate.barrier(&order.key, BARRIER).await {
+    match cast
+        .candidate
+        .barrier(&order.key, By::Majority, BARRIER)
+        .await
+    {
         Ok(()) => log.note(Moment::Committed),
         Err(e) => log.note(Moment::Note {
             text: format!("no majority has the new primary's first entry yet: {e}"),
@@ -243,15 +217,6 @@ async fn elect(
     Outcome::HandedOver {
         already: false,
         unsettled: agree(cast, before, log).await,
-    }
-}
-
-async fn old_is_writable(cast: &Cast) -> bool {
-    match glance(cast.old.as_ref()).await {
-        Ok(hello) => hello.writable,
-        // Silence of the old primary: a majority decides by its votes, which it gives to nobody while
-        // it hears the old primary's heartbeats.
-        Err(_) => false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
 
-use super::server::{Hello, Peer, Server, ServerError, Status};
+use super::server::{By, Hello, Peer, Position, Server, ServerError, Status};
 use super::session::{Session, number};
 
 /// A server behind a session.
@@ -43,12 +43,16 @@ impl Server for WireServer {
         status_of(&answer).ok_or_else(|| self.session.unexpected("replSetGetStatus"))
     }
 
-    async fn barrier(&self, note: &str, deadline: Duration) -> Result<(), ServerError> {
+    async fn barrier(&self, note: &str, by: By, deadline: Duration) -> Result<(), ServerError> {
         let patience = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
+        let members: Bson = match by {
+            By::Majority => "majority".into(),
+            By::Members(n) => i64::try_from(n).unwrap_or(i64::MAX).into(),
+        };
         let command = doc! {
             "appendOplogNote": 1,
             "data": { "ferriswheel": note },
-            "writeConcern": { "w": "majority", "j": true, "wtimeout": patience },
+            "writeConcern": { "w": members, "j": true, "wtimeout": patience },
         };
         // The server's own limit comes first, so that the connection stays of use.
         let deadline = deadline + Duration::from_secs(1);
@@ -82,6 +86,11 @@ impl Server for WireServer {
         let command = doc! { "replSetStepUp": 1 };
         self.admin(command, deadline).await.map(drop)
     }
+
+    async fn skip_catch_up(&self, deadline: Duration) -> Result<(), ServerError> {
+        let command = doc! { "replSetAbortPrimaryCatchUp": 1 };
+        self.admin(command, deadline).await.map(drop)
+    }
 }
 
 /// Reads the answer to `hello`.
@@ -93,6 +102,22 @@ pub fn hello_of(answer: &Document) -> Hello {
         secondary: is("secondary"),
         me: text("me").unwrap_or_default(),
         primary: text("primary"),
+        newest: answer
+            .get_document("lastWrite")
+            .and_then(|last| last.get_document("opTime"))
+            .ok()
+            .and_then(position),
+    }
+}
+
+fn position(at: &Document) -> Option<Position> {
+    match at.get("ts")? {
+        Bson::Timestamp(ts) => Some(Position {
+            term: number(at, "t")?,
+            seconds: ts.time,
+            count: ts.increment,
+        }),
+        _ => None,
     }
 }
 
@@ -147,7 +172,12 @@ mod tests {
     fn answers_are_read_as_servers_write_them() {
         let hello = hello_of(&doc! {
             "isWritablePrimary": false, "secondary": true, "me": "a:1", "primary": "b:1", "ok": 1.0,
+            "lastWrite": { "opTime": { "ts": Timestamp { time: 7, increment: 2 }, "t": 3_i64 } },
         });
+        let later = hello_of(&doc! {
+            "lastWrite": { "opTime": { "ts": Timestamp { time: 7, increment: 3 }, "t": 3_i64 } },
+        });
+        assert!(hello.newest.is_some() && hello.newest < later.newest);
         assert!(!hello.writable && hello.secondary);
         assert_eq!(hello.primary.as_deref(), Some("b:1"));
 

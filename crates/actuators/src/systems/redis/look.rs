@@ -10,7 +10,6 @@ use crate::databases::postgres::session::chain;
 use crate::databases::redis::cluster::{Node, View};
 use crate::databases::redis::server::{Role, Server, ServerError};
 use crate::databases::redis::slot::SLOTS;
-use crate::databases::redis::wire::WireServer;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
@@ -38,7 +37,7 @@ impl Look {
     }
 }
 
-pub(super) async fn look(member: MemberPod, server: Arc<WireServer>) -> Look {
+pub(super) async fn look(member: MemberPod, server: Arc<dyn Server>) -> Look {
     let said = if member.ip.is_none() || member.terminating {
         Err("the pod has no address or is being deleted".to_owned())
     } else {

@@ -5,7 +5,6 @@ mod drain;
 mod fix;
 mod formats;
 mod html;
-mod input;
 mod text;
 
 use std::collections::BTreeSet;
@@ -21,25 +20,32 @@ use ferriswheel_analysis::resilience::{Settings, days};
 use jiff::civil::Date;
 
 use crate::Output;
+use crate::connect::{Connection, Managed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
 use crate::stdout::{out, outln};
+use crate::{gather, input};
 use formats::Form;
 
-/// Find what an upgrade would break, in manifests, dumps and Helm releases; needs no cluster
+/// Find what an upgrade would break: in a cluster, or in manifests, dumps and Helm releases without one
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  ferriswheel check --target 1.36
+  ferriswheel check --target 1.36 --cluster SUBSCRIPTION/production-rg/aks-prod
   ferriswheel check --from manifests/ --target 1.36
   kubectl get deploy,pdb,ingress -A -o json | ferriswheel check --from - --target 1.36
   ferriswheel check --from dump/ --target 1.36 --target cert-manager=1.16 --fail-on breaks,stale-source
   ferriswheel check --from manifests/ --target 1.36 --fix converted/
   ferriswheel check --from dump/ --target 1.36 --write report.html --baseline accepted.json
   kubectl get nodes,pods,pdb,rs,deploy,sts,ds,pv,pvc -A -o json | ferriswheel check --from - --target 1.36 --drain-surge 33%
-  ferriswheel check --explain FWD001")]
+  ferriswheel check --explain FWD001
+
+Without --from it reads the cluster of the kubeconfig, with the rights of examples/snapshot/rbac.yaml, and finds what
+`snapshot` and `check --from` would find. What it reads stays in memory.")]
 pub struct CheckArgs {
-    /// Directories, files or - for standard input: YAML, JSON, lists, dumps, Helm records, packaged charts
-    #[arg(long, value_name = "PATH", required_unless_present = "explain")]
+    /// Directories, files or - for standard input: YAML, JSON, lists, dumps, Helm records, packaged charts; no cluster is read
+    #[arg(long, value_name = "PATH")]
     from: Vec<PathBuf>,
     /// The version to upgrade to, and releases of components (1.36, cert-manager=1.16)
     #[arg(long, value_name = "VERSION", required_unless_present = "explain")]
@@ -82,6 +88,10 @@ pub struct CheckArgs {
     /// Show the page of a finding's code, and nothing else
     #[arg(long, value_name = "CODE")]
     explain: Option<String>,
+    #[command(flatten)]
+    managed: Managed,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// A group of checks.
@@ -124,7 +134,7 @@ impl FailOn {
 
 /// Carries out `check`.
 #[expect(clippy::print_stderr, reason = "counts and skipped files are notes")]
-pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
+pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     if let Some(code) = &args.explain {
         return PAGES.explain(code);
     }
@@ -160,7 +170,11 @@ pub fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, Failur
         (false, true) => Want::Sketches,
         (false, false) => Want::Names,
     };
-    let (reading, files) = input::read(&args.from, want)?;
+    let (reading, files) = if args.from.is_empty() {
+        gather::read(&args.connection, &args.managed, want, quiet).await?
+    } else {
+        input::read(&args.from, want)?
+    };
     let objects = reading.objects.len()
         + reading
             .releases

@@ -127,15 +127,22 @@ impl Run<'_> {
         place(self.records().last().unwrap())
     }
 
-    /// The step of a kind.
+    /// The step of a kind, the first of them.
     pub fn step(&self, kind: &str) -> u64 {
+        self.steps(kind)[0]
+    }
+
+    /// The steps of a kind, in order; one at least.
+    pub fn steps(&self, kind: &str) -> Vec<u64> {
         let plan: Value = serde_json::from_slice(&std::fs::read(&self.plan).unwrap()).unwrap();
         let steps = plan["body"]["steps"].as_array().unwrap();
-        let found = steps
+        let found: Vec<u64> = steps
             .iter()
-            .find(|step| step["kind"].get(kind).is_some())
-            .unwrap_or_else(|| panic!("no step {kind} in {steps:?}"));
-        found["id"].as_u64().unwrap()
+            .filter(|step| step["kind"].get(kind).is_some())
+            .map(|step| step["id"].as_u64().unwrap())
+            .collect();
+        assert!(!found.is_empty(), "no step {kind} in {steps:?}");
+        found
     }
 
     /// Name of one of the run's own pods.

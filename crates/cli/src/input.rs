@@ -97,6 +97,18 @@ pub fn read(paths: &[PathBuf], want: Want) -> Result<(Reading, usize), Failure> 
     Ok((whole, files.len()))
 }
 
+/// Reads a text that is in memory already, with the stack that reading needs.
+pub fn text(name: &str, bytes: &[u8], want: Want) -> std::io::Result<Reading> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, || manifest::read(name, bytes, want))?;
+        thread
+            .join()
+            .map_err(|_| std::io::Error::other(format!("{name} could not be read to its end")))
+    })
+}
+
 fn one(path: &Path, want: Want, buffer: &mut Vec<u8>) -> Reading {
     let name = if path.as_os_str() == "-" {
         "<stdin>".to_owned()

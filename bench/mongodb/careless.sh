@@ -1,0 +1,13 @@
+#!/bin/bash
+# The careless way, as a method of the benchmark: the primary's pod is deleted without a grace period.
+#   careless.sh        KUBECTL, NAMESPACE and LEADERS override the names
+kubectl="${KUBECTL:-kubectl} --namespace ${NAMESPACE:-shop}"
+primary="${LEADERS:-mongo-0}"
+
+before=$($kubectl get pod "$primary" -o jsonpath='{.metadata.uid}')
+$kubectl delete pod "$primary" --grace-period=0 --force
+# The set makes it anew; a wait for a pod that is not there would end at once.
+until uid=$($kubectl get pod "$primary" -o jsonpath='{.metadata.uid}' 2>/dev/null) && [ "$uid" != "$before" ]; do
+  sleep 0.1
+done
+$kubectl wait --for=condition=ready pod "$primary" --timeout=120s

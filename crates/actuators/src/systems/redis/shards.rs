@@ -1,0 +1,283 @@
+//! The hand-over of one shard as a step does it: looked at, carried out, settled.
+//!
+//! Knows servers and pods, and neither Kubernetes nor RESP: a rehearsal brings modelled ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_plan::step::RedisTerms;
+use tokio::time::{Instant, sleep};
+
+use super::super::Standing;
+use super::look::{self, Look};
+use crate::databases::redis::order::{Member, Order, SETTLE_MS};
+use crate::databases::redis::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::redis::server::Server;
+use crate::databases::redis::window::{self, Cast};
+use crate::steps::{ack, class, done, waiting};
+use crate::world::{AskError, MemberPod};
+
+/// A member that came back counts as whole up to this lag: the backlog that servers keep by default.
+pub const WHOLE_LAG_BYTES: u64 = 1024 * 1024;
+
+/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy cluster
+/// (a slow disk, a busy core) passes in seconds; what does not is for a person.
+const ATTEMPTS: u32 = 3;
+
+/// Pause between two attempts.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Pause between two looks at a failover that was ordered and whose end nobody saw.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The members of a cluster, and ways to them.
+#[async_trait]
+pub trait Servers: Send + Sync {
+    /// Members by ordinal, each with a session that is kept from one look to the next.
+    async fn everybody(&self) -> Result<Vec<(MemberPod, Arc<dyn Server>)>, AskError>;
+
+    /// Sessions of their own, for one hand-over, in the order of the members.
+    async fn apart(&self, members: &[&MemberPod]) -> Result<Vec<Box<dyn Server>>, AskError>;
+
+    /// Port of clients.
+    fn port(&self) -> u16;
+
+    /// Keeps the record of an attempt for the report; the journal carries the same moments as evidence.
+    fn keep(&self, from: &ObjectRef, record: &Record);
+}
+
+/// How every member stands now, asked at the same time.
+///
+/// # Errors
+/// The members are not known; a server that does not answer is an answer.
+pub async fn standing(servers: &dyn Servers, max_lag_bytes: u64) -> Result<Standing, AskError> {
+    Ok(look::standing(&looks(servers).await?, max_lag_bytes))
+}
+
+async fn looks(servers: &dyn Servers) -> Result<Vec<Look>, AskError> {
+    let asked = servers
+        .everybody()
+        .await?
+        .into_iter()
+        .map(|(member, server)| look::look(member, server));
+    Ok(futures::future::join_all(asked).await)
+}
+
+/// Is the hand-over done, possible, under way?
+///
+/// # Errors
+/// As [`standing`].
+pub async fn observe(
+    servers: &dyn Servers,
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<Observed, AskError> {
+    let standing = standing(servers, WHOLE_LAG_BYTES).await?;
+    let (old, new) = (standing.leader_of(from), standing.leader_of(to));
+    if new == Some(from) && old == Some(from) {
+        return Ok(Observed::Ready);
+    }
+    if new == Some(to) && old == Some(to) {
+        // Every node says so, and the old primary follows.
+        for pod in [to, from] {
+            let stand = standing.of(pod).map(|stand| &stand.whole);
+            if let Some(Err(waiting)) = stand {
+                return Ok(Observed::InFlight(waiting.clone()));
+            }
+        }
+        return Ok(done(format!(
+            "{to} is the primary in the view of every node, {from} follows it"
+        )));
+    }
+    if let Some(other) = new.filter(|leader| *leader != to && *leader != from) {
+        return Ok(Observed::Diverged {
+            expected: format!("{from} or {to} as the primary"),
+            found: format!("{other} is the primary"),
+        });
+    }
+    Ok(Observed::InFlight(waiting(
+        to,
+        format!(
+            "{from} and {to} do not agree yet: {}, {}",
+            old.map_or_else(|| "no answer".to_owned(), |pod| format!("{pod} leads")),
+            new.map_or_else(|| "no answer".to_owned(), |pod| format!("{pod} leads")),
+        ),
+        "both say the same",
+    )))
+}
+
+/// Everybody who takes part, with sessions of their own.
+async fn cast(
+    servers: &dyn Servers,
+    from: &ObjectRef,
+    to: &ObjectRef,
+    terms: &RedisTerms,
+    key: &OperationKey,
+) -> Result<(Order, Cast), AskError> {
+    let looks = looks(servers).await?;
+    let named = |pod: &ObjectRef| {
+        looks
+            .iter()
+            .find(|look| look.member.pod == *pod)
+            .ok_or_else(|| AskError::Absent {
+                what: pod.to_string(),
+            })
+    };
+    let mut all = vec![named(from)?, named(to)?];
+    all.extend(
+        looks
+            .iter()
+            .filter(|look| look.member.pod != *from && look.member.pod != *to),
+    );
+    let member = |look: &Look| -> Result<Member, AskError> {
+        Ok(Member {
+            name: look.member.pod.name.clone(),
+            namespace: look.member.pod.namespace.clone(),
+            node_id: look.id().map_err(|why| AskError::Absent {
+                what: format!("the node id of {} ({why})", look.member.pod),
+            })?,
+            ip: look.member.ip.clone().ok_or_else(|| AskError::Absent {
+                what: format!("the address of {}", look.member.pod),
+            })?,
+            port: servers.port(),
+        })
+    };
+    let others = all[2..]
+        .iter()
+        .map(|look| member(look))
+        .collect::<Result<_, _>>()?;
+    let mut order = Order::new(key.0.clone(), member(all[0])?, member(all[1])?, others);
+    order.flip_ms = terms.window_budget_ms;
+    let pods: Vec<&MemberPod> = all.iter().map(|look| &look.member).collect();
+    let mut sessions = servers.apart(&pods).await?.into_iter();
+    let mut next = || {
+        sessions.next().ok_or_else(|| AskError::Absent {
+            what: "a session with each member".to_owned(),
+        })
+    };
+    let cast = Cast {
+        old: next()?,
+        candidate: next()?,
+        others: sessions.collect(),
+    };
+    Ok((order, cast))
+}
+
+/// Hands over; every attempt with every check anew.
+///
+/// # Errors
+/// It did not come about, or nobody knows whether it did.
+pub async fn hand_over(
+    servers: &dyn Servers,
+    from: &ObjectRef,
+    to: &ObjectRef,
+    terms: &RedisTerms,
+    key: &OperationKey,
+) -> Result<Ack, ActError> {
+    let (mut last, mut tried) = (None, 0);
+    for attempt in 1..=ATTEMPTS {
+        if attempt > 1 {
+            sleep(AGAIN).await;
+        }
+        let (order, cast) = cast(servers, from, to, terms, key).await.map_err(class)?;
+        let log = MemoryLog::new(key.0.clone());
+        let outcome = window::hand_over(&order, &cast, &log).await;
+        log.close(outcome.clone());
+        let record = log.record();
+        servers.keep(from, &record);
+        match outcome {
+            Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
+            Outcome::Undone { reason, asked } => {
+                tracing::warn!(%reason, attempt, "the hand-over was not carried through");
+                last = Some(reason);
+                tried = attempt;
+                // The shard's clients have waited for seconds, and the primaries do not vote for
+                // it again within twice `cluster-node-timeout`.
+                if asked {
+                    break;
+                }
+            }
+            Outcome::Unresolved { reason } => {
+                return Err(ActError::AskHuman {
+                    code: reason.code().to_owned(),
+                    cause: reason.to_string(),
+                });
+            }
+        }
+    }
+    Err(undone(from, last, tried))
+}
+
+/// A failover that was ordered is over after the servers' own time; then both say who leads.
+///
+/// # Errors
+/// They do not agree, or cannot be asked.
+pub async fn settle(
+    servers: &dyn Servers,
+    from: &ObjectRef,
+    to: &ObjectRef,
+) -> Result<Evidence, ActError> {
+    let end = Instant::now() + Duration::from_millis(SETTLE_MS);
+    loop {
+        let standing = standing(servers, WHOLE_LAG_BYTES).await.map_err(class)?;
+        let over = Instant::now() >= end;
+        match standing.leader_of(to) {
+            Some(leader) if leader == to => {
+                return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
+            }
+            Some(leader) if leader == from && over && standing.leads(from) => {
+                return Ok(Evidence::one(format!(
+                    "{from} is the primary, clients go on"
+                )));
+            }
+            _ if over => {
+                return Err(ActError::Retry {
+                    after: AGAIN,
+                    cause: format!("{from} and {to} do not agree who leads"),
+                });
+            }
+            _ => sleep(LOOK).await,
+        }
+    }
+}
+
+fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
+    let mut ack = ack(format!("{to} is the primary"));
+    let lines = record.entries.iter().map(|entry| {
+        let ms = entry.at_us / 1_000;
+        format!(
+            "{} at {ms}.{} ms",
+            entry.moment.name(),
+            entry.at_us % 1_000 / 100
+        )
+    });
+    ack.evidence.0.extend(lines);
+    if let Some(Outcome::HandedOver {
+        late_ms, unsettled, ..
+    }) = &record.outcome
+    {
+        let late = late_ms.map(|ms| format!("it took {ms} ms, longer than expected"));
+        ack.evidence.0.extend(late);
+        if !unsettled.is_empty() {
+            let who = unsettled.join(", ");
+            ack.evidence.0.push(format!("not said by {who} in time"));
+        }
+    }
+    ack
+}
+
+fn undone(from: &ObjectRef, reason: Option<Reason>, tried: u32) -> ActError {
+    let (code, reason) = reason.map_or_else(
+        || ("FW0201".to_owned(), "nothing was tried".to_owned()),
+        |reason| (reason.code().to_owned(), reason.to_string()),
+    );
+    ActError::AskHuman {
+        code,
+        cause: format!(
+            "the hand-over did not come about in {tried} attempt(s), {from} is the primary: {reason}"
+        ),
+    }
+}
