@@ -184,7 +184,7 @@ fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
                 .map(|entry| moment(entry.name(), entry.wall))
                 .collect()
         }
-        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) => {
+        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) | HandOverTerms::Mariadb(_) => {
             let path = run
                 .directory
                 .join(format!("window-{database}-{}.json", from.name));

@@ -12,6 +12,7 @@
 mod faults;
 mod in_cluster;
 mod kills;
+mod mariadb;
 mod mongodb;
 mod redis;
 mod snapshot;
