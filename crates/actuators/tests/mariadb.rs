@@ -14,6 +14,7 @@ use ferriswheel_actuators::databases::mariadb::order::Order;
 use ferriswheel_actuators::databases::mariadb::record::{Log, MemoryLog, Moment, Outcome, Record};
 use ferriswheel_actuators::databases::mariadb::recover::settle;
 use ferriswheel_actuators::databases::mariadb::window::hand_over;
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_testbed::mariadb::{Set, Writers, Written};
 use nix::sys::signal::Signal;
 
