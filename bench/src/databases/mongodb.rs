@@ -62,6 +62,12 @@ pub const FACTS: Facts = Facts {
             rounds: 10,
         },
         Method {
+            key: "crash",
+            title: "the primary's server crashes",
+            act: Act::Script("crash.sh"),
+            rounds: 10,
+        },
+        Method {
             key: "nothing",
             title: "nothing is done, for 10 s",
             act: Act::Nothing,
