@@ -20,6 +20,7 @@ pub mod convert;
 mod crds;
 pub mod deprecations;
 pub mod drain;
+pub mod emergency;
 pub mod findings;
 pub mod generate;
 pub mod lint;

@@ -32,11 +32,24 @@ fn the_spec_that_is_written_is_one_that_plan_reads() {
     let root = tempfile::tempdir().expect("a directory");
     let from = example("postgres");
     let from = from.to_str().expect("a path");
-    let all = ["--from", from, "--target", "1.36.3", "--write", "upgrade.yaml"];
+    let all = [
+        "--from",
+        from,
+        "--target",
+        "1.36.3",
+        "--write",
+        "upgrade.yaml",
+    ];
     let (code, stdout, notes) = advise(root.path(), &all);
     assert_eq!(code, 0, "{notes}");
-    assert!(stdout.contains("StatefulSet db/pg is PostgreSQL: ferrisWheel (ferriswheel plan)"), "{stdout}");
-    assert!(stdout.contains("behind db/pgbouncer, reached by db/pg-primary"), "{stdout}");
+    assert!(
+        stdout.contains("StatefulSet db/pg is PostgreSQL: ferrisWheel (ferriswheel plan)"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("behind db/pgbouncer, reached by db/pg-primary"),
+        "{stdout}"
+    );
     assert!(stdout.contains("docs/benchmarks.md"), "{stdout}");
     assert!(notes.contains("put in: spec.cluster"), "{notes}");
     let text = std::fs::read_to_string(root.path().join("upgrade.yaml")).expect("a file");
@@ -45,10 +58,21 @@ fn the_spec_that_is_written_is_one_that_plan_reads() {
     // A spec that somebody has edited is not replaced.
     assert_eq!(advise(root.path(), &all).0, 2);
 
-    let cluster = ["--subscription", "s", "--resource-group", "r", "--cluster", "c"];
+    let cluster = [
+        "--subscription",
+        "s",
+        "--resource-group",
+        "r",
+        "--cluster",
+        "c",
+    ];
     let (code, stdout, _) = advise(
         root.path(),
-        &[&["--from", from, "--target", "1.36", "--output", "json"], &cluster[..]].concat(),
+        &[
+            &["--from", from, "--target", "1.36", "--output", "json"],
+            &cluster[..],
+        ]
+        .concat(),
     );
     assert_eq!(code, 0);
     let advice: Value = serde_json::from_str(&stdout).expect("one document");
@@ -73,6 +97,12 @@ fn what_plan_does_not_carry_gets_no_spec() {
     let (code, _, refusal) = advise(root.path(), &[&all[..], &["--write", "s.yaml"]].concat());
     assert_eq!(code, 30, "{refusal}");
     assert!(!root.path().join("s.yaml").exists());
-    assert_eq!(advise(root.path(), &["--from", "m.yaml", "--target", "9"]).0, 2);
-    assert_eq!(advise(root.path(), &["--from", "none", "--target", "1.36"]).0, 2);
+    assert_eq!(
+        advise(root.path(), &["--from", "m.yaml", "--target", "9"]).0,
+        2
+    );
+    assert_eq!(
+        advise(root.path(), &["--from", "none", "--target", "1.36"]).0,
+        2
+    );
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ferriswheel_analysis::advise::{
-    Advice, Ask, By, Choice, Database, First, Priority, Role, Wish, advise,
+    Advice, Ask, Choice, Database, First, Priority, Role, Wish, advise,
 };
 use ferriswheel_analysis::deprecations::Target;
 use ferriswheel_analysis::manifest::Want;
@@ -44,7 +44,12 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Subscription of the cluster, for the spec
-    #[arg(long, value_name = "ID", requires = "resource_group", requires = "cluster")]
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "resource_group",
+        requires = "cluster"
+    )]
     subscription: Option<String>,
     /// Its resource group
     #[arg(long, value_name = "NAME", requires = "subscription")]
@@ -210,7 +215,7 @@ fn text(advice: &Advice) -> String {
         text,
         "For the cluster: {} ({})\n  what matters most: {}, {}",
         advice.cluster.name,
-        by(advice.cluster.by),
+        advice.cluster.by.words(),
         name(advice.priority),
         advice.because
     );
@@ -238,10 +243,12 @@ fn database(text: &mut String, database: &Database) {
         found.object,
         found.system,
         database.choice.name,
-        by(database.choice.by),
+        database.choice.by.words(),
         found.evidence.join(", ")
     );
-    let members = found.members.map_or("unknown".to_owned(), |members| members.to_string());
+    let members = found
+        .members
+        .map_or("unknown".to_owned(), |members| members.to_string());
     let mut parts = vec![format!("{members} members")];
     if let Some(ready) = found.ready {
         parts.push(format!("{ready} Ready"));
@@ -283,7 +290,10 @@ fn choice(text: &mut String, choice: &Choice) {
             );
         }
         (None, Some(claimed)) => {
-            let _ = writeln!(text, "  downtime: {claimed} by the how-to page; not measured here");
+            let _ = writeln!(
+                text,
+                "  downtime: {claimed} by the how-to page; not measured here"
+            );
         }
         (None, None) => {}
     }
@@ -303,16 +313,6 @@ fn first(text: &mut String, first: &First) {
         first.message,
         first.fix
     );
-}
-
-/// Who carries it out, in words.
-pub fn by(by: By) -> &'static str {
-    match by {
-        By::Plan => "ferriswheel plan",
-        By::Operator => "its operator",
-        By::Aks => "AKS",
-        By::People => "by people",
-    }
 }
 
 fn name(priority: Priority) -> &'static str {

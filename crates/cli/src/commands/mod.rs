@@ -4,6 +4,7 @@ pub mod advise;
 pub mod agent;
 pub mod apply;
 pub mod check;
+pub mod emergency;
 pub mod generate;
 pub mod life;
 pub mod lint;
