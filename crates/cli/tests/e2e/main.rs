@@ -9,6 +9,7 @@
     reason = "a test that fails says where, and what it saw"
 )]
 
+mod checklist;
 mod faults;
 mod in_cluster;
 mod kills;
