@@ -15,7 +15,9 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
   # prometheus for promtool, the judge of the rules.
-  packages+=(prometheus python3-venv)
+  packages+=(mariadb-server prometheus python3-venv)
+elif [ "${DATABASE:-}" = mariadb ]; then
+  packages+=(mariadb-server)
 fi
 mongodb=
 case $purpose:${DATABASE:-} in

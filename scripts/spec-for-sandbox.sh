@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A spec of the example with the identifiers of a sandbox.
-# Usage: spec-for-sandbox.sh sandbox.json [upgrade.yaml or hand-over.yaml [postgres or redis]]
+# Usage: spec-for-sandbox.sh sandbox.json [upgrade.yaml or hand-over.yaml [postgres, redis, ...]]
 set -euo pipefail
 here=$(dirname "$0")
 python3 - "$1" "$here/../examples/${3:-postgres}/${2:-upgrade.yaml}" <<'PY'

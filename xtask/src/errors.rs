@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const INDEX: &str = "docs/errors/README.md";
 
 /// Groups of codes, by their first three characters after `FW`.
-const GROUPS: [(&str, &str); 8] = [
+const GROUPS: [(&str, &str); 9] = [
     ("00", "Of every command"),
     ("010", "The spec"),
     (
@@ -21,6 +21,7 @@ const GROUPS: [(&str, &str); 8] = [
     ("04", "The run and its journal"),
     ("05", "Redis and Valkey"),
     ("06", "MongoDB replica sets"),
+    ("07", "MariaDB"),
 ];
 
 /// Writes the index.

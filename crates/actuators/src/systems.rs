@@ -2,6 +2,7 @@
 //!
 //! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
 
+mod mariadb;
 mod mongodb;
 mod postgres;
 pub mod redis;
@@ -89,6 +90,7 @@ pub(crate) fn of<'w>(
         }
         policy::System::Redis(found) => Box::new(redis::Redis::new(world, &spec.name, found)),
         policy::System::Mongodb(found) => Box::new(mongodb::Mongo::new(world, &spec.name, found)),
+        policy::System::Mariadb(found) => Box::new(mariadb::Mariadb::new(world, &spec.name, found)),
     })
 }
 
@@ -103,6 +105,7 @@ pub(crate) async fn collect(
         }
         policy::System::Redis(spec) => Database::Redis(redis::collect(outside, spec).await?),
         policy::System::Mongodb(spec) => Database::Mongodb(mongodb::collect(outside, spec).await?),
+        policy::System::Mariadb(spec) => Database::Mariadb(mariadb::collect(outside, spec).await?),
     })
 }
 

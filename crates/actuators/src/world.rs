@@ -21,7 +21,7 @@ use crate::databases::postgres::server::{Server, ServerError, Status};
 use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::databases::postgres::tls::{Tls, TlsError};
 use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
-use crate::databases::{mongodb, redis};
+use crate::databases::{mariadb, mongodb, redis};
 use crate::dial::{Dial, Target};
 use crate::http::{CallError, Endpoint};
 use crate::kubernetes::pods::{Home, value};
@@ -75,6 +75,9 @@ pub enum AskError {
     /// A server of a replica set.
     #[error(transparent)]
     Mongodb(#[from] mongodb::server::ServerError),
+    /// A MariaDB server.
+    #[error(transparent)]
+    Mariadb(#[from] mariadb::server::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -129,7 +132,15 @@ impl AskError {
                 mongodb::server::ServerError::Refused { .. }
                 | mongodb::server::ServerError::Unexpected { .. },
             ) => false,
-            Self::Server(_) | Self::Redis(_) | Self::Mongodb(_) | Self::Call(_) => true,
+            Self::Mariadb(
+                mariadb::server::ServerError::Refused { .. }
+                | mariadb::server::ServerError::Unexpected { .. },
+            ) => false,
+            Self::Server(_)
+            | Self::Redis(_)
+            | Self::Mongodb(_)
+            | Self::Mariadb(_)
+            | Self::Call(_) => true,
         }
     }
 }

@@ -14,6 +14,7 @@ use ferriswheel_actuators::databases::mongodb::facts;
 use ferriswheel_actuators::databases::mongodb::order::Order;
 use ferriswheel_actuators::databases::mongodb::record::{Log, MemoryLog, Moment, Outcome, Record};
 use ferriswheel_actuators::databases::mongodb::window::{Standing, hand_over, look};
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_plan::world::MongoState;
 use ferriswheel_testbed::mongodb::{Set, Writers, Written};
 use nix::sys::signal::Signal;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_actuators::databases::redis::facts;
 use ferriswheel_actuators::databases::redis::order::Order;
 use ferriswheel_actuators::databases::redis::record::{Log, MemoryLog, Moment, Outcome, Reason};

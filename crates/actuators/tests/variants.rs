@@ -16,6 +16,7 @@ use ferriswheel_actuators::databases::postgres::session::{Credentials, Session};
 use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
 use ferriswheel_actuators::databases::postgres::window::{STATEMENT, hand_over};
 use ferriswheel_actuators::databases::postgres::wire::{ConnInfoTemplate, WireServer};
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_actuators::dial::{Direct, Target};
 use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_testbed::set::{Set, Wanted};

@@ -19,6 +19,7 @@ use ferriswheel_actuators::databases::postgres::names::Names;
 use ferriswheel_actuators::databases::postgres::order::Order;
 use ferriswheel_actuators::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Reason};
 use ferriswheel_actuators::databases::postgres::window::{Cast, STATEMENT, hand_over};
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_testbed::set::Set;
 use ferriswheel_testbed::writers::{Writers, Written, lost};
 use nix::sys::signal::{Signal, kill};

@@ -21,6 +21,7 @@ mod crds;
 pub mod deprecations;
 pub mod diagnose;
 pub mod drain;
+pub mod emergency;
 pub mod findings;
 pub mod generate;
 pub mod lint;

@@ -42,11 +42,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Check(commands::check::CheckArgs),
+    Check(Box<commands::check::CheckArgs>),
     Snapshot(commands::snapshot::SnapshotArgs),
     Lint(commands::lint::LintArgs),
     Diagnose(commands::diagnose::DiagnoseArgs),
     Advise(commands::advise::AdviseArgs),
+    Emergency(commands::emergency::EmergencyArgs),
     Generate(commands::generate::GenerateArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
@@ -134,6 +135,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Lint(args) => commands::lint::run(&args, output, quiet),
         Command::Diagnose(args) => commands::diagnose::run(&args, output, quiet).await,
         Command::Advise(args) => commands::advise::run(&args, output, quiet),
+        Command::Emergency(args) => commands::emergency::run(args, output, quiet).await,
         Command::Generate(args) => commands::generate::run(&args, output, quiet),
         Command::Plan(args) => commands::plan::run(args, output).await,
         Command::Apply(args) => commands::apply::run(args, output, quiet).await,

@@ -135,6 +135,29 @@ codes! {
     MONGO_VERSION = "FW0618", "the server is too old";
     TAKEOVER = "FW0619", "the old primary would take over again by itself";
     QUIESCE = "FW0620", "the grace period is shorter than a shutdown";
+    REPLICATION_STOPPED = "FW0701", "a replica does not receive or does not apply";
+    REPLICA_BEHIND = "FW0702", "a replica is behind";
+    NOT_GTID = "FW0703", "a replica does not follow by GTID";
+    NO_BINLOG = "FW0704", "a server writes no binary log";
+    NO_SLAVE_UPDATES = "FW0705", "a replica does not log what it applies";
+    REPLICA_WRITABLE = "FW0706", "a replica takes writes";
+    ERRANT = "FW0707", "a replica has transactions that the primary has not";
+    REPLICATION_FILTER = "FW0708", "a filter keeps transactions from a member";
+    SEMI_SYNC = "FW0709", "commits wait for a replica";
+    GALERA = "FW0710", "the server is a member of a Galera cluster";
+    GROUP_REPLICATION = "FW0711", "the server is MySQL";
+    OPEN_TRANSACTION = "FW0712", "a transaction or statement is open for long";
+    SERVER_LOCKED = "FW0713", "a backup or a global lock holds the server";
+    MARIADB_VERSION = "FW0714", "the server is too old";
+    OTHER_SOURCE = "FW0715", "a replica copies from somebody else";
+    SERVER_IDS = "FW0716", "two servers have one number";
+    MARIADB_RIGHTS = "FW0717", "the user lacks rights for the procedure";
+    FENCED = "FW0718", "the primary takes no writes";
+    NOT_STRICT = "FW0719", "a server accepts transactions out of order";
+    UNFENCED_USER = "FW0720", "the application's user writes in spite of read_only";
+    BINLOG_SHORT = "FW0721", "the binary log is kept for too short a time";
+    XA_PREPARED = "FW0722", "XA transactions are prepared and left open";
+    RESTART_ROLE = "FW0723", "a replica that restarts would take writes";
 }
 
 #[cfg(test)]

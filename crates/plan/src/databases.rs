@@ -4,9 +4,11 @@
 //!
 //! Whoever orders the steps of a run asks through [`of`] and knows no system by name.
 
+pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;
 pub mod redis;
+mod service;
 
 use serde_json::Value;
 
@@ -117,5 +119,6 @@ pub fn of<'a>(database: &'a DatabaseScope<'a>) -> Box<dyn Pattern + 'a> {
         Seen::Postgres(spec, observed) => Box::new(postgres::Set::new(database, spec, observed)),
         Seen::Redis(spec, observed) => Box::new(redis::Cluster::new(database, spec, observed)),
         Seen::Mongodb(spec, observed) => Box::new(mongodb::Set::new(database, spec, observed)),
+        Seen::Mariadb(spec, observed) => Box::new(mariadb::Set::new(database, spec, observed)),
     }
 }

@@ -223,7 +223,9 @@ fn evicts(kind: &StepKind) -> bool {
 /// How far members may be behind, in the unit in which the system tells positions.
 fn lag(plan: &Plan, database: &DatabaseName, bound: u64) -> String {
     let mut specs = plan.body.policy.spec.databases.iter();
-    let in_time = specs.any(|spec| spec.name == *database && spec.mongodb().is_some());
+    let in_time = specs.any(|spec| {
+        spec.name == *database && (spec.mongodb().is_some() || spec.mariadb().is_some())
+    });
     if in_time {
         format!("{bound} ms")
     } else {

@@ -30,6 +30,12 @@ pub const SHARD_STALL_MS: u64 = 210;
 /// 220 ms on a loaded machine; 1.0 s where it copied from the primary and had to look for another.
 pub const ELECTION_STALL_MS: u64 = 1_050;
 
+/// Longest stall of the writes of a MariaDB set, in milliseconds.
+///
+/// # Source
+/// MariaDB 10.11.19, `sync_binlog=1`, clients by a Service: see docs/patterns/mariadb.md.
+pub const GTID_STALL_MS: u64 = 400;
+
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 
@@ -78,6 +84,11 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             terms: HandOverTerms::Mongodb(_),
             ..
         } => (10 * SECOND, 10 * MINUTE),
+        // The lock waits for open statements, three attempts; the old primary follows within a second.
+        StepKind::HandOver {
+            terms: HandOverTerms::Mariadb(_),
+            ..
+        } => (5 * SECOND, 10 * MINUTE),
         // Evict what is left, prove it empty, delete one machine (1 to 2 minutes). An hour: others'
         // budgets may hold pods back that long.
         StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. } => (2 * MINUTE, 60 * MINUTE),
@@ -95,6 +106,7 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             HandOverTerms::Postgres(_) => POOLED_STALL_MS,
             HandOverTerms::Redis(_) => SHARD_STALL_MS,
             HandOverTerms::Mongodb(_) => ELECTION_STALL_MS,
+            HandOverTerms::Mariadb(_) => GTID_STALL_MS,
         }),
         _ => None,
     };

@@ -2,12 +2,14 @@
 //!
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
+mod mariadb;
 mod mongodb;
 mod parse;
 mod postgres;
 mod redis;
 mod tls;
 
+pub use mariadb::MariadbSpec;
 pub use mongodb::MongoSpec;
 pub use parse::{API_VERSION, KIND, parse};
 pub use postgres::PostgresSpec;
@@ -208,6 +210,8 @@ pub enum System {
     Redis(RedisSpec),
     /// A MongoDB replica set.
     Mongodb(MongoSpec),
+    /// A MariaDB set with asynchronous replication.
+    Mariadb(Box<MariadbSpec>),
 }
 
 impl DatabaseSpec {
@@ -217,6 +221,7 @@ impl DatabaseSpec {
             System::Postgres(spec) => &spec.stateful_set,
             System::Redis(spec) => &spec.stateful_set,
             System::Mongodb(spec) => &spec.stateful_set,
+            System::Mariadb(spec) => &spec.stateful_set,
         }
     }
 
@@ -226,6 +231,7 @@ impl DatabaseSpec {
             System::Postgres(spec) => &spec.container,
             System::Redis(spec) => &spec.container,
             System::Mongodb(spec) => &spec.container,
+            System::Mariadb(spec) => &spec.container,
         }
     }
 
@@ -233,7 +239,7 @@ impl DatabaseSpec {
     pub fn min_members(&self) -> Option<u32> {
         match &self.system {
             System::Postgres(spec) => spec.min_members,
-            System::Redis(_) | System::Mongodb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
         }
     }
 
@@ -241,7 +247,7 @@ impl DatabaseSpec {
     pub fn postgres(&self) -> Option<&PostgresSpec> {
         match &self.system {
             System::Postgres(spec) => Some(spec),
-            System::Redis(_) | System::Mongodb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
         }
     }
 
@@ -249,7 +255,7 @@ impl DatabaseSpec {
     pub fn redis(&self) -> Option<&RedisSpec> {
         match &self.system {
             System::Redis(spec) => Some(spec),
-            System::Postgres(_) | System::Mongodb(_) => None,
+            System::Postgres(_) | System::Mongodb(_) | System::Mariadb(_) => None,
         }
     }
 
@@ -257,7 +263,15 @@ impl DatabaseSpec {
     pub fn mongodb(&self) -> Option<&MongoSpec> {
         match &self.system {
             System::Mongodb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) => None,
+            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) => None,
+        }
+    }
+
+    /// If it is a MariaDB set.
+    pub fn mariadb(&self) -> Option<&MariadbSpec> {
+        match &self.system {
+            System::Mariadb(spec) => Some(spec),
+            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) => None,
         }
     }
 }
@@ -273,6 +287,8 @@ struct DatabaseText {
     redis: Option<RedisSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mongodb: Option<MongoSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mariadb: Option<MariadbSpec>,
     #[serde(default)]
     limits: Limits,
     #[serde(default, skip_serializing_if = "Controls::is_default")]
@@ -280,7 +296,7 @@ struct DatabaseText {
 }
 
 /// Names of the fields, of which a database has exactly one.
-const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`";
+const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`";
 
 /// The text of a database does not say once what it is.
 #[derive(Debug, thiserror::Error)]
@@ -299,6 +315,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
             text.postgres.map(|spec| System::Postgres(Box::new(spec))),
             text.redis.map(System::Redis),
             text.mongodb.map(System::Mongodb),
+            text.mariadb.map(|spec| System::Mariadb(Box::new(spec))),
         ]
         .into_iter()
         .flatten();
@@ -323,6 +340,7 @@ impl From<DatabaseSpec> for DatabaseText {
             postgres: None,
             redis: None,
             mongodb: None,
+            mariadb: None,
             limits: spec.limits,
             controls: spec.controls,
         };
@@ -330,6 +348,7 @@ impl From<DatabaseSpec> for DatabaseText {
             System::Postgres(spec) => text.postgres = Some(*spec),
             System::Redis(spec) => text.redis = Some(spec),
             System::Mongodb(spec) => text.mongodb = Some(spec),
+            System::Mariadb(spec) => text.mariadb = Some(*spec),
         }
         text
     }

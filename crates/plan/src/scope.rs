@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
-use crate::policy::{DatabaseSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade};
+use crate::policy::{
+    DatabaseSpec, MariadbSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade,
+};
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
-use crate::world::{Database, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet};
+use crate::world::{
+    Database, Mariadb, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
+};
 
 /// The part of the world that the plan is about.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub enum Seen<'a> {
     Redis(&'a RedisSpec, &'a Redis),
     /// A MongoDB replica set.
     Mongodb(&'a MongoSpec, &'a Mongo),
+    /// A MariaDB set with asynchronous replication.
+    Mariadb(&'a MariadbSpec, &'a Mariadb),
 }
 
 impl<'a> Seen<'a> {
@@ -79,7 +85,13 @@ impl<'a> Seen<'a> {
             (System::Mongodb(spec), Database::Mongodb(observed)) => {
                 Some(Self::Mongodb(spec, observed))
             }
-            (System::Postgres(_) | System::Redis(_) | System::Mongodb(_), _) => None,
+            (System::Mariadb(spec), Database::Mariadb(observed)) => {
+                Some(Self::Mariadb(spec, observed))
+            }
+            (
+                System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_),
+                _,
+            ) => None,
         }
     }
 }

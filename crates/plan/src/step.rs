@@ -218,6 +218,8 @@ pub enum HandOverTerms {
     Redis(RedisTerms),
     /// Of a MongoDB replica set; written under `mongodb`.
     Mongodb(MongoTerms),
+    /// Of a MariaDB set; written under `mariadb`.
+    Mariadb(MariadbTerms),
 }
 
 impl HandOverTerms {
@@ -225,7 +227,7 @@ impl HandOverTerms {
     pub fn postgres(&self) -> Option<&PostgresTerms> {
         match self {
             Self::Postgres(terms) => Some(terms),
-            Self::Redis(_) | Self::Mongodb(_) => None,
+            Self::Redis(_) | Self::Mongodb(_) | Self::Mariadb(_) => None,
         }
     }
 
@@ -233,7 +235,7 @@ impl HandOverTerms {
     pub fn redis(&self) -> Option<&RedisTerms> {
         match self {
             Self::Redis(terms) => Some(terms),
-            Self::Postgres(_) | Self::Mongodb(_) => None,
+            Self::Postgres(_) | Self::Mongodb(_) | Self::Mariadb(_) => None,
         }
     }
 
@@ -241,7 +243,15 @@ impl HandOverTerms {
     pub fn mongodb(&self) -> Option<&MongoTerms> {
         match self {
             Self::Mongodb(terms) => Some(terms),
-            Self::Postgres(_) | Self::Redis(_) => None,
+            Self::Postgres(_) | Self::Redis(_) | Self::Mariadb(_) => None,
+        }
+    }
+
+    /// If it is a MariaDB set's.
+    pub fn mariadb(&self) -> Option<&MariadbTerms> {
+        match self {
+            Self::Mariadb(terms) => Some(terms),
+            Self::Postgres(_) | Self::Redis(_) | Self::Mongodb(_) => None,
         }
     }
 }
@@ -256,11 +266,17 @@ struct MongoText<'a> {
     mongodb: &'a MongoTerms,
 }
 
+#[derive(Serialize)]
+struct MariadbText<'a> {
+    mariadb: &'a MariadbTerms,
+}
+
 /// Terms as they are written; which fields are there says whose they are.
 #[derive(Deserialize)]
 struct TermsText {
     redis: Option<RedisTerms>,
     mongodb: Option<MongoTerms>,
+    mariadb: Option<MariadbTerms>,
     #[serde(default)]
     poolers: Vec<ObjectRef>,
     pause_budget_ms: Option<u64>,
@@ -277,6 +293,7 @@ impl Serialize for HandOverTerms {
             Self::Postgres(terms) => terms.serialize(serializer),
             Self::Redis(redis) => RedisText { redis }.serialize(serializer),
             Self::Mongodb(mongodb) => MongoText { mongodb }.serialize(serializer),
+            Self::Mariadb(mariadb) => MariadbText { mariadb }.serialize(serializer),
         }
     }
 }
@@ -290,6 +307,9 @@ impl<'de> Deserialize<'de> for HandOverTerms {
         }
         if let Some(mongodb) = text.mongodb {
             return Ok(Self::Mongodb(mongodb));
+        }
+        if let Some(mariadb) = text.mariadb {
+            return Ok(Self::Mariadb(mariadb));
         }
         Ok(Self::Postgres(PostgresTerms {
             poolers: text.poolers,
@@ -342,6 +362,17 @@ pub struct MongoTerms {
     /// The others copy from the successor before the primary steps down, so that its first writes
     /// find a majority at once. Needs `settings.chainingAllowed`.
     pub chain: bool,
+}
+
+/// The conditions of the hand-over of a MariaDB set. Durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MariadbTerms {
+    /// Longest statement or transaction that the lock on the old primary waits for.
+    pub lock_budget_ms: u64,
+    /// From the lock until clients can write again.
+    pub window_budget_ms: u64,
+    /// Commits wait for a replica: the others follow the candidate before it takes writes.
+    pub semi_sync: bool,
 }
 
 /// A condition that is checked again right before the act.

@@ -3,10 +3,15 @@
 //! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
 //! explicitly (`Option`), never by a default that looks like an observation.
 
+mod mariadb;
 mod mongodb;
 mod postgres;
 mod redis;
 
+pub use mariadb::{
+    Gtid, GtidPosition, GtidState, Mariadb, MariadbActivity, MariadbFacts, MariadbMember,
+    MariadbSource,
+};
 pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
 pub use postgres::{
     Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember, PrimaryService,
@@ -257,6 +262,8 @@ pub enum Database {
     Redis(Redis),
     /// A MongoDB replica set.
     Mongodb(Mongo),
+    /// A MariaDB set with asynchronous replication.
+    Mariadb(Mariadb),
 }
 
 impl Database {
@@ -272,6 +279,10 @@ impl Database {
             Self::Redis(set) => leading(&set.members, |member| {
                 let facts = member.facts.as_ref();
                 facts.is_some_and(|facts| facts.role == RedisRole::Primary)
+            }),
+            Self::Mariadb(set) => leading(&set.members, |member| {
+                let facts = member.facts.as_ref();
+                facts.is_some_and(|facts| facts.leads() && !facts.read_only)
             }),
             Self::Mongodb(set) => leading(&set.members, |member| {
                 let facts = member.facts.as_ref();

@@ -27,7 +27,8 @@ pub struct RunConfig {
     /// Address of the clients, without a password. PostgreSQL: a URL or `key=value` words, one host
     /// or several, with `target_session_attrs` if wanted. Redis: `redis://[USER@]HOST[:PORT],...`,
     /// some nodes of the cluster; the others are asked for. MongoDB:
-    /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`.
+    /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`. MariaDB:
+    /// `mariadb://[USER@]HOST[:PORT],.../DATABASE`; of several hosts, the one that takes writes.
     pub dsn: String,
     /// Address of the readers; the clients' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +145,16 @@ impl RunConfig {
         Self {
             system: SystemKind::Mongodb,
             subject: SystemKind::Mongodb.name().to_owned(),
+            ..Self::new(address)
+        }
+    }
+
+    /// The defaults, for a MariaDB set behind this address.
+    #[must_use]
+    pub fn mariadb(address: impl Into<String>) -> Self {
+        Self {
+            system: SystemKind::Mariadb,
+            subject: SystemKind::Mariadb.name().to_owned(),
             ..Self::new(address)
         }
     }

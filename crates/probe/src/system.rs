@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::accounting::ledger::{Ledger, Outcome, Sequence};
 use crate::config::{MemberAddress, RunConfig};
 use crate::judge::{MemberEvidence, Shard};
+use crate::mariadb::Mariadb;
 use crate::mongodb::Mongo;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -27,6 +28,8 @@ pub enum SystemKind {
     Redis,
     /// A MongoDB replica set.
     Mongodb,
+    /// A MariaDB primary with replicas.
+    Mariadb,
 }
 
 impl SystemKind {
@@ -37,6 +40,7 @@ impl SystemKind {
             Self::Postgres => "PGPASSWORD",
             Self::Redis => "REDISCLI_AUTH",
             Self::Mongodb => "MONGODB_PASSWORD",
+            Self::Mariadb => "MYSQL_PWD",
         }
     }
 
@@ -47,6 +51,7 @@ impl SystemKind {
             Self::Postgres => 5432,
             Self::Redis => 6379,
             Self::Mongodb => 27017,
+            Self::Mariadb => 3306,
         }
     }
 
@@ -57,6 +62,7 @@ impl SystemKind {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
             Self::Mongodb => "mongodb",
+            Self::Mariadb => "mariadb",
         }
     }
 }
@@ -70,6 +76,7 @@ pub(crate) fn of(
         SystemKind::Postgres => Ok(Arc::new(Postgres::new(config, password)?)),
         SystemKind::Redis => Ok(Arc::new(Redis::new(config, password)?)),
         SystemKind::Mongodb => Ok(Arc::new(Mongo::new(config, password)?)),
+        SystemKind::Mariadb => Ok(Arc::new(Mariadb::new(config, password)?)),
     }
 }
 

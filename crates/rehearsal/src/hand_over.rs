@@ -365,5 +365,5 @@ fn last_moment(record: &Record) -> &'static str {
     record
         .entries
         .last()
-        .map_or("accepted", |entry| entry.moment.name())
+        .map_or("accepted", |entry| entry.name())
 }

@@ -1,5 +1,5 @@
-//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, on loopback addresses, for
-//! tests only.
+//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, MongoDB and MariaDB sets, on
+//! loopback addresses, for tests only.
 //!
 //! Nothing here is a stand-in: the servers are Debian's PostgreSQL 15 or PostgreSQL 18 with their
 //! default durability, Debian's Redis 7.0 or Valkey 9 with an append-only file, and a member is started again by somebody, as a kubelet does, where a test
@@ -14,6 +14,7 @@
     reason = "only tests use it, and a test that fails says where"
 )]
 
+pub mod mariadb;
 pub mod mongodb;
 pub mod program;
 pub mod redis;

@@ -116,10 +116,7 @@ const RECOVERY: &str = "/recover";
 fn closed(mut record: Record) -> Record {
     record.abandoned = record.outcome.is_none();
     if record.outcome.is_none() && !record.key.is_empty() && !record.window_is_open() {
-        let last = record
-            .entries
-            .last()
-            .map_or("accepted", |e| e.moment.name());
+        let last = record.entries.last().map_or("accepted", |e| e.name());
         record.outcome = Some(Outcome::Unresolved {
             reason: Reason::AgentLost(format!("its process ended after {last}")),
         });

@@ -15,6 +15,7 @@ use crate::databases::postgres::server::Server;
 use crate::databases::postgres::session::{Credentials, Session};
 use crate::databases::postgres::window::Cast;
 use crate::databases::postgres::wire::{ConnInfoTemplate, WireServer};
+use crate::databases::record::Named;
 use crate::dial::{Dial, Target};
 
 /// How the servers and poolers of an order are reached.

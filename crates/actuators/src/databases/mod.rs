@@ -1,5 +1,7 @@
 //! One client per database system.
 
+pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;
+pub mod record;
 pub mod redis;

@@ -328,15 +328,7 @@ impl System for Mongo<'_> {
 
 fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
     let mut ack = ack(format!("{to} is the primary"));
-    let lines = record.entries.iter().map(|entry| {
-        let ms = entry.at_us / 1_000;
-        format!(
-            "{} at {ms}.{} ms",
-            entry.moment.name(),
-            entry.at_us % 1_000 / 100
-        )
-    });
-    ack.evidence.0.extend(lines);
+    ack.evidence.0.extend(record.lines());
     if let Some(Outcome::HandedOver { unsettled, .. }) = &record.outcome
         && !unsettled.is_empty()
     {

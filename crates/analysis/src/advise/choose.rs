@@ -67,6 +67,18 @@ pub enum By {
     People,
 }
 
+impl By {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Plan => "ferriswheel plan",
+            Self::Operator => "its operator",
+            Self::Aks => "AKS",
+            Self::People => "by people",
+        }
+    }
+}
+
 /// A strategy with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ferriswheel_analysis::advise::{
-    Advice, Ask, By, Choice, Database, First, Priority, Role, Wish, advise,
+    Advice, Ask, Choice, Database, First, Priority, Role, Wish, advise,
 };
 use ferriswheel_analysis::deprecations::Target;
 use ferriswheel_analysis::manifest::Want;
@@ -215,7 +215,7 @@ fn text(advice: &Advice) -> String {
         text,
         "For the cluster: {} ({})\n  what matters most: {}, {}",
         advice.cluster.name,
-        by(advice.cluster.by),
+        advice.cluster.by.words(),
         name(advice.priority),
         advice.because
     );
@@ -243,7 +243,7 @@ fn database(text: &mut String, database: &Database) {
         found.object,
         found.system,
         database.choice.name,
-        by(database.choice.by),
+        database.choice.by.words(),
         found.evidence.join(", ")
     );
     let members = found
@@ -313,16 +313,6 @@ fn first(text: &mut String, first: &First) {
         first.message,
         first.fix
     );
-}
-
-/// Who carries it out, in words.
-pub fn by(by: By) -> &'static str {
-    match by {
-        By::Plan => "ferriswheel plan",
-        By::Operator => "its operator",
-        By::Aks => "AKS",
-        By::People => "by people",
-    }
 }
 
 fn name(priority: Priority) -> &'static str {

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod apply;
 pub mod check;
 pub mod diagnose;
+pub mod emergency;
 pub mod generate;
 pub mod life;
 pub mod lint;

@@ -63,6 +63,15 @@ Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
     Mongodb(Box<MongoArgs>),
+    /// Write to a MariaDB set, then look every write up on every member
+    #[command(after_help = "Example:
+  ferriswheel probe mariadb --address mariadb://app@mariadb-primary.db.svc/shop \\
+    --password-file /run/secrets/mariadb \\
+    --members mariadb-0=10.0.0.4,mariadb-1=10.0.0.5,mariadb-2=10.0.0.6 \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Mariadb(Box<MariadbArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -106,10 +115,19 @@ struct MongoArgs {
     run: RunArgs,
 }
 
+#[derive(Debug, Args)]
+struct MariadbArgs {
+    /// Address of the clients; of several hosts, the one that takes writes; no password in it
+    #[arg(long, value_name = "ADDRESS")]
+    address: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
 /// What every system's run has.
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// File with the password [default: PGPASSWORD; REDISCLI_AUTH; MONGODB_PASSWORD]
+    /// File with the password [default: PGPASSWORD; REDISCLI_AUTH; MONGODB_PASSWORD; MYSQL_PWD]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Every member by direct address, to look each write up on; without it, those that the
@@ -175,7 +193,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct ControlsArgs {
-    /// System to harm: postgres, redis or mongodb
+    /// System to harm: postgres, redis, mongodb or mariadb
     #[arg(long, value_name = "SYSTEM", default_value = "postgres", value_parser = system_kind)]
     system: SystemKind,
     /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
@@ -187,6 +205,9 @@ struct ControlsArgs {
     /// Directory with mongod [default: from the PATH]
     #[arg(long, value_name = "DIR")]
     mongodb_bin: Option<PathBuf>,
+    /// Directory with mariadbd [default: Debian's]
+    #[arg(long, value_name = "DIR")]
+    mariadb_bin: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,10 +223,15 @@ fn error_limit(text: &str) -> Result<ErrorLimit, String> {
 }
 
 fn system_kind(text: &str) -> Result<SystemKind, String> {
-    [SystemKind::Postgres, SystemKind::Redis, SystemKind::Mongodb]
-        .into_iter()
-        .find(|kind| kind.name() == text)
-        .ok_or_else(|| "write postgres, redis or mongodb".to_owned())
+    [
+        SystemKind::Postgres,
+        SystemKind::Redis,
+        SystemKind::Mongodb,
+        SystemKind::Mariadb,
+    ]
+    .into_iter()
+    .find(|kind| kind.name() == text)
+    .ok_or_else(|| "write postgres, redis, mongodb or mariadb".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -237,6 +263,9 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
         }
         ProbeCommand::Mongodb(args) => {
             measure(RunConfig::mongodb(args.address), args.run, json).await
+        }
+        ProbeCommand::Mariadb(args) => {
+            measure(RunConfig::mariadb(args.address), args.run, json).await
         }
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
@@ -373,6 +402,9 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
         ControlError::NoMongo => {
             Failure::input(error.to_string()).fix("scripts/install-mongodb.sh")
         }
+        ControlError::NoMariadb => {
+            Failure::input(error.to_string()).fix("apt-get install mariadb-server")
+        }
         other => Failure::unexpected(&other),
     };
     let harm = async {
@@ -380,12 +412,14 @@ async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit, Failure> {
             SystemKind::Postgres => controls::run_all(args.postgres_bin.as_deref()).await,
             SystemKind::Redis => controls::redis::run_all(args.redis_bin.as_deref()).await,
             SystemKind::Mongodb => controls::mongodb::run_all(args.mongodb_bin.as_deref()).await,
+            SystemKind::Mariadb => controls::mariadb::run_all(args.mariadb_bin.as_deref()).await,
         }
     };
     let found = match args.system {
         SystemKind::Postgres => controls::find_binaries(args.postgres_bin.as_deref()),
         SystemKind::Redis => controls::redis::find_binary(args.redis_bin.as_deref()),
         SystemKind::Mongodb => controls::mongodb::find_binary(args.mongodb_bin.as_deref()),
+        SystemKind::Mariadb => controls::mariadb::find_binary(args.mariadb_bin.as_deref()),
     }
     .map_err(cannot)?;
     eprintln!("harming servers from {}", found.display());

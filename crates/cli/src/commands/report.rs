@@ -181,10 +181,10 @@ fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
             let record: Option<postgres::record::Record> = load(&path);
             let entries = record.into_iter().flat_map(|record| record.entries);
             entries
-                .map(|entry| moment(entry.moment.name(), entry.wall))
+                .map(|entry| moment(entry.name(), entry.wall))
                 .collect()
         }
-        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) => {
+        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) | HandOverTerms::Mariadb(_) => {
             let path = run
                 .directory
                 .join(format!("window-{database}-{}.json", from.name));

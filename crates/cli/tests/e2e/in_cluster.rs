@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::checklist;
 use crate::support::{self, Practice, root, succeeded, until};
 
 /// The Job's own account.
@@ -18,6 +19,7 @@ const PODS: &str = "batch.kubernetes.io/job-name=ferriswheel";
 fn a_job_carries_a_plan_out_and_direct_clients_lose_nothing() {
     let practice = Practice::up("incluster", &[]);
     practice.example();
+    checklist::of_a_live_cluster(&practice);
     a_job_on_a_machine_that_its_plan_retires_is_refused(&practice);
     a_job_whose_pod_is_lost_goes_on(&practice);
     direct_clients_see_errors_and_lose_nothing(&practice);

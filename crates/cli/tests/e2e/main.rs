@@ -9,9 +9,11 @@
     reason = "a test that fails says where, and what it saw"
 )]
 
+mod checklist;
 mod faults;
 mod in_cluster;
 mod kills;
+mod mariadb;
 mod mongodb;
 mod redis;
 mod snapshot;

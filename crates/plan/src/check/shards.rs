@@ -43,6 +43,16 @@ impl Shards {
                         .collect(),
                 )
             }
+            Some(Database::Mariadb(set)) => {
+                let mut leaders = set.members.iter().filter_map(|(name, member)| {
+                    let facts = member.facts.as_ref()?;
+                    (facts.sources.is_empty() && !facts.read_only)
+                        .then(|| pod_of(name))
+                        .flatten()
+                });
+                let leader = leaders.next().map(|pod| shard(pod, members.clone()));
+                Self(leader.into_iter().collect())
+            }
             Some(Database::Mongodb(set)) => {
                 let mut leaders = set.members.iter().filter_map(|(name, member)| {
                     let leads = member.facts.as_ref()?.state == MongoState::Primary;
@@ -150,6 +160,11 @@ pub(super) fn same_terms(spec: &DatabaseSpec, terms: &HandOverTerms) -> bool {
         (System::Mongodb(spec), HandOverTerms::Mongodb(terms)) => {
             terms.window_budget_ms == spec.window.0
         }
-        (System::Postgres(_), _) | (System::Redis(_), _) | (System::Mongodb(_), _) => false,
+        (System::Mariadb(spec), HandOverTerms::Mariadb(terms)) => {
+            terms.window_budget_ms == spec.window.0 && terms.lock_budget_ms == spec.transaction.0
+        }
+        (System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_), _) => {
+            false
+        }
     }
 }

@@ -7,14 +7,13 @@ mod agents;
 mod entrypoint;
 mod poolers;
 mod servers;
-mod service;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use super::{Act, Order, Pattern};
+use super::{Act, Order, Pattern, service};
 use crate::diagnostic::Findings;
 use crate::estimates;
 use crate::ids::ObjectRef;
@@ -101,7 +100,12 @@ impl Pattern for Set<'_> {
         findings.absorb(servers::gate(self, seat));
         findings.absorb(poolers::gate(world, scope, self));
         findings.absorb(entrypoint::gate(self));
-        findings.absorb(service::gate(self));
+        let service = self
+            .spec
+            .service
+            .as_ref()
+            .zip(self.observed.service.as_ref());
+        findings.absorb(service::gate(self, service, &self.primaries()));
         findings
     }
 

@@ -6,6 +6,7 @@
 
 mod frozen;
 mod lagging;
+pub mod mariadb;
 pub mod mongodb;
 pub mod redis;
 pub mod server;
@@ -34,6 +35,11 @@ pub enum ControlError {
     /// No MongoDB server to harm.
     #[error("find mongod: install it with `scripts/install-mongodb.sh`, or name its directory")]
     NoMongo,
+    /// No MariaDB server to harm.
+    #[error(
+        "find mariadbd: install it with `apt-get install mariadb-server`, or name its directory"
+    )]
+    NoMariadb,
     /// The servers refuse to run as root and there is no user for them.
     #[error("find the user \"postgres\", whom the servers run as when started by root")]
     NoUser,

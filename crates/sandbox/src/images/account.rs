@@ -14,6 +14,8 @@ pub(super) const POSTGRES: u32 = 999;
 pub(super) const REDIS: u32 = 999;
 /// `mongodb` of the public image.
 pub(super) const MONGODB: u32 = 999;
+/// `mysql` of the public image.
+pub(super) const MYSQL: u32 = 999;
 /// `nonroot` of the distroless images.
 pub(super) const NONROOT: u32 = 65532;
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Image, Missing, PullError, Reference, Unknown, database, mongodb, plain, redis};
+use super::{
+    Image, Missing, PullError, Reference, Unknown, database, mariadb, mongodb, plain, redis,
+};
 
 /// The images of this machine.
 #[derive(Clone, Debug)]
@@ -71,6 +73,14 @@ const ENTRIES: &[Entry] = &[
         names: &["mongo:6.0"],
         resolve: |catalogue, reference| match reference.numbers()[..] {
             [6] | [6, 0, ..] => Some(mongodb::mongo_6(&catalogue.cache)),
+            _ => None,
+        },
+    },
+    Entry {
+        repositories: &["mariadb"],
+        names: &["mariadb:10.11"],
+        resolve: |_, reference| match reference.numbers()[..] {
+            [10, 11, ..] => Some(mariadb::mariadb_10_11()),
             _ => None,
         },
     },
@@ -200,6 +210,7 @@ mod tests {
             ("redis:7", "redis:7.0"),
             ("valkey/valkey:9.1", "valkey:9"),
             ("docker.io/library/mongo:6.0.5-jammy", "mongo:6.0"),
+            ("docker.io/library/mariadb:10.11.19-jammy", "mariadb:10.11"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -214,6 +225,8 @@ mod tests {
             "postgres:15x/y",
             "redis:7.2",
             "mongo:7.0",
+            "mariadb:11.4",
+            "mariadb:10",
             "redis",
         ] {
             let unknown = catalogue().resolve(image).unwrap_err();

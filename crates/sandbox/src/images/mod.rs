@@ -9,6 +9,7 @@
 mod account;
 mod catalogue;
 mod database;
+mod mariadb;
 mod mongodb;
 mod plain;
 mod redis;

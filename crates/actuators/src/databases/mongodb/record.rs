@@ -1,9 +1,8 @@
 //! The record of a hand-over: what happened, when, and how it ended.
 
-use std::sync::{Mutex, PoisonError};
-
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+
+use crate::databases::record::{self, Named};
 
 /// A moment of a hand-over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +48,8 @@ pub enum Moment {
     },
 }
 
-impl Moment {
-    /// Name as it is written.
-    pub fn name(&self) -> &'static str {
+impl Named for Moment {
+    fn name(&self) -> &'static str {
         match self {
             Self::Ready { .. } => "ready",
             Self::Chained => "chained",
@@ -138,36 +136,13 @@ pub enum Outcome {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Microseconds since the order was taken, monotonic.
-    pub at_us: u64,
-    /// Wall clock, for the report's timeline only.
-    pub wall: jiff::Timestamp,
-    /// What happened.
-    pub moment: Moment,
-}
+pub type Entry = record::Entry<Moment>;
 
 /// The record as others read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Operation key of the order.
-    pub key: String,
-    /// Entries in order.
-    pub entries: Vec<Entry>,
-    /// Set once it ended.
-    pub outcome: Option<Outcome>,
-}
+pub type Record = record::Record<Moment, Outcome>;
 
-impl Record {
-    /// When a moment of this name happened first, in microseconds.
-    pub fn at(&self, name: &str) -> Option<u64> {
-        self.entries
-            .iter()
-            .find(|entry| entry.moment.name() == name)
-            .map(|entry| entry.at_us)
-    }
-}
+/// A log in memory, with its own clock.
+pub type MemoryLog = record::MemoryLog<Moment, Outcome>;
 
 /// Where moments go. Must not block: it is called while clients wait.
 pub trait Log: Send + Sync {
@@ -175,54 +150,9 @@ pub trait Log: Send + Sync {
     fn note(&self, moment: Moment);
 }
 
-/// A log in memory, with its own clock.
-pub struct MemoryLog {
-    began: Instant,
-    record: Mutex<Record>,
-}
-
-impl MemoryLog {
-    /// An empty log for one order.
-    pub fn new(key: impl Into<String>) -> Self {
-        Self {
-            began: Instant::now(),
-            record: Mutex::new(Record {
-                key: key.into(),
-                ..Record::default()
-            }),
-        }
-    }
-
-    /// The record so far.
-    pub fn record(&self) -> Record {
-        self.record
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Notes how it ended.
-    pub fn close(&self, outcome: Outcome) {
-        self.record
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .outcome = Some(outcome);
-    }
-}
-
 impl Log for MemoryLog {
     fn note(&self, moment: Moment) {
-        let at = self.began.elapsed();
         tracing::info!(moment = moment.name(), "hand-over");
-        let entry = Entry {
-            at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX),
-            wall: jiff::Timestamp::now(),
-            moment,
-        };
-        self.record
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entries
-            .push(entry);
+        self.add(moment);
     }
 }

@@ -1,13 +1,12 @@
 //! The agent's own record of a window: what happened, when, and how it ended.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::lsn::Lsn;
 use super::server::OpenTransaction;
+use crate::databases::record::{self, Named};
 
 /// A moment of a hand-over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,9 +99,8 @@ pub enum Moment {
     },
 }
 
-impl Moment {
-    /// Name as it is written.
-    pub fn name(&self) -> &'static str {
+impl Named for Moment {
+    fn name(&self) -> &'static str {
         match self {
             Self::Rehearsed { .. } => "rehearsed",
             Self::NameAwaited { .. } => "nameAwaited",
@@ -246,42 +244,18 @@ pub enum Outcome {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Microseconds since the order was taken, monotonic.
-    pub at_us: u64,
-    /// Wall clock of the agent's node, for the report's timeline only.
-    pub wall: jiff::Timestamp,
-    /// What happened.
-    pub moment: Moment,
-}
+pub type Entry = record::Entry<Moment>;
 
 /// The record as others read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Operation key of the order.
-    pub key: String,
-    /// Entries in order.
-    pub entries: Vec<Entry>,
-    /// Set once it ended.
-    pub outcome: Option<Outcome>,
-    /// The process that wrote it is gone, and whoever serves it now does not go on with it.
-    #[serde(default)]
-    pub abandoned: bool,
-}
+pub type Record = record::Record<Moment, Outcome>;
+
+/// A log in memory, with its own clock.
+pub type MemoryLog = record::MemoryLog<Moment, Outcome>;
 
 impl Record {
     /// Somebody is at work on it.
     pub fn is_under_way(&self) -> bool {
         !self.entries.is_empty() && self.outcome.is_none() && !self.abandoned
-    }
-
-    /// When a moment of this name happened first, in microseconds.
-    pub fn at(&self, name: &str) -> Option<u64> {
-        self.entries
-            .iter()
-            .find(|entry| entry.moment.name() == name)
-            .map(|entry| entry.at_us)
     }
 
     /// PAUSE was sent and clients were not let go yet.
@@ -311,53 +285,8 @@ pub trait Log: Send + Sync {
     fn note(&self, moment: Moment);
 }
 
-/// A log in memory, with its own clock.
-pub struct MemoryLog {
-    began: Instant,
-    record: Mutex<Record>,
-}
-
-impl MemoryLog {
-    /// An empty log for one order.
-    pub fn new(key: impl Into<String>) -> Self {
-        Self {
-            began: Instant::now(),
-            record: Mutex::new(Record {
-                key: key.into(),
-                ..Record::default()
-            }),
-        }
-    }
-
-    /// The record so far.
-    pub fn record(&self) -> Record {
-        self.record
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Notes how it ended.
-    pub fn close(&self, outcome: Outcome) {
-        self.record
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .outcome = Some(outcome);
-    }
-}
-
 impl Log for MemoryLog {
     fn note(&self, moment: Moment) {
-        let at = self.began.elapsed();
-        let entry = Entry {
-            at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX),
-            wall: jiff::Timestamp::now(),
-            moment,
-        };
-        self.record
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .entries
-            .push(entry);
+        self.add(moment);
     }
 }

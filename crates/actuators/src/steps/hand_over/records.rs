@@ -118,7 +118,7 @@ pub(super) fn last_moment(record: &Record) -> &'static str {
     record
         .entries
         .last()
-        .map_or("accepted", |entry| entry.moment.name())
+        .map_or("accepted", |entry| entry.name())
 }
 
 /// The record as evidence: every moment with its time relative to PAUSE.
@@ -134,7 +134,7 @@ pub(super) fn lines(record: &Record) -> Vec<String> {
         let distance = entry.at_us.abs_diff(origin);
         lines.push(format!(
             "{} {sign}{}.{:03} ms at {}",
-            entry.moment.name(),
+            entry.name(),
             distance / 1_000,
             distance % 1_000,
             entry.wall

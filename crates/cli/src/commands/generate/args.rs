@@ -20,6 +20,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// One disruption budget for each set of pods that stand in for one another
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ferriswheel generate budgets --from dump/ | kubectl apply --dry-run=server -f -
+  ferriswheel generate budgets --namespace search --name es-data --selector app=es,role=data --members 3 --database elasticsearch")]
 pub struct BudgetsArgs {
     /// Manifests or a dump: every workload without a budget gets the one that fits it
     #[arg(long, value_name = "PATH", conflicts_with_all = ["name", "selector", "members", "database"])]
@@ -43,6 +46,8 @@ pub struct BudgetsArgs {
 
 /// Patches with the probes, the pause before the end and the time to end in that are missing
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel generate probes --from manifests/ --target 1.36 --ready-path /health/ready --live-path /health/live --out patches/")]
 pub struct ProbesArgs {
     /// Manifests or a dump
     #[arg(long, value_name = "PATH", required = true)]
@@ -81,6 +86,9 @@ impl From<Disk> for Sku {
 
 /// A StorageClass whose disks stay, in zones
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ferriswheel generate storage-class --zones eastus-1,eastus-2,eastus-3
+  ferriswheel generate storage-class --from dump/ --sku premium-zrs --name orders-retain")]
 pub struct StorageClassArgs {
     /// Its name
     #[arg(long, value_name = "NAME", default_value = "database-retain")]
@@ -112,6 +120,8 @@ pub enum PoolForm {
 
 /// A node pool of their own for databases, as az command and as template
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel generate node-pool --resource-group production-rg --cluster aks-prod --name statefulpool --zones 1,2,3 --out pool/")]
 pub struct NodePoolArgs {
     /// Resource group of the cluster
     #[arg(long, value_name = "NAME")]
@@ -191,6 +201,10 @@ impl Database {
 
 /// Rules, monitors and a dashboard, from one model
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ferriswheel generate monitoring --form prometheus-rule --from dump/ --requests http_requests_total:code
+  ferriswheel generate monitoring --form monitors --databases postgres --namespace db --selector app=pg
+  ferriswheel generate monitoring --form dashboard --databases postgres,redis > dashboard.json")]
 pub struct MonitoringArgs {
     /// What is written
     #[arg(long, value_enum)]
@@ -232,6 +246,8 @@ pub struct MonitoringArgs {
 
 /// The Job that carries a plan out in the cluster, with its rights
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel generate job plan.json --pooler-config pgbouncer-config --tenant TENANT --client-id CLIENT --out run/")]
 pub struct JobArgs {
     /// The plan, read and approved
     pub plan: PathBuf,
@@ -257,6 +273,8 @@ pub struct JobArgs {
 
 /// A CronJob that tells every night what the target version would break
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel generate feature-check --target 1.36 --namespace ops --right shop/web:list:configmaps")]
 pub struct FeatureCheckArgs {
     /// The version to upgrade to
     #[arg(long, value_name = "VERSION")]
@@ -277,6 +295,8 @@ pub struct FeatureCheckArgs {
 
 /// A CronJob that scans the images that run for holes with a fix
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ferriswheel generate security-scan --namespace ops --image ghcr.io/aquasecurity/trivy:0.58.1 --every 12")]
 pub struct SecurityScanArgs {
     /// Image of trivy, with its version
     #[arg(long, value_name = "IMAGE")]

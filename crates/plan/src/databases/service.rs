@@ -1,15 +1,20 @@
 //! The Service by which clients reach the primary without a pooler.
 
-use super::Set;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
+use crate::ids::ObjectRef;
+use crate::scope::DatabaseScope;
 use crate::world::PrimaryService;
 
 /// Refuses a Service whose selector does not single out the primary: the hand-over moves the labels
 /// that it selects by, and clients follow those labels.
-pub(super) fn gate(database: &Set<'_>) -> Findings {
+pub(super) fn gate(
+    database: &DatabaseScope<'_>,
+    service: Option<(&ObjectRef, &PrimaryService)>,
+    primaries: &[u32],
+) -> Findings {
     let mut findings = Findings::default();
-    let (Some(name), Some(seen)) = (&database.spec.service, &database.observed.service) else {
+    let Some((name, seen)) = service else {
         return findings;
     };
     let refuse = |message: String, evidence: Vec<String>, fix: String| {
@@ -50,7 +55,7 @@ pub(super) fn gate(database: &Set<'_>) -> Findings {
         .map(|member| member.name.name.as_str())
         .collect();
     // Nobody or several: said by the gate of the servers.
-    let [primary] = database.primaries()[..] else {
+    let [primary] = primaries[..] else {
         return findings;
     };
     let Some(primary) = database.members.get(&primary) else {

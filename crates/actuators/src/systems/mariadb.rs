@@ -1,0 +1,373 @@
+//! MariaDB sets: every member's own view, the hand-over, and what the probe connects to.
+//!
+//! A hand-over runs in the process that drives the plan. Until it has decided, all that it holds is a
+//! lock of its own session; what it leaves after that is found by [`recover::settle`].
+
+mod collect;
+mod look;
+mod route;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
+use ferriswheel_plan::policy::MariadbSpec;
+use ferriswheel_plan::step::{HandOverTerms, MariadbTerms};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+pub(crate) use collect::collect;
+
+use super::{Standing, System};
+use crate::databases::mariadb::order::{Member, Order};
+use crate::databases::mariadb::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::mariadb::recover;
+use crate::databases::mariadb::server::Server;
+use crate::databases::mariadb::session::{Credentials, Session};
+use crate::databases::mariadb::window::{self, Cast};
+use crate::databases::mariadb::wire::WireServer;
+use crate::dial::Target;
+use crate::steps::{ack, class, done, waiting, wrong_terms};
+use crate::world::{AskError, MemberPod, Outside, World, secret_key, user_name};
+use look::Look;
+use route::Labels;
+
+/// A member that came back counts as whole if it has what the primary had so long ago. The unit is
+/// milliseconds here where other systems count bytes.
+const WHOLE_LAG_MS: u64 = 1_000;
+
+/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy set (a
+/// slow disk, a long statement) passes in seconds; what does not is for a person.
+const ATTEMPTS: u32 = 3;
+
+/// Pause between two attempts.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Writers of the probe: one slow connection does not look like a stall.
+const WRITERS: usize = 4;
+
+/// A set of a plan.
+pub(crate) struct Mariadb<'w> {
+    world: &'w World,
+    name: &'w DatabaseName,
+    spec: &'w MariadbSpec,
+}
+
+impl<'w> Mariadb<'w> {
+    pub(super) fn new(world: &'w World, name: &'w DatabaseName, spec: &'w MariadbSpec) -> Self {
+        Self { world, name, spec }
+    }
+
+    /// A kept server; another pod of the same name, or another address, is another one. It only
+    /// looks, so it needs nobody's password but its own.
+    fn server(&self, member: &MemberPod, credentials: &Credentials) -> Arc<WireServer> {
+        let key = format!(
+            "{}/{}/{}/{}",
+            self.name,
+            member.pod,
+            member.uid,
+            member.ip.as_deref().unwrap_or_default()
+        );
+        self.world.kept(key, || {
+            let session = session(&self.world.outside, self.spec, member, credentials);
+            WireServer::new(session, Credentials::default())
+        })
+    }
+
+    async fn looks(&self) -> Result<Vec<Look>, AskError> {
+        let credentials = credentials(&self.world.outside, &self.spec.admin).await?;
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let asked = members.into_iter().map(|member| {
+            let server = self.server(&member, &credentials);
+            look::look(member, server)
+        });
+        Ok(futures::future::join_all(asked).await)
+    }
+
+    /// Everybody who takes part, with sessions of their own.
+    async fn cast(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &MariadbTerms,
+        key: &OperationKey,
+    ) -> Result<(Order, Cast), AskError> {
+        let outside = &self.world.outside;
+        let credentials = credentials(outside, &self.spec.admin).await?;
+        let replication = self::credentials(outside, &self.spec.replication).await?;
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let set = self.world.stateful_set(&self.spec.stateful_set).await?;
+        let service = set.spec.service_name.unwrap_or_default();
+        let server = |member: &MemberPod| -> Box<dyn Server> {
+            let session = session(outside, self.spec, member, &credentials);
+            Box::new(WireServer::new(session, replication.clone()))
+        };
+        let named = |pod: &ObjectRef| {
+            members
+                .iter()
+                .find(|member| member.pod == *pod)
+                .ok_or_else(|| AskError::Absent {
+                    what: pod.to_string(),
+                })
+        };
+        let (old, candidate) = (named(from)?, named(to)?);
+        let others: Vec<&MemberPod> = members
+            .iter()
+            .filter(|member| member.pod != *from && member.pod != *to)
+            .collect();
+        let by_name = |pod: &ObjectRef| Member {
+            name: pod.name.clone(),
+            host: format!("{}.{service}.{}.svc.cluster.local", pod.name, pod.namespace),
+            port: self.spec.port,
+        };
+        let order = Order {
+            key: key.0.clone(),
+            old: by_name(from),
+            candidate: by_name(to),
+            others: others.iter().map(|one| by_name(&one.pod)).collect(),
+            lock_ms: terms.lock_budget_ms,
+            window_ms: terms.window_budget_ms,
+            semi_sync: terms.semi_sync,
+        };
+        let route = Labels::of(self.world, self.spec, old, candidate).await?;
+        let cast = Cast {
+            old: server(old),
+            candidate: server(candidate),
+            others: others.into_iter().map(server).collect(),
+            route: Box::new(route),
+        };
+        Ok((order, cast))
+    }
+
+    /// For the report; the journal carries the same moments as evidence.
+    fn keep(&self, from: &ObjectRef, record: &Record) {
+        let path = self
+            .world
+            .outside
+            .artifacts
+            .join(format!("window-{}-{}.json", self.name, from.name));
+        if let Ok(bytes) = serde_json::to_vec_pretty(record)
+            && let Err(e) = std::fs::write(&path, bytes)
+        {
+            tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
+        }
+    }
+}
+
+fn terms_of(terms: &HandOverTerms) -> Result<&MariadbTerms, ActError> {
+    terms.mariadb().ok_or_else(|| wrong_terms("MariaDB"))
+}
+
+/// A lag as guards give it; the largest number is "however long".
+fn lag(max_lag_ms: u64) -> Option<Duration> {
+    (max_lag_ms < u64::MAX).then(|| Duration::from_millis(max_lag_ms))
+}
+
+#[async_trait]
+impl System for Mariadb<'_> {
+    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
+        Ok(look::standing(self.looks().await?, lag(max_lag_bytes)).await)
+    }
+
+    fn whole_lag_bytes(&self) -> u64 {
+        WHOLE_LAG_MS
+    }
+
+    async fn observe_hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+    ) -> Result<Observed, AskError> {
+        let standing = self.standing(WHOLE_LAG_MS).await?;
+        match &standing.leaders[..] {
+            [(leader, _)] if leader == from => Ok(Observed::Ready),
+            [(leader, _)] if leader == to => {
+                for pod in [to, from] {
+                    let stand = standing.of(pod).map(|stand| &stand.whole);
+                    if let Some(Err(waiting)) = stand {
+                        return Ok(Observed::InFlight(waiting.clone()));
+                    }
+                }
+                Ok(done(format!("{to} is the primary, {from} follows it")))
+            }
+            [(leader, _)] => Ok(Observed::Diverged {
+                expected: format!("{from} or {to} as the primary"),
+                found: format!("{leader} is the primary"),
+            }),
+            [] => Ok(Observed::InFlight(waiting(
+                to,
+                "no member takes writes",
+                "the hand-over is carried on",
+            ))),
+            several => Ok(Observed::Diverged {
+                expected: "one member that takes writes".to_owned(),
+                found: format!("{} of them", several.len()),
+            }),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Ack, ActError> {
+        let terms = terms_of(terms)?;
+        let mut last = None;
+        for attempt in 1..=ATTEMPTS {
+            if attempt > 1 {
+                sleep(AGAIN).await;
+            }
+            let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
+            let log = MemoryLog::new(key.0.clone());
+            let outcome = window::hand_over(&order, &cast, &log).await;
+            log.close(outcome.clone());
+            let record = log.record();
+            self.keep(from, &record);
+            match outcome {
+                Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
+                Outcome::Undone { reason, .. } => {
+                    tracing::warn!(%reason, attempt, "the hand-over was not carried through");
+                    last = Some(reason);
+                }
+                Outcome::Unresolved { reason } => return Err(ask(&reason)),
+            }
+        }
+        Err(undone(from, last))
+    }
+
+    async fn settle(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        terms: &HandOverTerms,
+        key: &OperationKey,
+    ) -> Result<Evidence, ActError> {
+        let terms = terms_of(terms)?;
+        let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
+        let log = MemoryLog::new(key.0.clone());
+        let leader = match recover::settle(&order, &cast, &log).await {
+            Outcome::HandedOver { .. } => to,
+            Outcome::Undone { .. } => from,
+            Outcome::Unresolved { reason } => return Err(ask(&reason)),
+        };
+        Ok(Evidence::one(format!(
+            "{leader} is the primary, clients go on"
+        )))
+    }
+
+    /// A primary keeps no list of its replicas.
+    async fn forget(&self, _: &ObjectRef, _: &ObjectRef) -> Result<(), AskError> {
+        Ok(())
+    }
+
+    fn application(&self) -> Option<&ObjectRef> {
+        Some(&self.spec.application)
+    }
+
+    /// By the Service that follows the primary, as applications do; without one, by every member.
+    async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError> {
+        let user = user_name(&self.world.outside.kube, &self.spec.application).await?;
+        let port = self.spec.port;
+        let hosts = match &self.spec.service {
+            Some(service) => {
+                let ObjectRef { namespace, name } = service;
+                vec![format!("{name}.{namespace}.svc.cluster.local:{port}")]
+            }
+            None => crate::steps::probe::member_hosts(self.world, &self.spec.stateful_set)
+                .await?
+                .into_iter()
+                .map(|(_, host)| format!("{host}:{port}"))
+                .collect(),
+        };
+        Ok(BTreeMap::from([
+            ("system".to_owned(), json!("mariadb")),
+            (
+                "dsn".to_owned(),
+                json!(format!(
+                    "mariadb://{user}@{}/{}",
+                    hosts.join(","),
+                    self.spec.database
+                )),
+            ),
+            ("writers".to_owned(), json!(WRITERS)),
+        ]))
+    }
+
+    fn probe_file(&self) -> Value {
+        json!({"system": "mariadb"})
+    }
+
+    /// Connections are cut with the change: what clients see of it is counted, and judged only where
+    /// the spec sets a limit.
+    fn errors_allowed(&self) -> Option<u64> {
+        None
+    }
+
+    fn port(&self) -> u16 {
+        self.spec.port
+    }
+}
+
+fn ask(reason: &Reason) -> ActError {
+    ActError::AskHuman {
+        code: reason.code().to_owned(),
+        cause: reason.to_string(),
+    }
+}
+
+fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
+    let mut ack = ack(format!("{to} is the primary"));
+    ack.evidence.0.extend(record.lines());
+    if let Some(Outcome::HandedOver { unsettled, .. }) = &record.outcome
+        && !unsettled.is_empty()
+    {
+        let who = unsettled.join(", ");
+        ack.evidence
+            .0
+            .push(format!("not followed by {who} in time"));
+    }
+    ack
+}
+
+fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
+    let (code, reason) = reason.map_or_else(
+        || ("FW0241".to_owned(), "nothing was tried".to_owned()),
+        |reason| (reason.code().to_owned(), reason.to_string()),
+    );
+    ActError::AskHuman {
+        code,
+        cause: format!(
+            "the hand-over did not come about in {ATTEMPTS} attempts, {from} is the primary: {reason}"
+        ),
+    }
+}
+
+fn session(
+    outside: &Outside,
+    spec: &MariadbSpec,
+    member: &MemberPod,
+    credentials: &Credentials,
+) -> Session {
+    Session::new(
+        &member.pod.name,
+        Target {
+            pod: member.pod.clone(),
+            ip: member.ip.clone(),
+            port: spec.port,
+        },
+        Arc::clone(&outside.dial),
+        credentials.clone(),
+    )
+}
+
+async fn credentials(outside: &Outside, secret: &ObjectRef) -> Result<Credentials, AskError> {
+    Ok(Credentials {
+        user: secret_key(&outside.kube, secret, "username").await?,
+        password: secret_key(&outside.kube, secret, "password").await?,
+    })
+}
