@@ -280,15 +280,11 @@ async fn nobody(order: &Order, cast: &Cast, views: &Views, what: String, log: &d
         return undone(reason, true, log);
     }
     log.note(Moment::CaughtUp);
-    let promoted = async {
-        cast.candidate.detach(STATEMENT).await?;
-        cast.candidate.open_writes(STATEMENT).await
-    };
     let source = Source {
         member: order.candidate.clone(),
         link: views.link(),
     };
-    match promoted.await {
+    match cast.candidate.promote(STATEMENT).await {
         Ok(()) => {
             log.note(Moment::Promoted);
             let views = Views::of(cast).await;

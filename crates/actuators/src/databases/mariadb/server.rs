@@ -45,6 +45,9 @@ pub trait Server: Send + Sync {
     /// Takes writes of clients.
     async fn open_writes(&self, deadline: Duration) -> Result<(), ServerError>;
 
+    /// Copies from nobody, and takes writes of clients.
+    async fn promote(&self, deadline: Duration) -> Result<(), ServerError>;
+
     /// Copies from nobody, and remembers nobody.
     async fn detach(&self, deadline: Duration) -> Result<(), ServerError>;
 

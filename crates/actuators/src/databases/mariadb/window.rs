@@ -235,11 +235,7 @@ async fn promote(
         repoint(order, cast, source, log).await;
     }
     *stage = Stage::Promoting;
-    cast.candidate.detach(left(limit)).await.map_err(failed)?;
-    cast.candidate
-        .open_writes(left(limit))
-        .await
-        .map_err(failed)?;
+    cast.candidate.promote(left(limit)).await.map_err(failed)?;
     log.note(Moment::Promoted);
     Ok(())
 }

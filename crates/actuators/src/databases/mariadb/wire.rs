@@ -22,6 +22,9 @@ const OWN_LIMIT: Duration = Duration::from_millis(500);
 /// `ER_NO_SUCH_THREAD`: it is gone already.
 const NO_SUCH_THREAD: u16 = 1094;
 
+/// Sessions that are ended by one statement: some kilobytes of text.
+const KILLS: usize = 200;
+
 /// `ER_LOCK_WAIT_TIMEOUT`.
 pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
 
@@ -198,6 +201,13 @@ impl Server for WireServer {
             .map(drop)
     }
 
+    async fn promote(&self, deadline: Duration) -> Result<(), ServerError> {
+        // One statement: clients wait for every way to the server and back.
+        let statement = "BEGIN NOT ATOMIC \
+                         STOP ALL SLAVES; RESET SLAVE ALL; SET GLOBAL read_only = 0; END";
+        self.run(statement, deadline).await.map(drop)
+    }
+
     async fn detach(&self, deadline: Duration) -> Result<(), ServerError> {
         self.run("STOP ALL SLAVES", deadline).await?;
         self.run("RESET SLAVE ALL", deadline).await.map(drop)
@@ -241,12 +251,20 @@ impl Server for WireServer {
             quoted(self.session.user())
         );
         let rows = self.run(&statement, deadline).await?;
-        let mut cut = 0;
-        for session in rows.iter().filter_map(|row| row.number("id")) {
-            self.kill(session).await?;
-            cut += 1;
+        let kills: Vec<String> = rows
+            .iter()
+            .filter_map(|row| row.number("id"))
+            .map(|session| format!("KILL CONNECTION {session};"))
+            .collect();
+        for some in kills.chunks(KILLS) {
+            // One statement, for the same reason. Who is gone already is no error.
+            let statement = format!(
+                "BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD} BEGIN END; {} END",
+                some.join(" ")
+            );
+            self.run(&statement, deadline).await?;
         }
-        Ok(cut)
+        Ok(kills.len())
     }
 
     async fn quiet(&self, deadline: Duration) -> Result<(), ServerError> {
