@@ -123,9 +123,7 @@ pub fn advise(reading: Reading, ask: &Ask) -> Advice {
                 choice: choose::database(one),
                 first: own
                     .into_iter()
-                    .filter(|finding| {
-                        finding.severity != Severity::Info && finding.severity != Severity::Later
-                    })
+                    .filter(|finding| hurts(finding, one))
                     .map(first)
                     .collect(),
             }
@@ -198,6 +196,13 @@ fn is_about(finding: &Finding, found: &Found) -> bool {
                 .evidence
                 .iter()
                 .any(|evidence| evidence.detail == found.object))
+}
+
+/// Must it be put right before the upgrade of this database?
+fn hurts(finding: &Finding, found: &Found) -> bool {
+    // A database that waits for a delete is never rolled by ordinal, past its primary: that is right.
+    let on_delete = finding.code == crate::codes::ROLLOUT && found.durable && found.is_set;
+    !on_delete && !matches!(finding.severity, Severity::Info | Severity::Later)
 }
 
 fn first(finding: &Finding) -> First {
@@ -275,6 +280,8 @@ mod tests {
             assert_eq!(spec.spec.target, wanted.spec.target);
             assert_eq!(spec.spec.strategy, wanted.spec.strategy);
             assert_eq!(spec.spec.databases[0].name.as_str(), name);
+            // The examples are ready for their own plans.
+            assert_eq!(advice.databases[0].first, []);
             // Only the cluster is not in the manifests.
             assert_eq!(draft.to_fill.len(), 1, "{:?}", draft.to_fill);
             assert_eq!(advice.databases[0].choice.by, By::Plan);

@@ -27,10 +27,12 @@ pub fn observed(checklist: &mut Checklist, world: &Snapshot, spec: &Upgrade) -> 
         seen.push(subject);
     }
     // The servers' word stands above the dump's.
-    checklist.items.retain(|item| {
-        !(matches!(item.part, Part::Lag | Part::Replicas) && seen.contains(&item.subject))
-            && !matches!(item.part, Part::WayBack | Part::Plan)
-    });
+    let answered = |item: &Item| match item.part {
+        Part::WayBack | Part::Plan => true,
+        Part::Lag | Part::Replicas => seen.contains(&item.subject),
+        Part::Backup | Part::Pattern => false,
+    };
+    checklist.items.retain(|item| !answered(item));
     let plan = match planner::plan(world, spec) {
         Ok(plan) => {
             items.push(steps(&plan));
