@@ -195,6 +195,8 @@ pub const AKS_SURGE_ZONES: &str = "FWA015";
 pub const AKS_AUTOSCALER: &str = "FWA016";
 /// The load balancer probes a path that nobody serves.
 pub const AKS_PROBE: &str = "FWA017";
+/// The autoscaler has no room left.
+pub const AKS_AT_MAXIMUM: &str = "FWA018";
 
 /// All of them.
 pub const ALL: &[&str] = &[
@@ -294,4 +296,5 @@ pub const ALL: &[&str] = &[
     AKS_SURGE_ZONES,
     AKS_AUTOSCALER,
     AKS_PROBE,
+    AKS_AT_MAXIMUM,
 ];

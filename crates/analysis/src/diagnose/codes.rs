@@ -45,6 +45,8 @@ pub const DISK: &str = "FWT107";
 pub const WEBHOOK: &str = "FWT108";
 /// AKS gave a node up.
 pub const QUARANTINED: &str = "FWT109";
+/// An operator has not handed its primary over yet.
+pub const OPERATOR: &str = "FWT110";
 
 /// One node at a time.
 pub const ONE_BY_ONE: &str = "FWT201";
@@ -105,6 +107,7 @@ pub const ALL: &[&str] = &[
     DISK,
     WEBHOOK,
     QUARANTINED,
+    OPERATOR,
     ONE_BY_ONE,
     LONG_STOP,
     LONG_PULL,

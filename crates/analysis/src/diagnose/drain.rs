@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::case::Case;
 use super::pods::{Trouble, trouble};
 use super::time::span;
 use super::ward::{Ward, condition, named, short};
 use super::{Symptom, codes};
 use crate::manifest::Object;
+use crate::resilience::operators::{self, Conduct};
 use crate::resilience::scene::{Budget, Pod};
 use crate::resilience::values::{int, list, text, texts};
 
@@ -27,14 +26,15 @@ pub(crate) fn check(ward: &Ward<'_>, cases: &mut Vec<Case>) {
         cases.extend(disk(ward, pod));
         cases.extend(unplaced(ward, i, pod));
     }
-    webhooks(ward, cases);
     quarantined(ward, cases);
 }
 
+/// A budget, the pods that it holds, and their nodes.
+type Held<'s, 'a> = (&'s Budget<'a>, BTreeSet<String>, BTreeSet<&'s str>);
+
 /// Budgets that hold pods of cordoned nodes, each told once.
 fn held(ward: &Ward<'_>, cases: &mut Vec<Case>) {
-    let mut waiting: BTreeMap<(&str, &str), (&Budget<'_>, BTreeSet<String>, BTreeSet<&str>)> =
-        BTreeMap::new();
+    let mut waiting: BTreeMap<(&str, &str), Held<'_, '_>> = BTreeMap::new();
     for (node, _) in ward.cordoned() {
         for (at, pod) in ward.evictable(&node.name) {
             if pod.is_leaving() {
@@ -157,7 +157,8 @@ fn one(
         })
         .collect();
     if healthy < expected || !sick.is_empty() {
-        let count = expected - healthy;
+        // The status may be older than the pods.
+        let count = (expected - healthy).max(i64::try_from(sick.len()).unwrap_or(0));
         let mut case = start(
             codes::EXHAUSTED,
             format!(
@@ -175,6 +176,27 @@ fn one(
             .avoid(
                 "do not delete the budget or evict by force: the pods that are well are all that still serve",
             );
+    }
+    if let Some(managed) = operators::of(budget, &ward.scene)
+        && let Conduct::HandsOver(how) | Conduct::Waits(how) = managed.conduct
+    {
+        let within = budget.object.namespace.as_deref().unwrap_or("default");
+        return Case::likely(
+            codes::OPERATOR,
+            Symptom::StuckDrain,
+            budget.object,
+            format!(
+                "budget {name} is kept by the {} of cluster {}, and the pod has not left yet: {how}",
+                managed.operator, managed.cluster
+            ),
+        )
+        .saw("budget", status)
+        .saw("nodes", format!("cordoned: {where_}"))
+        .saw("pods", format!("still there: {}", shown.join(", ")))
+        .saw_all("event", refusals(ward, budget))
+        .next("kubectl get pods -A -o wide | grep -i operator   # does the operator run, and not on the same node?")
+        .next(format!("kubectl get pods -n {within} -o wide   # is there another member, ready, on another node?"))
+        .avoid("do not delete the pod or the budget: without the hand-over clients lose the primary, and writes that no other member has");
     }
     let lone = expected == 1;
     start(
@@ -406,86 +428,6 @@ fn unplaced(ward: &Ward<'_>, at: usize, pod: &Pod<'_>) -> Option<Case> {
     Some(case.avoid(
         "do not uncordon the node that is being drained to make room: the pod goes back to where it must leave again",
     ))
-}
-
-/// A webhook that refuses, or does not answer.
-fn webhooks(ward: &Ward<'_>, cases: &mut Vec<Case>) {
-    let mut seen = BTreeSet::new();
-    for event in &ward.events {
-        let Some(name) = webhook(event.message) else {
-            continue;
-        };
-        if !seen.insert(name) {
-            continue;
-        }
-        let failed = event.message.contains("failed calling webhook");
-        let found = [
-            "ValidatingWebhookConfiguration",
-            "MutatingWebhookConfiguration",
-        ]
-        .iter()
-        .flat_map(|kind| ward.scene.kind(kind))
-        .find(|(_, body)| has_webhook(body, name));
-        let (object, kind) = found.map_or((event.object, "webhook"), |(object, _)| {
-            (*object, &*object.kind)
-        });
-        let mut case = Case::certain(
-            codes::WEBHOOK,
-            Symptom::StuckDrain,
-            object,
-            if failed {
-                format!("webhook {name} does not answer, and what it must admit is refused")
-            } else {
-                format!("webhook {name} refuses what the drain asks for")
-            },
-        )
-        .saw("event", event.words());
-        if let Some((_, body)) = found
-            && let Some((service, ready)) = backend(ward, body, name)
-        {
-            case = case
-                .saw("service", format!("{service}: {ready} pods ready"))
-                .next(format!(
-                    "kubectl get pods -n {} -o wide   # the webhook's own pods: are they on the drained node?",
-                    service.split('/').next().unwrap_or_default()
-                ));
-        }
-        cases.push(
-            case.next(format!("kubectl get {} {} -o yaml", kind.to_ascii_lowercase(), object.name))
-                .avoid(
-                    "do not delete the webhook's configuration: it guards something (Strimzi's moves the pod itself, and denies until it has); \
-                     bring its pods back, or let its operator finish",
-                ),
-        );
-    }
-}
-
-/// Name of the webhook in the API server's message.
-fn webhook(message: &str) -> Option<&str> {
-    let rest = message
-        .split_once("admission webhook \"")
-        .or_else(|| message.split_once("failed calling webhook \""))?
-        .1;
-    rest.split_once('"').map(|(name, _)| name)
-}
-
-fn has_webhook(body: &Value, name: &str) -> bool {
-    list(body, "/webhooks")
-        .iter()
-        .any(|webhook| text(webhook, "/name") == Some(name))
-}
-
-/// The Service behind a webhook, and how many ready pods it has, where the input shows both.
-fn backend(ward: &Ward<'_>, body: &Value, name: &str) -> Option<(String, usize)> {
-    let webhook = list(body, "/webhooks")
-        .iter()
-        .find(|webhook| text(webhook, "/name") == Some(name))?;
-    let within = text(webhook, "/clientConfig/service/namespace")?;
-    let service = text(webhook, "/clientConfig/service/name")?;
-    let (_, found) = ward.scene.get("Service", within, service)?;
-    let pods = super::errors::behind(ward, within, found)?;
-    let ready = pods.iter().filter(|pod| pod.is_ready()).count();
-    Some((format!("{within}/{service}"), ready))
 }
 
 /// Nodes that AKS gave up.

@@ -23,6 +23,7 @@ mod pods;
 mod slow;
 mod time;
 mod ward;
+mod webhooks;
 
 use serde::Serialize;
 
@@ -129,6 +130,7 @@ pub fn diagnose(mut reading: Reading, texts: &[Text], now: Option<i64>) -> Repor
     let mut cases: Vec<Case> = Vec::new();
     azure::check(&ward, texts, &usages, &mut cases);
     drain::check(&ward, &mut cases);
+    webhooks::check(&ward, &mut cases);
     slow::check(&ward, &mut cases);
     errors::check(&ward, &mut cases);
     names::check(&ward, &mut cases);

@@ -256,6 +256,9 @@ impl Object {
             .as_ref()
             .and_then(|detail| detail.owner.clone())
             .unwrap_or_else(|| match self.origin {
+                _ if &*self.api == super::arm::API => {
+                    "whoever keeps the cluster in Azure".to_owned()
+                }
                 Origin::Live => "whoever applies it".to_owned(),
                 _ => format!("whoever keeps {}", self.file),
             })

@@ -10,6 +10,7 @@
 //! `pkg/controller/disruption/disruption.go` of Kubernetes.
 
 mod aks;
+mod aks_nodes;
 mod aks_room;
 mod arithmetic;
 mod behaviour;
@@ -34,8 +35,8 @@ mod storage;
 pub(crate) mod values;
 mod webhooks;
 
-pub use aks::days;
 pub(crate) use aks::surge;
+pub use aks_nodes::days;
 pub(crate) use connections::mentions;
 use scene::Scene;
 

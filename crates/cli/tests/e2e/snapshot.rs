@@ -74,6 +74,9 @@ fn a_snapshot_has_what_the_checks_need_and_nothing_secret() {
         .find(|finding| finding["object"]["apiVersion"] == "policy/v1beta1")
         .unwrap_or_else(|| panic!("the release's manifest is not judged: {report}"));
     assert_eq!(stale["object"]["name"], "shop", "{stale}");
+
+    the_live_cluster_says_the_same(&practice);
+    an_eviction_that_budgets_hold_is_explained(&practice);
     what_is_generated_is_accepted(&practice, &out);
 }
 
@@ -282,6 +285,122 @@ fn sealed_plan() -> String {
     });
     let plan = Plan::seal(serde_json::from_value(body).unwrap()).unwrap();
     serde_json::to_string(&plan).unwrap()
+}
+
+/// With the resource manager's side too, which a sandbox names by itself.
+fn the_live_cluster_says_the_same(practice: &Practice) {
+    // Nothing may change between the two.
+    settled(practice, "coredns-pdb");
+    let out = practice.path().join("whole");
+    let dump = out.to_str().unwrap();
+    let name = practice.name();
+    let said = practice.ok(&[
+        "snapshot",
+        "--out",
+        dump,
+        "--sandbox",
+        name,
+        "--output",
+        "json",
+    ]);
+    let index: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(index["notRead"], json!({}), "{index}");
+    assert_eq!(index["objects"]["arm.agentPools"], 1, "{index}");
+    let check = |input: &[&str]| {
+        // Two minors up, so that what ARM says of the cluster is a finding.
+        let all = ["check", "--target", "1.38", "--output", "json", "--quiet"];
+        let output = practice.run(&[&all[..], input].concat());
+        assert_eq!(output.status.code(), Some(30), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["skipped"], json!([]));
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings
+            .map(|finding| {
+                let finding = finding.to_string();
+                finding.replace("<cluster>/", &format!("{dump}/"))
+            })
+            .collect::<Vec<String>>()
+    };
+    let (live, dumped) = (check(&["--sandbox", name]), check(&["--from", dump]));
+    assert!(
+        live.iter().any(|finding| finding.contains("FWA003")),
+        "{live:#?}"
+    );
+    assert!(
+        live.iter()
+            .any(|finding| finding.contains("policy/v1beta1"))
+    );
+    assert_eq!(live, dumped);
+}
+
+/// The name servers run, and a budget has counted them.
+fn settled(practice: &Practice, budget: &str) {
+    let wait = |what: &[&str]| {
+        practice.kubectl(&[what, &["-n", "kube-system", "--timeout=120s"]].concat());
+    };
+    wait(&["rollout", "status", "deployment/coredns"]);
+    let budget = format!("pdb/{budget}");
+    wait(&["wait", "--for=jsonpath={.status.currentHealthy}=2", &budget]);
+}
+
+/// A node is drained by hand, and no pod of the name servers may go.
+fn an_eviction_that_budgets_hold_is_explained(practice: &Practice) {
+    practice.kubectl_apply(
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: { name: names, namespace: kube-system }\n\
+         spec: { maxUnavailable: 0, selector: { matchLabels: { k8s-app: kube-dns } } }\n",
+    );
+    let nodes = practice.kubectl(&["get", "nodes", "-o", "name"]);
+    let node = nodes.trim();
+    practice.kubectl(&["cordon", node]);
+    settled(practice, "names");
+    // The cluster's own budget is there too: no eviction can ever succeed.
+    let drain = |expected: &str| {
+        let refused = practice.kubectl_output(&[
+            "drain",
+            node,
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            "--timeout=1s",
+        ]);
+        let told = text(&refused.stderr);
+        assert!(
+            !refused.status.success() && told.contains(expected),
+            "{told}"
+        );
+    };
+    drain("more than one PodDisruptionBudget");
+    diagnosed(practice, "FWT103", "coredns");
+    practice.kubectl(&[
+        "delete",
+        "pdb",
+        "-n",
+        "kube-system",
+        "--field-selector=metadata.name!=names",
+    ]);
+    drain("disruption budget");
+    diagnosed(practice, "FWT101", "names");
+    practice.kubectl(&["uncordon", node]);
+}
+
+/// The cause of this code is found in the live cluster.
+fn diagnosed(practice: &Practice, code: &str, object: &str) {
+    let said = practice.run(&[
+        "diagnose",
+        "--sandbox",
+        practice.name(),
+        "--output",
+        "json",
+        "--quiet",
+    ]);
+    assert_eq!(said.status.code(), Some(30), "{}", text(&said.stderr));
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let all = report["diagnoses"].as_array().unwrap();
+    let found = all
+        .iter()
+        .find(|found| found["code"] == code)
+        .unwrap_or_else(|| panic!("no {code}: {report:#}"));
+    let name = found["object"]["name"].as_str().unwrap();
+    assert!(name.starts_with(object), "{found:#}");
 }
 
 fn rbac() -> PathBuf {
