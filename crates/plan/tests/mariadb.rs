@@ -1,5 +1,7 @@
 //! MariaDB sets: their plans, what is refused, and what the checker finds.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use ferriswheel_plan::check::{self, Proof};

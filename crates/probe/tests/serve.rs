@@ -64,6 +64,7 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         postgres_bin: None,
         redis_bin: None,
         mongodb_bin: None,
+        mariadb_bin: None,
         run: None,
     };
     Caller {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ferriswheel_actuators::databases::postgres::record::Moment;
+use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_engine::driver::Outcome;
 use ferriswheel_engine::faults::Fault;
 use ferriswheel_engine::record::{Request, Stop};
