@@ -42,7 +42,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Check(commands::check::CheckArgs),
+    Check(Box<commands::check::CheckArgs>),
     Snapshot(commands::snapshot::SnapshotArgs),
     Lint(commands::lint::LintArgs),
     Diagnose(commands::diagnose::DiagnoseArgs),
