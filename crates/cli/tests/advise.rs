@@ -86,13 +86,13 @@ fn the_spec_that_is_written_is_one_that_plan_reads() {
 #[test]
 fn what_plan_does_not_carry_gets_no_spec() {
     let root = tempfile::tempdir().expect("a directory");
-    let mongo = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: { name: m, namespace: db }\nspec:\n  replicas: 3\n  \
-                 template: { spec: { containers: [ { name: m, image: \"mongo:7\" } ] } }\n";
-    std::fs::write(root.path().join("m.yaml"), mongo).expect("a file");
+    let kafka = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: { name: m, namespace: db }\nspec:\n  replicas: 3\n  \
+                 template: { spec: { containers: [ { name: m, image: \"kafka:3\" } ] } }\n";
+    std::fs::write(root.path().join("m.yaml"), kafka).expect("a file");
     let all = ["--from", "m.yaml", "--target", "1.36.3"];
     let (code, stdout, _) = advise(root.path(), &all);
     assert_eq!(code, 0);
-    assert!(stdout.contains("stepdownCascade (by people)"), "{stdout}");
+    assert!(stdout.contains("brokerRotation (by people)"), "{stdout}");
     assert!(stdout.contains("not measured here"), "{stdout}");
     let (code, _, refusal) = advise(root.path(), &[&all[..], &["--write", "s.yaml"]].concat());
     assert_eq!(code, 30, "{refusal}");

@@ -104,6 +104,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("bench-postgres", "Ferriswheel, pooled, from outside"),
     ("bench-postgres", "Ferriswheel, no pooler"),
     ("bench-redis", "Ferriswheel"),
+    ("bench-mongodb", "Ferriswheel"),
 ];
 
 fn strings(texts: &[&str]) -> Vec<String> {
@@ -279,6 +280,12 @@ pub(super) fn database(found: &Found) -> Choice {
             claimed: Some("none"),
             duration: minutes(found),
         },
+        "MongoDB" if found.is_set => wheel(
+            found,
+            "a replica set: secondaries move first, then the primary steps down once, without force, for the member that the plan names",
+            measured("bench-mongodb", "Ferriswheel"),
+            "~10 seconds",
+        ),
         "MongoDB" => people(
             found,
             "stepdownCascade",
@@ -309,11 +316,18 @@ pub(super) fn database(found: &Found) -> Choice {
                 "kafka-topics.sh --describe --under-replicated-partitions is empty before the next; min.insync.replicas below the replication factor",
             ],
         ),
+        "MariaDB" if found.is_set => wheel(
+            found,
+            "replicas move first; the primary moves once, behind a lock, when the replica has its last position; `plan` asks the \
+             servers whether they replicate by GTID, and refuses otherwise",
+            None,
+            "~30 seconds",
+        ),
         "MySQL" | "MariaDB" => people(
             found,
             "ferrisWheel",
             "~30 seconds",
-            "the table says the wheel; `plan` of this version carries PostgreSQL, Redis and Valkey alone",
+            "the table says the wheel; `plan` carries MariaDB in a StatefulSet of its own, and no MySQL",
             &[
                 "replicas first; then read_only on the primary, wait for Seconds_Behind_Source 0 and the executed GTID set, promote, point the clients",
             ],
@@ -362,6 +376,22 @@ fn people(
     }
 }
 
+/// What `plan` and `apply` carry out.
+fn wheel(found: &Found, reason: &str, stall: Option<Figure>, claimed: &'static str) -> Choice {
+    Choice {
+        name: "ferrisWheel",
+        by: By::Plan,
+        reasons: vec![reason.to_owned()],
+        steps: strings(&[
+            "ferriswheel plan SPEC --out plan.json",
+            "ferriswheel apply plan.json",
+        ]),
+        stall,
+        claimed: Some(claimed),
+        duration: minutes(found),
+    }
+}
+
 fn postgres(found: &Found) -> Choice {
     let pooled = !found.poolers.is_empty();
     let row = if pooled {
@@ -369,47 +399,31 @@ fn postgres(found: &Found) -> Choice {
     } else {
         "Ferriswheel, no pooler"
     };
-    let mut reasons = strings(&[
+    let mut choice = wheel(
+        found,
         "a StatefulSet of its own with streaming replication: replicas move first, the primary moves once",
-    ]);
-    reasons.push(if pooled {
+        measured("bench-postgres", row),
+        "~30 seconds",
+    );
+    choice.reasons.push(if pooled {
         format!("{} holds clients while the primary moves: they wait and see no error", found.poolers.join(", "))
     } else {
         "no PgBouncer was found: clients see their connections end and come back; a pooler would hide that".to_owned()
     });
-    Choice {
-        name: "ferrisWheel",
-        by: By::Plan,
-        reasons,
-        steps: strings(&[
-            "ferriswheel plan SPEC --out plan.json",
-            "ferriswheel apply plan.json",
-        ]),
-        stall: measured("bench-postgres", row),
-        claimed: Some("~30 seconds"),
-        duration: minutes(found),
-    }
+    choice
 }
 
 fn redis(found: &Found) -> Choice {
-    let mut reasons = strings(&[
+    let mut choice = wheel(
+        found,
         "shards of a primary and its replicas: each primary moves at most once, by CLUSTER FAILOVER sent to its replica",
-    ]);
+        measured("bench-redis", "Ferriswheel"),
+        "none",
+    );
     if found.clustered.is_none() {
-        reasons.push("that it is a cluster is concluded from six members and more; `plan` asks the servers and refuses otherwise".to_owned());
+        choice.reasons.push("that it is a cluster is concluded from six members and more; `plan` asks the servers and refuses otherwise".to_owned());
     }
-    Choice {
-        name: "ferrisWheel",
-        by: By::Plan,
-        reasons,
-        steps: strings(&[
-            "ferriswheel plan SPEC --out plan.json",
-            "ferriswheel apply plan.json",
-        ]),
-        stall: measured("bench-redis", "Ferriswheel"),
-        claimed: Some("none"),
-        duration: minutes(found),
-    }
+    choice
 }
 
 fn operated(found: &Found, operator: &str) -> Choice {

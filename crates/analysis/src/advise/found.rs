@@ -189,9 +189,22 @@ fn workload_database(scene: &Scene<'_>, workload: &Workload<'_>) -> Option<Found
         found.clustered = clustered(&words);
     }
     found.secrets = secrets(pod);
-    found.database = variable(pod, &["POSTGRES_DB", "POSTGRESQL_DATABASE", "PGDATABASE"]);
+    found.database = variable(
+        pod,
+        &[
+            "POSTGRES_DB",
+            "POSTGRESQL_DATABASE",
+            "PGDATABASE",
+            "MARIADB_DATABASE",
+            "MYSQL_DATABASE",
+            "MONGO_INITDB_DATABASE",
+        ],
+    );
     if database.name == "PostgreSQL" {
-        front(scene, workload, &mut found);
+        poolers(scene, workload, &mut found);
+    }
+    if matches!(database.name, "PostgreSQL" | "MariaDB") {
+        found.service = service(scene, workload);
     }
     Some(found)
 }
@@ -297,8 +310,8 @@ fn variable(pod: &Value, names: &[&str]) -> Option<String> {
         })
 }
 
-/// Poolers and the Service of the primary.
-fn front(scene: &Scene<'_>, workload: &Workload<'_>, found: &mut Found) {
+/// Poolers in front, and the database that they lead to.
+fn poolers(scene: &Scene<'_>, workload: &Workload<'_>, found: &mut Found) {
     let within = workload.namespace();
     let mut configs = BTreeSet::new();
     for other in &scene.workloads {
@@ -332,6 +345,12 @@ fn front(scene: &Scene<'_>, workload: &Workload<'_>, found: &mut Found) {
             found.database = texts.flat_map(str::lines).find_map(dbname);
         }
     }
+}
+
+/// The Service that leads to the primary alone.
+fn service(scene: &Scene<'_>, workload: &Workload<'_>) -> Option<String> {
+    let within = workload.namespace();
+    let mut found = None;
     let labels = workload.labels();
     let own = labels.map_or(0, serde_json::Map::len);
     for (object, body) in scene.kind("Service") {
@@ -351,9 +370,10 @@ fn front(scene: &Scene<'_>, workload: &Workload<'_>, found: &mut Found) {
             .as_str()
             .is_some_and(|value| matches!(value, "primary" | "master" | "leader"));
         if !shared.is_empty() && leads && !key.contains("statefulset.kubernetes.io") {
-            found.service = Some(format!("{within}/{}", object.name));
+            found = Some(format!("{within}/{}", object.name));
         }
     }
+    found
 }
 
 /// PostgreSQL sets of a namespace.

@@ -289,6 +289,36 @@ mod tests {
         }
     }
 
+    /// Users' Secrets are not in the manifests of these: they are asked for, and the rest is found.
+    #[test]
+    fn what_was_not_found_is_asked_for() {
+        let mongodb = include_str!("../../../../examples/mongodb/cluster/20-mongodb.yaml");
+        let mariadb = include_str!("../../../../examples/mariadb/cluster/20-mariadb.yaml");
+        for (text, asked) in [
+            (mongodb, &["admin", "application", "database"][..]),
+            (mariadb, &["replication", "application", "database"]),
+        ] {
+            let advice = advise(reading(&[text]), &ask(Some("1.36.3")));
+            let draft = advice.spec.expect("a spec");
+            let spec = policy::parse("spec.yaml", &draft.text)
+                .unwrap_or_else(|e| panic!("{e:?}\n{}", draft.text));
+            assert_eq!(spec.spec.databases.len(), 1);
+            for field in asked {
+                let wanted = format!(".{field}:");
+                let is = |one: &&String| one.contains(&wanted);
+                assert!(
+                    draft.to_fill.iter().any(|one| is(&one)),
+                    "{:?}",
+                    draft.to_fill
+                );
+            }
+        }
+        let advice = advise(reading(&[mariadb]), &ask(None));
+        let text = advice.spec.expect("a spec").text;
+        assert!(text.contains("service: store/mariadb-primary"), "{text}");
+        assert!(text.contains("admin: store/mariadb-root"), "{text}");
+    }
+
     #[test]
     fn a_cluster_that_azure_names_is_put_in() {
         let azure = r#"{"id": "/subscriptions/s-1/resourcegroups/rg/providers/Microsoft.ContainerService/managedClusters/prod",
@@ -319,7 +349,8 @@ mod tests {
             ("bitnami/postgresql-repmgr:16", 3, "switchover", By::People),
             ("redis:7", 6, "ferrisWheel", By::Plan),
             ("redis:7", 3, "rollingReplace", By::People),
-            ("mongo:7", 3, "stepdownCascade", By::People),
+            ("mongo:7", 3, "ferrisWheel", By::Plan),
+            ("mariadb:10.11", 3, "ferrisWheel", By::Plan),
             ("elasticsearch:8", 3, "shardRebalancing", By::People),
             ("kafka:3", 3, "brokerRotation", By::People),
             ("mysql:8", 3, "ferrisWheel", By::People),

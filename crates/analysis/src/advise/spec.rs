@@ -30,6 +30,9 @@ pub struct Wish {
 /// Stands for a subscription that is not known; it has the form of one.
 const NO_SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
 
+/// Words in the names of Secrets of users that write as applications.
+const APPLICATION: [&str; 3] = ["application", "app", "user"];
+
 /// The spec; nothing when `plan` could carry none of the databases.
 pub(super) fn draft(found: &[Found], wish: &Wish) -> Option<Draft> {
     let carried: Vec<&Found> = found
@@ -125,19 +128,50 @@ fn entry(found: &Found, name: &str, to_fill: &mut Vec<String>) -> Value {
                 format!("{within}/{placeholder}")
             })
     };
-    let system = if found.system == "PostgreSQL" {
-        let superuser = named(
-            "superuser",
-            &["superuser", "admin", "root", "postgres"],
-            "SUPERUSER-SECRET",
-        );
-        let application = named(
-            "application",
-            &["application", "app", "user"],
-            "APPLICATION-SECRET",
-        );
-        fields.insert("superuser".to_owned(), json!(superuser));
-        fields.insert("application".to_owned(), json!(application));
+    let system = match found.system {
+        "PostgreSQL" => {
+            let superuser = named(
+                "superuser",
+                &["superuser", "admin", "root", "postgres"],
+                "SUPERUSER-SECRET",
+            );
+            let application = named("application", &APPLICATION, "APPLICATION-SECRET");
+            fields.insert("superuser".to_owned(), json!(superuser));
+            fields.insert("application".to_owned(), json!(application));
+            if !found.poolers.is_empty() {
+                fields.insert("poolers".to_owned(), json!(found.poolers));
+            }
+            "postgres"
+        }
+        "MariaDB" => {
+            for (field, words, placeholder) in [
+                ("admin", &["admin", "root"][..], "ADMIN-SECRET"),
+                ("replication", &["repl"], "REPLICATION-SECRET"),
+                ("application", &APPLICATION, "APPLICATION-SECRET"),
+            ] {
+                let secret = named(field, words, placeholder);
+                fields.insert(field.to_owned(), json!(secret));
+            }
+            "mariadb"
+        }
+        "MongoDB" => {
+            let admin = named("admin", &["admin", "root"], "ADMIN-SECRET");
+            let application = named("application", &APPLICATION, "APPLICATION-SECRET");
+            fields.insert("admin".to_owned(), json!(admin));
+            fields.insert("application".to_owned(), json!(application));
+            "mongodb"
+        }
+        _ => {
+            let known = ["auth", "password", "redis", "valkey"]
+                .iter()
+                .find_map(|word| found.secrets.iter().find(|secret| secret.contains(word)));
+            if let Some(secret) = known {
+                fields.insert("password".to_owned(), json!(format!("{within}/{secret}")));
+            }
+            "redis"
+        }
+    };
+    if system != "redis" {
         let database = found.database.clone().unwrap_or_else(|| {
             to_fill.push(format!(
                 "databases[{name}].database: the application's database"
@@ -145,28 +179,19 @@ fn entry(found: &Found, name: &str, to_fill: &mut Vec<String>) -> Value {
             "DATABASE".to_owned()
         });
         fields.insert("database".to_owned(), json!(database));
-        if !found.poolers.is_empty() {
-            fields.insert("poolers".to_owned(), json!(found.poolers));
-        }
-        if let Some(service) = &found.service {
-            fields.insert("service".to_owned(), json!(service));
-        }
-        "postgres"
-    } else {
-        let known = ["auth", "password", "redis", "valkey"]
-            .iter()
-            .find_map(|word| found.secrets.iter().find(|secret| secret.contains(word)));
-        if let Some(secret) = known {
-            fields.insert("password".to_owned(), json!(format!("{within}/{secret}")));
-        }
-        "redis"
-    };
-    // The default is the system's own name.
-    if !found.container.is_empty() && found.container != system {
+    }
+    if let Some(service) = &found.service {
+        fields.insert("service".to_owned(), json!(service));
+    }
+    // The default is the name of the public image.
+    let usual = if system == "mongodb" { "mongo" } else { system };
+    if !found.container.is_empty() && found.container != usual {
         fields.insert("container".to_owned(), json!(found.container));
     }
     if let Some(port) = found.port {
         fields.insert("port".to_owned(), json!(port));
     }
-    json!({ "name": name, system: fields, "limits": { "writeStall": "1s", "ackedLoss": 0 } })
+    // An election by itself is longer than a second.
+    let stall = if system == "mongodb" { "2s" } else { "1s" };
+    json!({ "name": name, system: fields, "limits": { "writeStall": stall, "ackedLoss": 0 } })
 }

@@ -6,7 +6,7 @@ use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::step::Undo;
 use ferriswheel_plan::world::{self, Snapshot};
 
-use super::{Checklist, Item, Part, State};
+use super::{Checklist, Item, Part, State, lag};
 
 /// What was observed came to this.
 #[derive(Clone, Debug, Default)]
@@ -112,64 +112,15 @@ fn members(
     }
 }
 
-/// How far members are behind, by their own word.
+/// How far members are behind.
 fn lag(world: &Snapshot, database: &ferriswheel_plan::policy::DatabaseSpec, subject: &str) -> Item {
-    let mut behind = Vec::new();
-    let mut all = Vec::new();
-    let observed = world.databases.get(&database.name);
-    if let Some(world::Database::Postgres(set)) = observed {
-        for (pod, member) in &set.members {
-            let Some(facts) = &member.facts else {
-                behind.push(format!(
-                    "{pod} does not answer: {}",
-                    member.unreachable.clone().unwrap_or_default()
-                ));
-                continue;
-            };
-            if !facts.in_recovery {
-                continue;
-            }
-            let streams = facts.streaming_from.is_some();
-            let bytes = facts.lag_bytes;
-            let words = match bytes {
-                Some(bytes) => format!("{pod} is {bytes} bytes behind"),
-                None => format!("{pod} says no position"),
-            };
-            all.push(words.clone());
-            // The planner's own bound is asked by the plan below; here, whoever does not stream or
-            // says nothing.
-            if !streams || bytes.is_none() {
-                behind.push(if streams {
-                    words
-                } else {
-                    format!("{pod} does not stream")
-                });
-            }
-        }
-    } else if let Some(world::Database::Redis(set)) = observed {
-        for (pod, member) in &set.members {
-            let Some(facts) = &member.facts else {
-                behind.push(format!(
-                    "{pod} does not answer: {}",
-                    member.unreachable.clone().unwrap_or_default()
-                ));
-                continue;
-            };
-            if facts.link_up == Some(false) || facts.syncing || facts.loading {
-                behind.push(format!("{pod} has not caught up with its primary"));
-            } else if facts.link_up == Some(true) {
-                all.push(format!(
-                    "{pod} follows its primary at offset {}",
-                    facts.offset
-                ));
-            }
-        }
-    } else if observed.is_some() {
-        // Its pattern's gate asks for it, below.
-        all.push("judged by the plan's own gates".to_owned());
-    } else {
-        behind.push("it was not observed".to_owned());
-    }
+    let said = match world.databases.get(&database.name) {
+        Some(observed) => lag::said(observed),
+        None => vec![Err("it was not observed".to_owned())],
+    };
+    let (all, behind): (Vec<_>, Vec<_>) = said.into_iter().partition(Result::is_ok);
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    let behind: Vec<String> = behind.into_iter().filter_map(Result::err).collect();
     let (state, seen, to_do) = if behind.is_empty() {
         (State::Pass, all, String::new())
     } else {

@@ -8,6 +8,7 @@
 //! What this module must not know: clocks (the time is passed in), clusters and terminals.
 
 mod backup;
+mod lag;
 mod live;
 
 pub use live::{Observed, observed};
