@@ -76,7 +76,10 @@ async fn template() -> Arc<tempfile::TempDir> {
     let root = directory().await;
     let begin = root.path().join("begin.sql");
     fs::write(&begin, BEGIN).unwrap();
+    // A server that starts removes every temporary table in its `TMPDIR`, whoever works on it.
     let argv = [
+        "/usr/bin/env",
+        &format!("TMPDIR={}", root.path().display()),
         program("mariadb-install-db").to_str().unwrap(),
         "--no-defaults",
         "--auth-root-authentication-method=normal",
@@ -165,6 +168,9 @@ impl Set {
             .unwrap();
         assert!(copied.success());
         own(&home).await;
+        let temporary = self.root.path().join(format!("tmp-{n}"));
+        fs::create_dir(&temporary).unwrap();
+        own(&temporary).await;
         let port = free_port(ip);
         let log = self.root.path().join(format!("mariadb-{n}.log"));
         // What a member is after a restart is on its disk.
@@ -178,6 +184,7 @@ impl Set {
             program("mariadbd").to_str().unwrap().to_owned(),
             "--no-defaults".to_owned(),
             format!("--datadir={}", home.display()),
+            format!("--tmpdir={}", temporary.display()),
             format!("--socket={}", home.join("socket").display()),
             format!("--pid-file={}", home.join("pid").display()),
             format!("--bind-address={ip}"),

@@ -147,6 +147,7 @@ impl Set {
     }
 }
 
+/// A server that starts removes every temporary table in its `TMPDIR`, whoever works on it: each has one of its own.
 impl Server {
     fn empty() -> Result<Self, ControlError> {
         let home = tempfile::Builder::new()
@@ -172,24 +173,25 @@ impl Server {
         let server = Self::empty()?;
         let begin = server.home.path().join("begin.sql");
         fs::write(&begin, BEGIN).map_err(system("write a file"))?;
-        let status = as_user("mariadb-install-db")?
+        let made = as_user("mariadb-install-db")?
             .args(["--no-defaults", "--auth-root-authentication-method=normal"])
             .args(["--skip-test-db", REDO])
             .arg(format!("--datadir={}", server.data().display()))
             .arg(format!("--extra-file={}", begin.display()))
+            .env("TMPDIR", server.home.path())
             .current_dir("/")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
+            .output()
             .map_err(system("make a database"))?;
-        if status.success() {
-            Ok(server)
-        } else {
-            Err(ControlError::Statement(format!(
-                "mariadb-install-db: {status}"
-            )))
+        if made.status.success() {
+            return Ok(server);
         }
+        let said = [made.stdout, made.stderr].concat();
+        Err(ControlError::Statement(format!(
+            "mariadb-install-db: {}: {}",
+            made.status,
+            last_error(&String::from_utf8_lossy(&said))
+        )))
     }
 
     /// With the same database, before either was started.
@@ -234,6 +236,7 @@ impl Server {
                 "--sync-binlog=1",
                 "--innodb-buffer-pool-size=32M",
             ])
+            .env("TMPDIR", self.home.path())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -288,4 +291,17 @@ fn as_user(program: impl AsRef<Path>) -> Result<Command, ControlError> {
     }
     command.arg("--").arg(program.as_ref());
     Ok(command)
+}
+
+/// What matters of what the server printed: its errors, or all when it names none.
+fn last_error(said: &str) -> String {
+    let errors: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("ERROR") || line.starts_with("FATAL"))
+        .collect();
+    if errors.is_empty() {
+        said.trim().to_owned()
+    } else {
+        errors.join("; ")
+    }
 }
