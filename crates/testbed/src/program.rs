@@ -67,7 +67,8 @@ impl Recipe {
         let mut command = Command::new("unshare");
         // Not that of whoever runs the tests: libpq looks for certificates there.
         command.env("HOME", "/nonexistent");
-        command.args(["-m", "--", "sh", "-c", script, "sh"]);
+        // A server that is killed leaves its shared memory behind, until nobody gets any: its namespace takes it along.
+        command.args(["-m", "-i", "--", "sh", "-c", script, "sh"]);
         for mount in &self.mounts {
             match mount {
                 Mount::Bind { source, at } => command.arg("bind").arg(source).arg(at),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -246,7 +247,13 @@ impl Server {
     fn command(&self, program: &str, dies_with: Option<Signal>) -> Result<Command, ControlError> {
         let path = self.binaries.join(program);
         let mut command = if server_user()?.is_some() {
-            let mut command = Command::new("setpriv");
+            let mut command = if has_own_memory() {
+                let mut command = Command::new("unshare");
+                command.args(["--ipc", "--", "setpriv"]);
+                command
+            } else {
+                Command::new("setpriv")
+            };
             command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
             if let Some(signal) = dies_with {
                 command.args(["--pdeathsig", signal.as_str().trim_start_matches("SIG")]);
@@ -295,6 +302,21 @@ impl Server {
             .chain(self.postmaster_pid())
             .collect()
     }
+}
+
+/// A server that is killed leaves its shared memory behind; a namespace of its own takes it along. In a container that may
+/// make none, the container's own does.
+fn has_own_memory() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        Command::new("unshare")
+            .args(["--ipc", "--", "true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    })
 }
 
 impl Drop for Server {
