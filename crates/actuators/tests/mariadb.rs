@@ -6,7 +6,6 @@
     reason = "a test that fails says where"
 )]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferriswheel_actuators::databases::mariadb::facts;
@@ -15,6 +14,7 @@ use ferriswheel_actuators::databases::mariadb::record::{Log, MemoryLog, Moment, 
 use ferriswheel_actuators::databases::mariadb::recover::settle;
 use ferriswheel_actuators::databases::mariadb::window::hand_over;
 use ferriswheel_actuators::databases::record::Named;
+use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::mariadb::{Set, Writers, Written};
 use nix::sys::signal::Signal;
 
@@ -56,21 +56,15 @@ async fn carry_out(
 
 /// Cuts a hand-over short at a moment, as a process that is killed there.
 async fn cut_short(set: &Set, order: &Order, at: &str) {
-    let cut = Arc::new(tokio::sync::Notify::new());
     let log = Faulty {
         log: MemoryLog::new(&order.key),
         fault: |moment: &str| {
             if moment == at {
-                cut.notify_one();
+                die();
             }
         },
     };
-    let cast = set.cast(order);
-    tokio::select! {
-        biased;
-        () = cut.notified() => {}
-        outcome = hand_over(order, &cast, &log) => panic!("{outcome:?}"),
-    }
+    dies(hand_over(order, &set.cast(order), &log)).await;
 }
 
 async fn settled(set: &Set, order: &Order) -> Outcome {

@@ -16,6 +16,7 @@ use ferriswheel_actuators::databases::mongodb::record::{Log, MemoryLog, Moment, 
 use ferriswheel_actuators::databases::mongodb::window::{Standing, hand_over, look};
 use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_plan::world::MongoState;
+use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::mongodb::{Set, Writers, Written};
 use nix::sys::signal::Signal;
 
@@ -244,20 +245,15 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
 async fn a_hand_over_cut_short_ends_by_itself() {
     let set = Set::start().await;
     let order = set.order("cut short", 0, 1);
-    let cut = Arc::new(tokio::sync::Notify::new());
     let log = Faulty {
         log: MemoryLog::new(&order.key),
         fault: |moment: &str| {
             if moment == "steppedDown" {
-                cut.notify_one();
+                die();
             }
         },
     };
-    let cast = set.cast(&order);
-    tokio::select! {
-        outcome = hand_over(&order, &cast, &log) => panic!("{outcome:?}"),
-        () = cut.notified() => {}
-    }
+    dies(hand_over(&order, &set.cast(&order), &log)).await;
     set.until("the set has a primary", async || {
         matches!(
             look(&set.cast(&order)).await,

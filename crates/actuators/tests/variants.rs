@@ -19,11 +19,11 @@ use ferriswheel_actuators::databases::postgres::wire::{ConnInfoTemplate, WireSer
 use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_actuators::dial::{Direct, Target};
 use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::set::{Set, Wanted};
 use ferriswheel_testbed::template::Version;
 use ferriswheel_testbed::writers::{Writers, Written, lost};
 use nix::sys::signal::{Signal, kill};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 /// The setting of a member in postgresql.auto.conf, and the one in force.
@@ -136,21 +136,13 @@ async fn an_asynchronous_candidate_is_synchronous_through_the_window_and_not_aft
     committed.unwrap().unwrap();
 }
 
-/// A log that lets somebody wait for a moment.
-struct Watched {
-    log: MemoryLog,
-    moment: &'static str,
-    seen: Arc<Notify>,
-}
+/// A log whose owner dies at a moment.
+struct LastWords(&'static str);
 
-impl Log for Watched {
+impl Log for LastWords {
     fn note(&self, moment: Moment) {
-        let found = moment.name() == self.moment;
-        self.log.note(moment);
-        if found {
-            self.seen.notify_one();
-            // The agent is killed here; a thread that sleeps is as good as a dead one.
-            std::thread::sleep(Duration::from_millis(200));
+        if moment.name() == self.0 {
+            die();
         }
     }
 }
@@ -159,21 +151,10 @@ impl Log for Watched {
 async fn commits_wait_for_the_candidate_until_a_later_run_has_tidied_up() {
     let set = Arc::new(Set::start().await);
     let order = crash_safe(&set);
-    let seen = Arc::new(Notify::new());
-    let log = Watched {
-        log: MemoryLog::new("test"),
-        moment: "oldArmed",
-        seen: Arc::clone(&seen),
-    };
     // An agent that is killed right before the window.
     let cast = set.reach().cast(&order);
-    let agent_order = order.clone();
-    let agent = tokio::spawn(async move { hand_over(&agent_order, &cast, &log).await });
-    timeout(Duration::from_secs(60), seen.notified())
-        .await
-        .unwrap();
-    agent.abort();
-    let _ = agent.await;
+    dies(hand_over(&order, &cast, &LastWords("oldArmed"))).await;
+    drop(cast);
 
     // The promise is kept by the server, not by the agent: what the candidate does not have is not
     // acknowledged.

@@ -226,7 +226,7 @@ fn own_rights(wish: &Features) -> Vec<Value> {
 
 fn features_job(wish: &Features) -> Value {
     let target = format!("1.{}", wish.minor);
-    let dump = json!([{ "name": "work", "mountPath": "/work" }]);
+    let dump = json!([{ "name": "scratch", "mountPath": "/scratch" }]);
     let kubectl = |name: &str, args: Value| container(name, &wish.kubectl, &args, &json!([]));
     let mut containers = vec![
         container(
@@ -235,7 +235,7 @@ fn features_job(wish: &Features) -> Value {
             &json!([
                 "check",
                 "--from",
-                "/work/dump",
+                "/scratch/dump",
                 "--target",
                 target,
                 "--fail-on",
@@ -281,14 +281,14 @@ fn features_job(wish: &Features) -> Value {
             json!([container(
                 "snapshot",
                 &wish.image,
-                &json!(["snapshot", "--out", "/work/dump"]),
+                &json!(["snapshot", "--out", "/scratch/dump"]),
                 &dump
             )]),
         );
         // The dump of a large cluster; plain text of ConfigMaps is in it, and it goes with the pod.
         fields.insert(
             "volumes".to_owned(),
-            json!([{ "name": "work", "emptyDir": { "sizeLimit": "2Gi" } }]),
+            json!([{ "name": "scratch", "emptyDir": { "sizeLimit": "2Gi" } }]),
         );
     }
     cron(
@@ -363,7 +363,7 @@ pub fn security_scan(wish: &Scan) -> Result<Generated, ScanError> {
     if let Some(fields) = pod.as_object_mut() {
         fields.insert(
             "volumes".to_owned(),
-            json!([{ "name": "work", "emptyDir": { "sizeLimit": "8Gi" } }]),
+            json!([{ "name": "scratch", "emptyDir": { "sizeLimit": "8Gi" } }]),
         );
     }
     let hours = match wish.hours {
