@@ -2,6 +2,7 @@
 //!
 //! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
 
+mod attempts;
 mod mariadb;
 mod mongodb;
 mod postgres;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::{self, DatabaseSpec};
-use ferriswheel_plan::step::HandOverTerms;
+use ferriswheel_plan::step::{HandOverTerms, Lag};
 use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
@@ -27,11 +28,11 @@ use crate::world::{AskError, MemberPod, Outside, World};
 #[async_trait]
 pub(crate) trait System: Send + Sync {
     /// How every member stands now, asked at the same time. A replica that lags more than this is
-    /// not whole.
-    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError>;
+    /// not whole; `None`: however far.
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError>;
 
     /// The lag up to which a member that came back counts as whole.
-    fn whole_lag_bytes(&self) -> u64;
+    fn whole_lag(&self) -> Lag;
 
     /// Is the hand-over done, possible, under way?
     async fn observe_hand_over(

@@ -332,12 +332,17 @@ impl World {
         )
     }
 
-    /// What a system keeps between two looks under this name, made when it is first wanted.
+    /// What a system keeps of a member between two looks, made when it is first wanted. Another pod
+    /// of the same name, or another address, is another member.
     pub(crate) fn kept<T: Send + Sync + 'static>(
         &self,
-        key: String,
+        database: &DatabaseName,
+        member: &MemberPod,
         make: impl Fn() -> T,
     ) -> Arc<T> {
+        let MemberPod { pod, uid, ip, .. } = member;
+        let ip = ip.as_deref().unwrap_or_default();
+        let key = format!("{database}/{pod}/{uid}/{ip}");
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept
             .entry(key)
@@ -564,7 +569,7 @@ impl World {
     /// Counts the members of a database's set, by asking each server.
     pub async fn census(&self, database: &DatabaseName) -> Result<Census, AskError> {
         let system = crate::systems::of(self, database)?;
-        let standing = system.standing(u64::MAX).await?;
+        let standing = system.standing(None).await?;
         let alive = standing
             .stands
             .iter()

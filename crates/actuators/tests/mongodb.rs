@@ -6,7 +6,6 @@
     reason = "a test that fails says where"
 )]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bson::doc;

@@ -1,10 +1,11 @@
 //! One file per database system, each with the same answers behind [`Pattern`]: `gate` (what must
-//! be true before anything is touched), `order` (who moves when), `hand_over` (how a leading
-//! member changes), `retire` (how the extra seat leaves) and what the run promises.
+//! be true before anything is touched), `order` (who moves when), `change` (how a leading member
+//! changes) and what the run promises.
 //!
 //! Whoever orders the steps of a run asks through [`of`] and knows no system by name.
 
 pub mod mariadb;
+mod members;
 pub mod mongodb;
 pub mod postgres;
 pub mod redis;
@@ -16,7 +17,7 @@ use crate::diagnostic::Findings;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::scope::{DatabaseScope, Member, Scope, Seen};
-use crate::step::{Gate, Guard, StepKind};
+use crate::step::{Guard, HandOverTerms, Lag};
 use crate::world::Snapshot;
 
 /// How a database is carried.
@@ -42,21 +43,11 @@ pub trait Pattern {
     /// is asked for, or to those that the pattern chooses.
     fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)>;
 
-    /// One hand-over, with what is checked right before it and who is asked.
-    fn hand_over(
-        &self,
-        scope: &Scope<'_>,
-        from: &ObjectRef,
-        to: &ObjectRef,
-        members: u32,
-        ask: bool,
-    ) -> (StepKind, Vec<Guard>, Option<Gate>);
+    /// One hand-over from one member to another.
+    fn change(&self, from: &ObjectRef, to: &ObjectRef) -> Change;
 
     /// One replica more may ride along, so that no move lowers the redundancy.
     fn takes_seat(&self) -> bool;
-
-    /// How the extra seat leaves, and what is checked right before.
-    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>);
 
     /// A removed member is still remembered by the servers.
     fn remembers(&self, pod: &str) -> bool;
@@ -66,7 +57,7 @@ pub trait Pattern {
     fn needs_agents(&self) -> bool;
 
     /// A replica counts as whole up to this lag.
-    fn whole_lag_bytes(&self) -> u64;
+    fn whole_lag(&self) -> Lag;
 
     /// What a crash in the middle of a move costs, if so many members are whole then.
     fn if_one_crashes(&self, whole: u32, seat: bool) -> String;
@@ -79,6 +70,23 @@ pub trait Pattern {
 
     /// Likewise of what stands before the servers, by a name for people.
     fn decided_by_others(&self) -> Vec<(String, Value)>;
+}
+
+/// How a leading member changes.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// On what terms.
+    pub terms: HandOverTerms,
+    /// How far any replica may be behind when it begins.
+    pub max_lag: Lag,
+    /// What must hold right before, beside what holds for every system.
+    pub guards: Vec<Guard>,
+    /// Name of the gate, where a person is asked.
+    pub gate: String,
+    /// Whose primary moves, for the question.
+    pub of_what: String,
+    /// What clients see of it.
+    pub clients: String,
 }
 
 /// Who moves when.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::ids::DatabaseName;
 use crate::plan::{Becomes, Body, Plan};
 use crate::step::{Guard, Step, StepKind, Undo};
 
@@ -81,7 +80,7 @@ pub fn detail(plan: &Plan) -> String {
     for step in &plan.body.steps {
         let _ = writeln!(out, "\n{}. {}  [{}]", step.id, step.title, step.kind.name());
         for guard in &step.guards {
-            paragraph(&mut out, "     only if  ", &condition(plan, guard));
+            paragraph(&mut out, "     only if  ", &condition(guard));
         }
         if let Some(gate) = &step.gate {
             paragraph(
@@ -220,29 +219,13 @@ fn evicts(kind: &StepKind) -> bool {
     )
 }
 
-/// How far members may be behind, in the unit in which the system tells positions.
-fn lag(plan: &Plan, database: &DatabaseName, bound: u64) -> String {
-    let mut specs = plan.body.policy.spec.databases.iter();
-    let in_time = specs.any(|spec| {
-        spec.name == *database && (spec.mongodb().is_some() || spec.mariadb().is_some())
-    });
-    if in_time {
-        format!("{bound} ms")
-    } else {
-        format!("{} KiB", bound / 1024)
-    }
-}
-
-fn condition(plan: &Plan, guard: &Guard) -> String {
+fn condition(guard: &Guard) -> String {
     match guard {
         Guard::AllStreaming {
             database,
             members,
-            max_lag_bytes,
-        } => format!(
-            "{members} members of {database} are whole, none more than {} behind",
-            lag(plan, database, *max_lag_bytes)
-        ),
+            max_lag,
+        } => format!("{members} members of {database} are whole, none more than {max_lag} behind"),
         Guard::PrimaryIs { pod, .. } => format!("{pod} is the primary"),
         Guard::NotPrimary { pod, .. } => format!("{pod} is not the primary"),
         Guard::OnVersion { pod, version } => format!("{pod} is on a node at {version}"),

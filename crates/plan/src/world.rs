@@ -252,6 +252,15 @@ pub struct Claim {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A server that was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked<F> {
+    /// Why it could not be asked; `facts` is then `None`.
+    pub unreachable: Option<String>,
+    /// What it answered.
+    pub facts: Option<F>,
+}
+
 /// A database as observed through its own protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -270,29 +279,18 @@ impl Database {
     /// Members that say they lead: one of a set, one of each shard of a cluster.
     pub fn leaders(&self) -> Vec<&str> {
         match self {
-            Self::Postgres(set) => leading(&set.members, |member| {
-                member
-                    .facts
-                    .as_ref()
-                    .is_some_and(|facts| !facts.in_recovery)
-            }),
-            Self::Redis(set) => leading(&set.members, |member| {
-                let facts = member.facts.as_ref();
-                facts.is_some_and(|facts| facts.role == RedisRole::Primary)
-            }),
-            Self::Mariadb(set) => leading(&set.members, |member| {
-                let facts = member.facts.as_ref();
-                facts.is_some_and(|facts| facts.leads() && !facts.read_only)
-            }),
-            Self::Mongodb(set) => leading(&set.members, |member| {
-                let facts = member.facts.as_ref();
-                facts.is_some_and(|facts| facts.state == MongoState::Primary)
-            }),
+            Self::Postgres(set) => leading(&set.members, |facts| !facts.in_recovery),
+            Self::Redis(set) => leading(&set.members, |facts| facts.role == RedisRole::Primary),
+            Self::Mongodb(set) => leading(&set.members, |facts| facts.state == MongoState::Primary),
+            Self::Mariadb(set) => leading(&set.members, |facts| facts.leads() && !facts.read_only),
         }
     }
 }
 
-fn leading<M>(members: &BTreeMap<String, M>, leads: impl Fn(&M) -> bool) -> Vec<&str> {
-    let found = members.iter().filter(|(_, member)| leads(member));
-    found.map(|(pod, _)| pod.as_str()).collect()
+fn leading<F>(members: &BTreeMap<String, Asked<F>>, leads: impl Fn(&F) -> bool) -> Vec<&str> {
+    members
+        .iter()
+        .filter(|(_, member)| member.facts.as_ref().is_some_and(&leads))
+        .map(|(pod, _)| pod.as_str())
+        .collect()
 }

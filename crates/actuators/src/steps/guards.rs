@@ -33,9 +33,9 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
         Guard::AllStreaming {
             database,
             members,
-            max_lag_bytes,
+            max_lag,
         } => systems::of(world, database)?
-            .standing(*max_lag_bytes)
+            .standing(Some(*max_lag))
             .await?
             .all_whole(database, *members),
         Guard::PrimaryIs { database, pod } => standing(world, database).await?.is_primary(pod),
@@ -133,7 +133,7 @@ async fn holds(world: &World, guard: &Guard) -> Result<Result<(), WaitingOn>, As
 
 async fn standing(world: &World, database: &DatabaseName) -> Result<Standing, AskError> {
     let system = systems::of(world, database)?;
-    system.standing(system.whole_lag_bytes()).await
+    system.standing(Some(system.whole_lag())).await
 }
 
 async fn eviction_allowed(

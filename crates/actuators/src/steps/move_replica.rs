@@ -18,7 +18,7 @@ pub(super) async fn observe(
     onto_pool: &PoolName,
 ) -> Result<Observed, AskError> {
     let system = systems::of(world, database)?;
-    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let standing = system.standing(Some(system.whole_lag())).await?;
     let Some(state) = standing.of(pod) else {
         return Ok(Observed::InFlight(waiting(
             pod,
@@ -69,7 +69,7 @@ pub(super) async fn act(
 ) -> Result<Ack, ActError> {
     let system = systems::of(world, database).map_err(class)?;
     let standing = system
-        .standing(system.whole_lag_bytes())
+        .standing(Some(system.whole_lag()))
         .await
         .map_err(class)?;
     if standing.leads(pod) {

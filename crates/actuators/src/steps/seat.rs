@@ -38,7 +38,7 @@ pub(super) async fn observe_add(
         return Ok(Observed::Ready);
     }
     let system = systems::of(world, database)?;
-    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let standing = system.standing(Some(system.whole_lag())).await?;
     let Some(state) = standing.of(&seat) else {
         return Ok(Observed::InFlight(waiting(
             &seat,
@@ -131,7 +131,7 @@ pub(super) async fn observe_remove(
         return Ok(Observed::Ready);
     }
     let system = systems::of(world, database)?;
-    let standing = system.standing(system.whole_lag_bytes()).await?;
+    let standing = system.standing(Some(system.whole_lag())).await?;
     let members = standing.stands.iter().filter(|s| s.answers).count();
     Ok(done(format!(
         "{seat}, its claim and its slot are gone; {members} members answer"
@@ -149,7 +149,7 @@ pub(super) async fn remove(
     let seat = set.sibling(format!("{}-{replicas}", set.name));
     let system = systems::of(world, database).map_err(class)?;
     let standing = system
-        .standing(system.whole_lag_bytes())
+        .standing(Some(system.whole_lag()))
         .await
         .map_err(class)?;
     let Some(leader) = standing.leader_of(&seat) else {

@@ -9,42 +9,31 @@ mod route;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::databases::mariadb::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::MariadbSpec;
-use ferriswheel_plan::step::{HandOverTerms, MariadbTerms};
+use ferriswheel_plan::step::{HandOverTerms, Lag, MariadbTerms};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 pub(crate) use collect::collect;
 
+use super::attempts::{self, Attempts, acknowledge, ask};
 use super::{Standing, System};
 use crate::databases::mariadb::order::{Member, Order};
-use crate::databases::mariadb::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::mariadb::record::{MemoryLog, Outcome};
 use crate::databases::mariadb::recover;
 use crate::databases::mariadb::server::Server;
 use crate::databases::mariadb::session::{Credentials, Session};
 use crate::databases::mariadb::window::{self, Cast};
 use crate::databases::mariadb::wire::WireServer;
 use crate::dial::Target;
-use crate::steps::{ack, class, done, waiting, wrong_terms};
+use crate::steps::{class, done, waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, secret_key, user_name};
 use look::Look;
 use route::Labels;
-
-/// A member that came back counts as whole if it has what the primary had so long ago. The unit is
-/// milliseconds here where other systems count bytes.
-const WHOLE_LAG_MS: u64 = 1_000;
-
-/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy set (a
-/// slow disk, a long statement) passes in seconds; what does not is for a person.
-const ATTEMPTS: u32 = 3;
-
-/// Pause between two attempts.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// Writers of the probe: one slow connection does not look like a stall.
 const WRITERS: usize = 4;
@@ -61,17 +50,9 @@ impl<'w> Mariadb<'w> {
         Self { world, name, spec }
     }
 
-    /// A kept server; another pod of the same name, or another address, is another one. It only
-    /// looks, so it needs nobody's password but its own.
+    /// A kept server. It only looks, so it needs nobody's password but its own.
     fn server(&self, member: &MemberPod, credentials: &Credentials) -> Arc<WireServer> {
-        let key = format!(
-            "{}/{}/{}/{}",
-            self.name,
-            member.pod,
-            member.uid,
-            member.ip.as_deref().unwrap_or_default()
-        );
-        self.world.kept(key, || {
+        self.world.kept(self.name, member, || {
             let session = session(&self.world.outside, self.spec, member, credentials);
             WireServer::new(session, Credentials::default())
         })
@@ -141,39 +122,20 @@ impl<'w> Mariadb<'w> {
         };
         Ok((order, cast))
     }
-
-    /// For the report; the journal carries the same moments as evidence.
-    fn keep(&self, from: &ObjectRef, record: &Record) {
-        let path = self
-            .world
-            .outside
-            .artifacts
-            .join(format!("window-{}-{}.json", self.name, from.name));
-        if let Ok(bytes) = serde_json::to_vec_pretty(record)
-            && let Err(e) = std::fs::write(&path, bytes)
-        {
-            tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
-        }
-    }
 }
 
 fn terms_of(terms: &HandOverTerms) -> Result<&MariadbTerms, ActError> {
     terms.mariadb().ok_or_else(|| wrong_terms("MariaDB"))
 }
 
-/// A lag as guards give it; the largest number is "however long".
-fn lag(max_lag_ms: u64) -> Option<Duration> {
-    (max_lag_ms < u64::MAX).then(|| Duration::from_millis(max_lag_ms))
-}
-
 #[async_trait]
 impl System for Mariadb<'_> {
-    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
-        Ok(look::standing(self.looks().await?, lag(max_lag_bytes)).await)
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
+        Ok(look::standing(self.looks().await?, max_lag).await)
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_MS
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     async fn observe_hand_over(
@@ -181,7 +143,7 @@ impl System for Mariadb<'_> {
         from: &ObjectRef,
         to: &ObjectRef,
     ) -> Result<Observed, AskError> {
-        let standing = self.standing(WHOLE_LAG_MS).await?;
+        let standing = self.standing(Some(WHOLE_LAG)).await?;
         match &standing.leaders[..] {
             [(leader, _)] if leader == from => Ok(Observed::Ready),
             [(leader, _)] if leader == to => {
@@ -217,27 +179,25 @@ impl System for Mariadb<'_> {
         key: &OperationKey,
     ) -> Result<Ack, ActError> {
         let terms = terms_of(terms)?;
-        let mut last = None;
-        for attempt in 1..=ATTEMPTS {
-            if attempt > 1 {
-                sleep(AGAIN).await;
-            }
+        let mut attempts = Attempts::default();
+        while attempts.another().await {
             let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
             let log = MemoryLog::new(key.0.clone());
             let outcome = window::hand_over(&order, &cast, &log).await;
             log.close(outcome.clone());
             let record = log.record();
-            self.keep(from, &record);
+            attempts::keep(&self.world.outside.artifacts, self.name, from, &record);
             match outcome {
-                Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
-                Outcome::Undone { reason, .. } => {
-                    tracing::warn!(%reason, attempt, "the hand-over was not carried through");
-                    last = Some(reason);
+                Outcome::HandedOver { unsettled, .. } => {
+                    return Ok(acknowledge(to, &record, "followed", &unsettled));
                 }
-                Outcome::Unresolved { reason } => return Err(ask(&reason)),
+                Outcome::Undone { reason, .. } => {
+                    attempts.undone(reason.code(), &reason);
+                }
+                Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
             }
         }
-        Err(undone(from, last))
+        Err(attempts.over(from, "FW0241"))
     }
 
     async fn settle(
@@ -253,7 +213,7 @@ impl System for Mariadb<'_> {
         let leader = match recover::settle(&order, &cast, &log).await {
             Outcome::HandedOver { .. } => to,
             Outcome::Undone { .. } => from,
-            Outcome::Unresolved { reason } => return Err(ask(&reason)),
+            Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
         };
         Ok(Evidence::one(format!(
             "{leader} is the primary, clients go on"
@@ -310,40 +270,6 @@ impl System for Mariadb<'_> {
 
     fn port(&self) -> u16 {
         self.spec.port
-    }
-}
-
-fn ask(reason: &Reason) -> ActError {
-    ActError::AskHuman {
-        code: reason.code().to_owned(),
-        cause: reason.to_string(),
-    }
-}
-
-fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
-    let mut ack = ack(format!("{to} is the primary"));
-    ack.evidence.0.extend(record.lines());
-    if let Some(Outcome::HandedOver { unsettled, .. }) = &record.outcome
-        && !unsettled.is_empty()
-    {
-        let who = unsettled.join(", ");
-        ack.evidence
-            .0
-            .push(format!("not followed by {who} in time"));
-    }
-    ack
-}
-
-fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
-    let (code, reason) = reason.map_or_else(
-        || ("FW0241".to_owned(), "nothing was tried".to_owned()),
-        |reason| (reason.code().to_owned(), reason.to_string()),
-    );
-    ActError::AskHuman {
-        code,
-        cause: format!(
-            "the hand-over did not come about in {ATTEMPTS} attempts, {from} is the primary: {reason}"
-        ),
     }
 }
 

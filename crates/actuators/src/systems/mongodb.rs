@@ -12,36 +12,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::databases::mongodb::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::MongoSpec;
-use ferriswheel_plan::step::{HandOverTerms, MongoTerms};
+use ferriswheel_plan::step::{HandOverTerms, Lag, MongoTerms};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 pub(crate) use collect::collect;
 
+use super::attempts::{self, AGAIN, Attempts, acknowledge, ask};
 use super::{Standing, System};
 use crate::databases::mongodb::order::Order;
-use crate::databases::mongodb::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::mongodb::record::{MemoryLog, Outcome};
 use crate::databases::mongodb::server::Server;
 use crate::databases::mongodb::session::{Credentials, Session};
 use crate::databases::mongodb::window::{self, Cast};
 use crate::databases::mongodb::wire::WireServer;
 use crate::dial::Target;
-use crate::steps::{ack, class, done, waiting, wrong_terms};
+use crate::steps::{class, done, waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, secret_key};
 use look::Look;
-
-/// A member that came back counts as whole up to this lag. Servers tell positions in whole seconds,
-/// so the unit is milliseconds here where other systems count bytes.
-const WHOLE_LAG_MS: u64 = 2_000;
-
-/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy set (a
-/// slow disk, a busy core) passes in seconds; what does not is for a person.
-const ATTEMPTS: u32 = 3;
-
-/// Pause between two attempts.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// An election that nobody steered begins after 10 s (`electionTimeoutMillis`) and takes a second or
 /// two.
@@ -62,16 +53,9 @@ impl<'w> Mongo<'w> {
         Self { world, name, spec }
     }
 
-    /// A kept server; another pod of the same name, or another address, is another one.
+    /// A kept server.
     fn server(&self, member: &MemberPod, credentials: &Credentials) -> Arc<WireServer> {
-        let key = format!(
-            "{}/{}/{}/{}",
-            self.name,
-            member.pod,
-            member.uid,
-            member.ip.as_deref().unwrap_or_default()
-        );
-        self.world.kept(key, || {
+        self.world.kept(self.name, member, || {
             WireServer::new(session(&self.world.outside, self.spec, member, credentials))
         })
     }
@@ -132,20 +116,6 @@ impl<'w> Mongo<'w> {
         };
         Ok((order, cast))
     }
-
-    /// For the report; the journal carries the same moments as evidence.
-    fn keep(&self, from: &ObjectRef, record: &Record) {
-        let path = self
-            .world
-            .outside
-            .artifacts
-            .join(format!("window-{}-{}.json", self.name, from.name));
-        if let Ok(bytes) = serde_json::to_vec_pretty(record)
-            && let Err(e) = std::fs::write(&path, bytes)
-        {
-            tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
-        }
-    }
 }
 
 fn terms_of(terms: &HandOverTerms) -> Result<&MongoTerms, ActError> {
@@ -154,12 +124,12 @@ fn terms_of(terms: &HandOverTerms) -> Result<&MongoTerms, ActError> {
 
 #[async_trait]
 impl System for Mongo<'_> {
-    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
-        Ok(look::standing(&self.looks().await?, max_lag_bytes))
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
+        Ok(look::standing(&self.looks().await?, max_lag))
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_MS
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     async fn observe_hand_over(
@@ -167,7 +137,7 @@ impl System for Mongo<'_> {
         from: &ObjectRef,
         to: &ObjectRef,
     ) -> Result<Observed, AskError> {
-        let standing = self.standing(WHOLE_LAG_MS).await?;
+        let standing = self.standing(Some(WHOLE_LAG)).await?;
         match &standing.leaders[..] {
             [(leader, _)] if leader == from => Ok(Observed::Ready),
             [(leader, term)] if leader == to => {
@@ -207,32 +177,25 @@ impl System for Mongo<'_> {
         key: &OperationKey,
     ) -> Result<Ack, ActError> {
         let terms = terms_of(terms)?;
-        let mut last = None;
-        for attempt in 1..=ATTEMPTS {
-            if attempt > 1 {
-                sleep(AGAIN).await;
-            }
+        let mut attempts = Attempts::default();
+        while attempts.another().await {
             let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
             let log = MemoryLog::new(key.0.clone());
             let outcome = window::hand_over(&order, &cast, &log).await;
             log.close(outcome.clone());
             let record = log.record();
-            self.keep(from, &record);
+            attempts::keep(&self.world.outside.artifacts, self.name, from, &record);
             match outcome {
-                Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
+                Outcome::HandedOver { unsettled, .. } => {
+                    return Ok(acknowledge(to, &record, "said", &unsettled));
+                }
                 Outcome::Undone { reason, .. } => {
-                    tracing::warn!(%reason, attempt, "the hand-over was not carried through");
-                    last = Some(reason);
+                    attempts.undone(reason.code(), &reason);
                 }
-                Outcome::Unresolved { reason } => {
-                    return Err(ActError::AskHuman {
-                        code: reason.code().to_owned(),
-                        cause: reason.to_string(),
-                    });
-                }
+                Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
             }
         }
-        Err(undone(from, last))
+        Err(attempts.over(from, "FW0231"))
     }
 
     /// Whoever is the primary after the set's own time stays it; what a hand-over that was cut short
@@ -251,7 +214,7 @@ impl System for Mongo<'_> {
         window::release(&cast, &MemoryLog::new(key.0.clone())).await;
         let end = Instant::now() + SETTLE;
         loop {
-            let standing = self.standing(WHOLE_LAG_MS).await.map_err(class)?;
+            let standing = self.standing(Some(WHOLE_LAG)).await.map_err(class)?;
             match &standing.leaders[..] {
                 [(leader, _)] if leader == from || leader == to => {
                     return Ok(Evidence::one(format!(
@@ -323,31 +286,6 @@ impl System for Mongo<'_> {
 
     fn port(&self) -> u16 {
         self.spec.port
-    }
-}
-
-fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
-    let mut ack = ack(format!("{to} is the primary"));
-    ack.evidence.0.extend(record.lines());
-    if let Some(Outcome::HandedOver { unsettled, .. }) = &record.outcome
-        && !unsettled.is_empty()
-    {
-        let who = unsettled.join(", ");
-        ack.evidence.0.push(format!("not said by {who} in time"));
-    }
-    ack
-}
-
-fn undone(from: &ObjectRef, reason: Option<Reason>) -> ActError {
-    let (code, reason) = reason.map_or_else(
-        || ("FW0231".to_owned(), "nothing was tried".to_owned()),
-        |reason| (reason.code().to_owned(), reason.to_string()),
-    );
-    ActError::AskHuman {
-        code,
-        cause: format!(
-            "the hand-over did not come about in {ATTEMPTS} attempts, {from} is the primary: {reason}"
-        ),
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
+use ferriswheel_plan::databases::postgres::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::{PostgresSpec, TlsMode};
-use ferriswheel_plan::step::{HandOverTerms, PostgresTerms};
+use ferriswheel_plan::step::{HandOverTerms, Lag, PostgresTerms};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -21,9 +22,6 @@ use crate::databases::postgres::server::{Server, Status};
 use crate::kubernetes::request;
 use crate::steps::{hand_over, probe, seat, waiting, wrong_terms};
 use crate::world::{AskError, MemberState, World, user_name};
-
-/// A member that lags less than one WAL segment catches up within a second.
-const WHOLE_LAG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A PostgreSQL set of a plan.
 pub(crate) struct Postgres<'w> {
@@ -44,13 +42,13 @@ fn terms_of(terms: &HandOverTerms) -> Result<&PostgresTerms, ActError> {
 
 #[async_trait]
 impl System for Postgres<'_> {
-    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
         let states = self.world.states(self.name).await?;
-        Ok(standing(&states, max_lag_bytes))
+        Ok(standing(&states, max_lag))
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_BYTES
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     async fn observe_hand_over(
@@ -125,13 +123,13 @@ impl System for Postgres<'_> {
     }
 }
 
-fn standing(states: &[MemberState], max_lag_bytes: u64) -> Standing {
+fn standing(states: &[MemberState], max_lag: Option<Lag>) -> Standing {
     let stands = states
         .iter()
         .map(|state| Stand {
             member: state.member.clone(),
             answers: state.status.is_ok(),
-            whole: whole_within(states, state, max_lag_bytes),
+            whole: whole_within(states, state, max_lag),
         })
         .collect();
     Standing {
@@ -158,7 +156,7 @@ pub(crate) fn primary(states: &[MemberState]) -> Option<(&ObjectRef, &Status)> {
 fn whole_within(
     states: &[MemberState],
     state: &MemberState,
-    max_lag_bytes: u64,
+    max_lag: Option<Lag>,
 ) -> Result<String, WaitingOn> {
     let pod = &state.member.pod;
     let status = match &state.status {
@@ -193,7 +191,7 @@ fn whole_within(
         (Some(flush), Some(replay)) => flush.bytes_since(replay),
         _ => u64::MAX,
     };
-    if lag > max_lag_bytes {
+    if max_lag.is_some_and(|most| !most.holds_bytes(lag)) {
         return Err(waiting(
             pod,
             format!("{lag} bytes behind"),

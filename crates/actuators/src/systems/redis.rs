@@ -13,13 +13,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::databases::redis::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::RedisSpec;
-use ferriswheel_plan::step::{HandOverTerms, RedisTerms};
+use ferriswheel_plan::step::{HandOverTerms, Lag, RedisTerms};
 use serde_json::{Value, json};
 
 pub(crate) use collect::collect;
 
+use super::attempts;
 use super::{Standing, System};
 use crate::databases::redis::record::Record;
 use crate::databases::redis::server::Server;
@@ -28,7 +30,7 @@ use crate::databases::redis::wire::WireServer;
 use crate::dial::Target;
 use crate::steps::{probe, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, optional_secret_key, secret_key};
-use shards::{Servers, WHOLE_LAG_BYTES};
+use shards::Servers;
 
 /// Writers of the probe for each shard: one slow connection does not look like a stall.
 const WRITERS_A_SHARD: usize = 2;
@@ -48,16 +50,9 @@ impl<'w> Redis<'w> {
         Self { world, name, spec }
     }
 
-    /// A kept server; another pod of the same name, or another address, is another one.
+    /// A kept server.
     fn kept(&self, member: &MemberPod, credentials: &Credentials) -> Arc<WireServer> {
-        let key = format!(
-            "{}/{}/{}/{}",
-            self.name,
-            member.pod,
-            member.uid,
-            member.ip.as_deref().unwrap_or_default()
-        );
-        self.world.kept(key, || {
+        self.world.kept(self.name, member, || {
             WireServer::new(session(&self.world.outside, self.spec, member, credentials))
         })
     }
@@ -93,16 +88,7 @@ impl Servers for Redis<'_> {
     }
 
     fn keep(&self, from: &ObjectRef, record: &Record) {
-        let path = self
-            .world
-            .outside
-            .artifacts
-            .join(format!("window-{}-{}.json", self.name, from.name));
-        if let Ok(bytes) = serde_json::to_vec_pretty(record)
-            && let Err(e) = std::fs::write(&path, bytes)
-        {
-            tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
-        }
+        attempts::keep(&self.world.outside.artifacts, self.name, from, record);
     }
 }
 
@@ -112,12 +98,12 @@ fn terms_of(terms: &HandOverTerms) -> Result<&RedisTerms, ActError> {
 
 #[async_trait]
 impl System for Redis<'_> {
-    async fn standing(&self, max_lag_bytes: u64) -> Result<Standing, AskError> {
-        shards::standing(self, max_lag_bytes).await
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
+        shards::standing(self, max_lag).await
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_BYTES
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     async fn observe_hand_over(
@@ -176,7 +162,7 @@ impl System for Redis<'_> {
             .map(|(_, host)| format!("{host}:{}", self.spec.port))
             .collect();
         let user = user.map_or_else(String::new, |user| format!("{user}@"));
-        let shards = self.standing(WHOLE_LAG_BYTES).await?.leaders.len();
+        let shards = self.standing(Some(WHOLE_LAG)).await?.leaders.len();
         let writers = (shards * WRITERS_A_SHARD).max(FEWEST_WRITERS);
         Ok(BTreeMap::from([
             ("system".to_owned(), json!("redis")),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ferriswheel_plan::world::{
-    Database, MariadbFacts, MongoFacts, MongoState, PostgresFacts, RedisFacts,
+    Asked, Database, MariadbFacts, MongoFacts, MongoState, PostgresFacts, RedisFacts,
 };
 
 /// What a member says: how it stands, or what it lacks. A leader copies from nobody and says nothing.
@@ -14,25 +14,23 @@ type Said = Option<Result<String, String>>;
 /// What every member says.
 pub(super) fn said(database: &Database) -> Vec<Result<String, String>> {
     match database {
-        Database::Postgres(set) => all(&set.members, |m| (&m.facts, &m.unreachable), postgres),
-        Database::Redis(set) => all(&set.members, |m| (&m.facts, &m.unreachable), redis),
-        Database::Mongodb(set) => all(&set.members, |m| (&m.facts, &m.unreachable), mongodb),
-        Database::Mariadb(set) => all(&set.members, |m| (&m.facts, &m.unreachable), mariadb),
+        Database::Postgres(set) => all(&set.members, postgres),
+        Database::Redis(set) => all(&set.members, redis),
+        Database::Mongodb(set) => all(&set.members, mongodb),
+        Database::Mariadb(set) => all(&set.members, mariadb),
     }
 }
 
-fn all<M, F>(
-    members: &BTreeMap<String, M>,
-    answer: impl Fn(&M) -> (&Option<F>, &Option<String>),
+fn all<F>(
+    members: &BTreeMap<String, Asked<F>>,
     says: impl Fn(&F) -> Said,
 ) -> Vec<Result<String, String>> {
-    let of = |(pod, member)| {
-        let (facts, unreachable) = answer(member);
-        let said = match facts {
+    let of = |(pod, member): (&String, &Asked<F>)| {
+        let said = match &member.facts {
             Some(facts) => says(facts)?,
             None => Err(format!(
                 "does not answer: {}",
-                unreachable.clone().unwrap_or_default()
+                member.unreachable.as_deref().unwrap_or_default()
             )),
         };
         Some(

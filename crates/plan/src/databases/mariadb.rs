@@ -11,20 +11,19 @@ use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use super::{Act, Order, Pattern};
+use super::{Change, Order, Pattern, members};
 use crate::diagnostic::Findings;
 use crate::estimates;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::policy::MariadbSpec;
 use crate::scope::{DatabaseScope, Member, Scope};
-use crate::step::{Gate, Guard, HandOverTerms, MariadbTerms, StepKind};
+use crate::step::{HandOverTerms, Lag, MariadbTerms};
 use crate::world::{Mariadb, MariadbFacts, Snapshot};
 
-/// A replica counts as whole if it has everything that its primary had so long ago, in the unit of
-/// guards, which compare milliseconds for a system that counts in time. One second: a replica that
-/// keeps up is behind by a commit or two.
-pub const WHOLE_LAG_MS: u64 = 1_000;
+/// A replica counts as whole if it has everything that its primary had so long ago. One second: a
+/// replica that keeps up is behind by a commit or two.
+pub const WHOLE_LAG: Lag = Lag::Millis(1_000);
 
 /// A set, with what the spec says of it.
 #[derive(Clone, Copy, Debug)]
@@ -57,24 +56,17 @@ impl<'a> Set<'a> {
 
     /// What a member's server said.
     fn facts(&self, member: &Member<'_>) -> Option<&'a MariadbFacts> {
-        self.observed.members.get(&member.name.name)?.facts.as_ref()
+        members::facts(&self.observed.members, member)
     }
 
     /// Members that answered, with their answers.
     fn answers(&self) -> impl Iterator<Item = (&'a Member<'a>, &'a MariadbFacts)> {
-        self.scope
-            .members
-            .values()
-            .filter_map(|member| Some((member, self.facts(member)?)))
+        members::answers(self.scope, &self.observed.members)
     }
 
     /// The only member that copies from nobody.
     fn primary(&self) -> Option<(&'a Member<'a>, &'a MariadbFacts)> {
-        let mut leading = self.answers().filter(|(_, facts)| facts.leads());
-        match (leading.next(), leading.next()) {
-            (Some(only), None) => Some(only),
-            _ => None,
-        }
+        members::only(self.answers().filter(|(_, facts)| facts.leads()))
     }
 
     /// Replicas that may lead: not held back on purpose, those closest to the primary first, then by
@@ -125,26 +117,8 @@ impl Pattern for Set<'_> {
     /// the candidates.
     fn order(&self) -> Option<Order> {
         let (primary, _) = self.primary()?;
-        let mut replicas: Vec<&Member<'_>> = self
-            .scope
-            .moving()
-            .filter(|member| member.ordinal != primary.ordinal)
-            .collect();
-        replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
-        let mut acts: Vec<Act> = replicas
-            .iter()
-            .map(|member| Act::Move(member.ordinal))
-            .collect();
-        if primary.old_node.is_some() {
-            acts.push(Act::HandOver {
-                from: primary.ordinal,
-                to: self.candidates().first()?.ordinal,
-            });
-            acts.push(Act::Move(primary.ordinal));
-        }
-        Some(Order {
-            beside: primary.ordinal,
-            acts,
+        members::replicas_first(self.scope, primary.ordinal, || {
+            self.candidates().first().map(|member| member.ordinal)
         })
     }
 
@@ -162,72 +136,24 @@ impl Pattern for Set<'_> {
             .collect()
     }
 
-    fn hand_over(
-        &self,
-        scope: &Scope<'_>,
-        from: &ObjectRef,
-        to: &ObjectRef,
-        members: u32,
-        ask: bool,
-    ) -> (StepKind, Vec<Guard>, Option<Gate>) {
-        let name = self.name;
-        let mut guards = vec![
-            Guard::PrimaryIs {
-                database: name.clone(),
-                pod: from.clone(),
-            },
-            Guard::AllStreaming {
-                database: name.clone(),
-                members,
-                max_lag_bytes: WHOLE_LAG_MS,
-            },
-        ];
-        if let Some(version) = scope.target {
-            guards.push(Guard::OnVersion {
-                pod: to.clone(),
-                version,
-            });
-        }
-        let gate = ask.then(|| Gate {
-            name: format!("hand-over-{name}"),
-            question: format!(
-                "Move the primary of {name} from {} to {}? {}",
-                from.name,
-                to.name,
-                clients(self.spec.service.is_some())
-            ),
-        });
-        let kind = StepKind::HandOver {
-            database: name.clone(),
-            from: from.clone(),
-            to: to.clone(),
+    fn change(&self, _: &ObjectRef, _: &ObjectRef) -> Change {
+        Change {
             terms: HandOverTerms::Mariadb(MariadbTerms {
                 lock_budget_ms: self.spec.transaction.0,
                 window_budget_ms: self.spec.window.0,
                 semi_sync: self.semi_sync(),
             }),
-        };
-        (kind, guards, gate)
+            max_lag: WHOLE_LAG,
+            guards: Vec::new(),
+            gate: format!("hand-over-{}", self.name),
+            of_what: self.name.to_string(),
+            clients: clients(self.spec.service.is_some()),
+        }
     }
 
     /// A member more is a copy of everything; a set is kept whole by moving one member at a time.
     fn takes_seat(&self) -> bool {
         false
-    }
-
-    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>) {
-        (
-            StepKind::RemoveSeat {
-                database: self.name.clone(),
-                stateful_set: self.set_name.clone(),
-                replicas,
-                claims: Vec::new(),
-            },
-            vec![Guard::NotPrimary {
-                database: self.name.clone(),
-                pod: seat.clone(),
-            }],
-        )
     }
 
     /// A primary keeps no list of its replicas.
@@ -241,8 +167,8 @@ impl Pattern for Set<'_> {
         false
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_MS
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     fn if_one_crashes(&self, whole: u32, _: bool) -> String {

@@ -13,27 +13,27 @@ use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use super::{Act, Order, Pattern, service};
+use super::{Change, Order, Pattern, members, service};
 use crate::diagnostic::Findings;
 use crate::estimates;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::policy::PostgresSpec;
 use crate::scope::{DatabaseScope, Member, Scope};
-use crate::step::{Gate, Guard, HandOverTerms, PostgresTerms, StepKind};
+use crate::step::{Guard, HandOverTerms, Lag, PostgresTerms};
 use crate::world::{Postgres, PostgresFacts, Snapshot};
 
 /// A replica counts as whole up to this lag.
 ///
 /// 16 MiB, one WAL segment: a loaded replica is behind by less at any moment, and catching up
 /// takes a fraction of a second.
-pub const WHOLE_LAG_BYTES: u64 = 16 * 1024 * 1024;
+pub const WHOLE_LAG: Lag = Lag::Bytes(16 * 1024 * 1024);
 
 /// The candidate of the hand-over may be this far behind when the step begins; the window itself
 /// demands equality.
 ///
 /// 1 MiB: replayed within milliseconds, and more than a busy set is behind between two commits.
-pub const CANDIDATE_LAG_BYTES: u64 = 1024 * 1024;
+pub const CANDIDATE_LAG: Lag = Lag::Bytes(1024 * 1024);
 
 /// Begins the name of a standby that nobody has, in a `synchronous_standby_names` that a hand-over
 /// has set for its own length; the rest of the name says what was set before.
@@ -79,7 +79,7 @@ impl<'a> Set<'a> {
 
     /// What a member's server said.
     fn facts(&self, member: &Member<'_>) -> Option<&'a PostgresFacts> {
-        self.observed.members.get(&member.name.name)?.facts.as_ref()
+        members::facts(&self.observed.members, member)
     }
 
     /// Ordinal of the replica that takes over: a synchronous one if there is one, then the lowest
@@ -128,24 +128,7 @@ impl Pattern for Set<'_> {
     /// The replicas by zone, then by ordinal; then the primary, if it must leave its node.
     fn order(&self) -> Option<Order> {
         let primary = self.leader_of(0)?;
-        let mut replicas: Vec<_> = self
-            .moving()
-            .filter(|member| member.ordinal != primary)
-            .collect();
-        replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
-        let mut acts: Vec<Act> = replicas
-            .iter()
-            .map(|member| Act::Move(member.ordinal))
-            .collect();
-        if self.members.get(&primary)?.old_node.is_some() {
-            let to = self.candidate(primary)?;
-            acts.push(Act::HandOver { from: primary, to });
-            acts.push(Act::Move(primary));
-        }
-        Some(Order {
-            beside: primary,
-            acts,
-        })
+        members::replicas_first(self.scope, primary, || self.candidate(primary))
     }
 
     fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)> {
@@ -163,19 +146,9 @@ impl Pattern for Set<'_> {
         to.map(|to| (primary, to)).into_iter().collect()
     }
 
-    fn hand_over(
-        &self,
-        scope: &Scope<'_>,
-        from: &ObjectRef,
-        to: &ObjectRef,
-        members: u32,
-        ask: bool,
-    ) -> (StepKind, Vec<Guard>, Option<Gate>) {
-        let (name, spec) = (self.name, self.spec);
-        let kind = StepKind::HandOver {
-            database: name.clone(),
-            from: from.clone(),
-            to: to.clone(),
+    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Change {
+        let spec = self.spec;
+        Change {
             terms: HandOverTerms::Postgres(PostgresTerms {
                 poolers: spec.poolers.clone(),
                 pause_budget_ms: spec.pause.0,
@@ -184,63 +157,16 @@ impl Pattern for Set<'_> {
                 make_synchronous: spec.crash_safe && spec.make_synchronous,
                 service: spec.service.clone(),
             }),
-        };
-        let mut guards = vec![
-            Guard::PrimaryIs {
-                database: name.clone(),
-                pod: from.clone(),
-            },
-            Guard::AllStreaming {
-                database: name.clone(),
-                members,
-                max_lag_bytes: CANDIDATE_LAG_BYTES,
-            },
-            Guard::RestartUndelayed { pod: from.clone() },
-        ];
-        if let Some(version) = scope.target {
-            guards.push(Guard::OnVersion {
-                pod: to.clone(),
-                version,
-            });
+            max_lag: CANDIDATE_LAG,
+            guards: vec![Guard::RestartUndelayed { pod: from.clone() }],
+            gate: format!("hand-over-{}", self.name),
+            of_what: self.name.to_string(),
+            clients: clients(spec),
         }
-        let gate = ask.then(|| Gate {
-            name: format!("hand-over-{name}"),
-            question: format!(
-                "Move the primary of {name} from {} to {}? {}",
-                from.name,
-                to.name,
-                clients(spec)
-            ),
-        });
-        (kind, guards, gate)
     }
 
     fn takes_seat(&self) -> bool {
         true
-    }
-
-    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>) {
-        (
-            StepKind::RemoveSeat {
-                database: self.name.clone(),
-                stateful_set: self.set_name.clone(),
-                replicas,
-                claims: Vec::new(),
-            },
-            vec![
-                Guard::NotPrimary {
-                    database: self.name.clone(),
-                    pod: seat.clone(),
-                },
-                // Not one more for the seat: it is gone when the second half of the step, its claim
-                // and slot, comes to its turn. The act itself asks for the other members first.
-                Guard::AllStreaming {
-                    database: self.name.clone(),
-                    members: replicas,
-                    max_lag_bytes: WHOLE_LAG_BYTES,
-                },
-            ],
-        )
     }
 
     /// By its replication slot.
@@ -256,8 +182,8 @@ impl Pattern for Set<'_> {
         true
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_BYTES
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     fn if_one_crashes(&self, whole: u32, seat: bool) -> String {

@@ -10,27 +10,27 @@ use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use super::{Act, Order, Pattern};
+use super::{Act, Change, Order, Pattern, members};
 use crate::diagnostic::Findings;
 use crate::estimates;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::policy::RedisSpec;
 use crate::scope::{DatabaseScope, Member, Scope, join};
-use crate::step::{Gate, Guard, HandOverTerms, RedisTerms, StepKind};
+use crate::step::{HandOverTerms, Lag, RedisTerms};
 use crate::world::{Redis, RedisFacts, RedisRole, SlotRange, Snapshot};
 
 /// A replica counts as whole up to this lag.
 ///
 /// 1 MiB, the backlog that servers keep by default: a replica further behind than that would need
 /// a full copy if its link broke now.
-pub const WHOLE_LAG_BYTES: u64 = 1024 * 1024;
+pub const WHOLE_LAG: Lag = Lag::Bytes(1024 * 1024);
 
 /// The replica that takes over may be this far behind when the step begins.
 ///
 /// 256 KiB: the primary holds its clients until the replica has everything, and a quarter of a
 /// megabyte crosses a network in milliseconds; a busy shard is behind by less between two looks.
-pub const CANDIDATE_LAG_BYTES: u64 = 256 * 1024;
+pub const CANDIDATE_LAG: Lag = Lag::Bytes(256 * 1024);
 
 /// Slots of a cluster, fixed by its protocol.
 pub const SLOTS: u32 = 16_384;
@@ -75,15 +75,12 @@ impl<'a> Cluster<'a> {
 
     /// What a member's server said.
     fn facts(&self, member: &Member<'_>) -> Option<&'a RedisFacts> {
-        self.observed.members.get(&member.name.name)?.facts.as_ref()
+        members::facts(&self.observed.members, member)
     }
 
     /// Members that answered, with their answers.
     fn answers(&self) -> impl Iterator<Item = (&'a Member<'a>, &'a RedisFacts)> {
-        self.scope
-            .members
-            .values()
-            .filter_map(|member| Some((member, self.facts(member)?)))
+        members::answers(self.scope, &self.observed.members)
     }
 
     /// Shards as each server says of itself, by the primary's ordinal. A primary without slots
@@ -151,16 +148,8 @@ impl Pattern for Cluster<'_> {
     /// who is ahead changes from one second to the next.
     fn order(&self) -> Option<Order> {
         let shards = self.shards();
-        let mut replicas: Vec<&Member<'_>> = shards
-            .iter()
-            .flat_map(|shard| shard.replicas.iter().copied())
-            .filter(|member| member.old_node.is_some())
-            .collect();
-        replicas.sort_by(|a, b| (&a.disk_zone, a.ordinal).cmp(&(&b.disk_zone, b.ordinal)));
-        let mut acts: Vec<Act> = replicas
-            .iter()
-            .map(|member| Act::Move(member.ordinal))
-            .collect();
+        let replicas = shards.iter().flat_map(|shard| &shard.replicas);
+        let mut acts = members::moves(replicas.copied().filter(|member| member.old_node.is_some()));
         for shard in shards.iter().filter(|s| s.primary.old_node.is_some()) {
             let from = shard.primary.ordinal;
             let to = shard.replicas.first()?.ordinal;
@@ -185,15 +174,7 @@ impl Pattern for Cluster<'_> {
         chosen.collect()
     }
 
-    fn hand_over(
-        &self,
-        scope: &Scope<'_>,
-        from: &ObjectRef,
-        to: &ObjectRef,
-        members: u32,
-        ask: bool,
-    ) -> (StepKind, Vec<Guard>, Option<Gate>) {
-        let name = self.name;
+    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Change {
         let slots = self
             .shards()
             .iter()
@@ -202,63 +183,23 @@ impl Pattern for Cluster<'_> {
                 names.into_iter().any(|member| member.name == *from)
             })
             .map_or_else(String::new, |shard| join(shard.slots));
-        let mut guards = vec![
-            Guard::PrimaryIs {
-                database: name.clone(),
-                pod: from.clone(),
-            },
-            Guard::AllStreaming {
-                database: name.clone(),
-                members,
-                max_lag_bytes: CANDIDATE_LAG_BYTES,
-            },
-        ];
-        if let Some(version) = scope.target {
-            guards.push(Guard::OnVersion {
-                pod: to.clone(),
-                version,
-            });
-        }
-        let gate = ask.then(|| Gate {
-            name: format!("hand-over-{name}-{}", from.name),
-            question: format!(
-                "Move the primary of slots {slots} of {name} from {} to {}? {}",
-                from.name,
-                to.name,
-                clients()
-            ),
-        });
-        let kind = StepKind::HandOver {
-            database: name.clone(),
-            from: from.clone(),
-            to: to.clone(),
+        Change {
+            max_lag: CANDIDATE_LAG,
+            guards: Vec::new(),
+            gate: format!("hand-over-{}-{}", self.name, from.name),
+            of_what: format!("slots {slots} of {}", self.name),
+            clients: clients(),
             terms: HandOverTerms::Redis(RedisTerms {
                 slots,
                 window_budget_ms: self.spec.window.0,
             }),
-        };
-        (kind, guards, gate)
+        }
     }
 
     /// A member more would have to be taken into the cluster and out of it again, and the servers
     /// remember whom they forgot for a minute; a shard is kept whole by moving one member at a time.
     fn takes_seat(&self) -> bool {
         false
-    }
-
-    fn retire(&self, seat: &ObjectRef, replicas: u32) -> (StepKind, Vec<Guard>) {
-        (
-            StepKind::RemoveSeat {
-                database: self.name.clone(),
-                stateful_set: self.set_name.clone(),
-                replicas,
-                claims: Vec::new(),
-            },
-            vec![Guard::NotPrimary {
-                database: self.name.clone(),
-                pod: seat.clone(),
-            }],
-        )
     }
 
     fn remembers(&self, _: &str) -> bool {
@@ -271,8 +212,8 @@ impl Pattern for Cluster<'_> {
         false
     }
 
-    fn whole_lag_bytes(&self) -> u64 {
-        WHOLE_LAG_BYTES
+    fn whole_lag(&self) -> Lag {
+        WHOLE_LAG
     }
 
     fn if_one_crashes(&self, whole: u32, _: bool) -> String {

@@ -9,7 +9,7 @@ use crate::ids::{DatabaseName, PoolName};
 use crate::plan::Peak;
 use crate::scope::{DatabaseScope, Scope};
 use crate::step::{Guard, NodeIdentity, Step, StepKind, Undo};
-use crate::strategies::sequence::{Sequence, streaming};
+use crate::strategies::sequence::{Sequence, seat_leaves, streaming};
 
 pub(super) struct Built {
     pub(super) steps: Vec<Step>,
@@ -292,7 +292,7 @@ impl Builder<'_> {
     }
 
     fn remove_seat(&mut self, database: &DatabaseScope<'_>, seat: &Seat) {
-        let (mut kind, guards) = databases::of(database).retire(&seat.pod, seat.replicas);
+        let (mut kind, guards) = seat_leaves(database, &seat.pod, seat.replicas);
         if let StepKind::RemoveSeat { claims, .. } = &mut kind {
             claims.clone_from(&seat.claims);
         }

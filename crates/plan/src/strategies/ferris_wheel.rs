@@ -16,7 +16,7 @@ use crate::policy::FerrisWheel;
 use crate::scope::{DatabaseScope, Member, OldNode, Scope};
 use crate::step::{Guard, Inverse, StepKind, Undo};
 use crate::strategies::Turn;
-use crate::strategies::sequence::{Sequence, streaming};
+use crate::strategies::sequence::{Sequence, seat_leaves, streaming};
 use crate::version::KubernetesVersion;
 use crate::world::Snapshot;
 
@@ -365,7 +365,7 @@ impl<'a> Builder<'a> {
 
     fn remove_seat(&mut self, database: &DatabaseScope<'_>, place: &NewPool) {
         let seat: ObjectRef = database.seat();
-        let (kind, guards) = databases::of(database).retire(&seat, database.set.replicas);
+        let (kind, guards) = seat_leaves(database, &seat, database.set.replicas);
         self.steps.push(
             format!("remove the seat {} with claim, disk and slot", seat.name),
             kind,

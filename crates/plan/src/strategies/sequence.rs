@@ -2,7 +2,7 @@
 
 use crate::databases;
 use crate::estimates::estimate;
-use crate::ids::PoolName;
+use crate::ids::{ObjectRef, PoolName};
 use crate::scope::{DatabaseScope, Member, Scope};
 use crate::step::{Gate, Guard, Inverse, Step, StepId, StepKind, Undo};
 
@@ -106,8 +106,38 @@ impl Sequence {
         members: u32,
         ask: bool,
     ) {
-        let (kind, guards, gate) =
-            databases::of(database).hand_over(scope, &from.name, &to.name, members, ask);
+        let change = databases::of(database).change(&from.name, &to.name);
+        let kind = StepKind::HandOver {
+            database: database.name.clone(),
+            from: from.name.clone(),
+            to: to.name.clone(),
+            terms: change.terms,
+        };
+        let mut guards = vec![
+            Guard::PrimaryIs {
+                database: database.name.clone(),
+                pod: from.name.clone(),
+            },
+            Guard::AllStreaming {
+                database: database.name.clone(),
+                members,
+                max_lag: change.max_lag,
+            },
+        ];
+        guards.extend(change.guards);
+        if let Some(version) = scope.target {
+            guards.push(Guard::OnVersion {
+                pod: to.name.clone(),
+                version,
+            });
+        }
+        let gate = ask.then(|| Gate {
+            name: change.gate,
+            question: format!(
+                "Move the primary of {} from {} to {}? {}",
+                change.of_what, from.name.name, to.name.name, change.clients
+            ),
+        });
         self.push_gated(
             format!(
                 "hand over {}: {} -> {}",
@@ -155,6 +185,27 @@ pub(crate) fn streaming(database: &DatabaseScope<'_>, members: u32) -> Guard {
     Guard::AllStreaming {
         database: database.name.clone(),
         members,
-        max_lag_bytes: databases::of(database).whole_lag_bytes(),
+        max_lag: databases::of(database).whole_lag(),
     }
+}
+
+/// How the extra seat leaves, and what is checked right before.
+pub(crate) fn seat_leaves(
+    database: &DatabaseScope<'_>,
+    seat: &ObjectRef,
+    replicas: u32,
+) -> (StepKind, Vec<Guard>) {
+    let kind = StepKind::RemoveSeat {
+        database: database.name.clone(),
+        stateful_set: database.set_name.clone(),
+        replicas,
+        claims: Vec::new(),
+    };
+    let not_primary = Guard::NotPrimary {
+        database: database.name.clone(),
+        pod: seat.clone(),
+    };
+    // Not one more for the seat: it is gone when the second half of the step, its claim and slot, comes to its turn. The
+    // act itself asks for the other members first.
+    (kind, vec![not_primary, streaming(database, replicas)])
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PrimaryService;
 use crate::ids::ObjectRef;
+use crate::world::Asked;
 
 /// A set whose members are the pods of one stateful set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,13 +23,7 @@ pub struct Mariadb {
 }
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MariadbMember {
-    /// Why it could not be asked; `facts` is then `None`.
-    pub unreachable: Option<String>,
-    /// What it answered.
-    pub facts: Option<MariadbFacts>,
-}
+pub type MariadbMember = Asked<MariadbFacts>;
 
 /// What a server says of itself, in one session of reading statements.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ObjectRef;
+use crate::world::Asked;
 
 /// A replica set whose members are the pods of one set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,13 +18,7 @@ pub struct Mongo {
 }
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MongoMember {
-    /// Why it could not be asked; `facts` is then `None`.
-    pub unreachable: Option<String>,
-    /// What it answered.
-    pub facts: Option<MongoFacts>,
-}
+pub type MongoMember = Asked<MongoFacts>;
 
 /// What a member is, as `replSetGetStatus` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

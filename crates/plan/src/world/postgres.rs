@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ObjectRef;
+use crate::world::Asked;
 
 /// A PostgreSQL set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,13 +33,7 @@ pub struct PrimaryService {
 }
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PostgresMember {
-    /// Why it could not be asked; every other field is then meaningless and `None`.
-    pub unreachable: Option<String>,
-    /// What it answered.
-    pub facts: Option<PostgresFacts>,
-}
+pub type PostgresMember = Asked<PostgresFacts>;
 
 /// What a server says of itself, in one read-only session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

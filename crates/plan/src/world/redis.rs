@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ObjectRef;
+use crate::world::Asked;
 
 /// A cluster whose nodes are the pods of one set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,13 +18,7 @@ pub struct Redis {
 }
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RedisMember {
-    /// Why it could not be asked; `facts` is then `None`.
-    pub unreachable: Option<String>,
-    /// What it answered.
-    pub facts: Option<RedisFacts>,
-}
+pub type RedisMember = Asked<RedisFacts>;
 
 /// Which program answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

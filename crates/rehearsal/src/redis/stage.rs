@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ferriswheel_actuators::databases::redis::record::Record as Window;
 use ferriswheel_actuators::databases::redis::server::Server;
-use ferriswheel_actuators::systems::redis::shards::{self, Servers, WHOLE_LAG_BYTES};
+use ferriswheel_actuators::systems::redis::shards::{self, Servers};
 use ferriswheel_actuators::world::{AskError, MemberPod};
 use ferriswheel_engine::actuator::{
     Ack, ActError, Actuator, Evidence, Observed, OperationKey, WaitingOn,
@@ -24,6 +24,7 @@ use ferriswheel_engine::journal::memory::MemoryJournal;
 use ferriswheel_engine::record::Record;
 use ferriswheel_model::cluster as pods;
 use ferriswheel_model::objects::{Budget, Signal, StatefulSet};
+use ferriswheel_plan::databases::redis::WHOLE_LAG;
 use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::planner;
@@ -281,10 +282,12 @@ impl Actuator for Outside {
 
     async fn check(&self, guard: &Guard) -> Result<(), WaitingOn> {
         let lag = match guard {
-            Guard::AllStreaming { max_lag_bytes, .. } => *max_lag_bytes,
-            _ => WHOLE_LAG_BYTES,
+            Guard::AllStreaming { max_lag, .. } => *max_lag,
+            _ => WHOLE_LAG,
         };
-        let standing = shards::standing(self, lag).await.map_err(|e| unknown(&e))?;
+        let standing = shards::standing(self, Some(lag))
+            .await
+            .map_err(|e| unknown(&e))?;
         match guard {
             Guard::AllStreaming {
                 database, members, ..

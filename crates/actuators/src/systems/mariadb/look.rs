@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::WaitingOn;
 use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_plan::step::Lag;
 use ferriswheel_plan::world::GtidPosition;
 
 use crate::databases::mariadb::server::{Server, ServerError, Status};
@@ -48,7 +49,7 @@ async fn ask(server: &dyn Server) -> Result<Status, ServerError> {
 
 /// What all looks say together. A replica must reach what the primary had at this look within the
 /// time given, which is proven by position and not by anybody's clock; no time, no question.
-pub(super) async fn standing(looks: Vec<Look>, max_lag: Option<Duration>) -> Standing {
+pub(super) async fn standing(looks: Vec<Look>, max_lag: Option<Lag>) -> Standing {
     let mut leading = looks.iter().filter(|look| look.leads());
     let leader = match (leading.next(), leading.next()) {
         (Some(only), None) => only
@@ -89,7 +90,7 @@ pub(super) async fn standing(looks: Vec<Look>, max_lag: Option<Duration>) -> Sta
 async fn whole(
     look: &Look,
     leader: Option<&(ObjectRef, GtidPosition)>,
-    max_lag: Option<Duration>,
+    max_lag: Option<Lag>,
 ) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
     let status = match &look.said {
@@ -143,14 +144,17 @@ async fn whole(
         }
         return Err(waiting(pod, why, "both replication threads run"));
     }
-    let Some(max_lag) = max_lag else {
-        return Ok(format!("follows {leader}"));
+    let most = match max_lag {
+        None => return Ok(format!("follows {leader}")),
+        Some(Lag::Millis(most)) => Duration::from_millis(most),
+        // A bound of another unit holds for nobody.
+        Some(Lag::Bytes(_)) => Duration::ZERO,
     };
-    match look.server.reaches(position, max_lag).await {
+    match look.server.reaches(position, most).await {
         Ok(true) => Ok(format!("follows {leader}, has {position}")),
         Ok(false) => Err(waiting(
             pod,
-            format!("it has not {position}, {} ms later", max_lag.as_millis()),
+            format!("it has not {position}, {} ms later", most.as_millis()),
             "it has caught up",
         )),
         Err(e) => Err(waiting(pod, chain(&e), "its server answers")),

@@ -11,6 +11,7 @@ use crate::databases::postgres::session::chain;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
+use ferriswheel_plan::step::Lag;
 
 /// A member and what its server says.
 pub(super) struct Look {
@@ -51,7 +52,7 @@ async fn ask(server: &dyn Server) -> Result<Said, ServerError> {
 }
 
 /// What all looks say together.
-pub(super) fn standing(looks: &[Look], max_lag_ms: u64) -> Standing {
+pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
     let leaders = looks
         .iter()
         .filter_map(|look| {
@@ -68,7 +69,7 @@ pub(super) fn standing(looks: &[Look], max_lag_ms: u64) -> Standing {
             .map(|look| Stand {
                 member: look.member.clone(),
                 answers: look.said.is_ok(),
-                whole: whole(looks, look, max_lag_ms),
+                whole: whole(looks, look, max_lag),
             })
             .collect(),
         leaders,
@@ -78,7 +79,7 @@ pub(super) fn standing(looks: &[Look], max_lag_ms: u64) -> Standing {
 
 /// The member is Ready, primary or secondary in its own view and in everybody's, names the primary
 /// that takes writes, and is close behind it.
-fn whole(looks: &[Look], look: &Look, max_lag_ms: u64) -> Result<String, WaitingOn> {
+fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
     let said = match &look.said {
         Ok(said) => said,
@@ -139,7 +140,7 @@ fn whole(looks: &[Look], look: &Look, max_lag_ms: u64) -> Result<String, Waiting
     }
     let newest = theirs.members.get(&theirs.me).map_or(0, |peer| peer.optime);
     let lag_ms = newest.saturating_sub(myself.optime).saturating_mul(1_000);
-    if lag_ms > max_lag_ms {
+    if max_lag.is_some_and(|most| !most.holds_millis(lag_ms)) {
         return Err(waiting(
             pod,
             format!("{} s behind", lag_ms / 1_000),

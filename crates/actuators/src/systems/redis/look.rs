@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ferriswheel_engine::actuator::WaitingOn;
 use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_plan::step::Lag;
 
 use crate::databases::postgres::session::chain;
 use crate::databases::redis::cluster::{Node, View};
@@ -101,7 +102,7 @@ impl Said {
 }
 
 /// What all looks say together.
-pub(super) fn standing(looks: &[Look], max_lag_bytes: u64) -> Standing {
+pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
     let pods: BTreeMap<&str, &ObjectRef> = looks
         .iter()
         .filter_map(|look| Some((look.said.as_ref().ok()?.view.me.as_str(), &look.member.pod)))
@@ -128,7 +129,7 @@ pub(super) fn standing(looks: &[Look], max_lag_bytes: u64) -> Standing {
             .map(|look| Stand {
                 member: look.member.clone(),
                 answers: look.said.is_ok(),
-                whole: whole(looks, look, max_lag_bytes),
+                whole: whole(looks, look, max_lag),
             })
             .collect(),
         leaders,
@@ -138,7 +139,7 @@ pub(super) fn standing(looks: &[Look], max_lag_bytes: u64) -> Standing {
 
 /// The member is Ready, sees the cluster whole, is seen by every other node where it is and as what
 /// it is, and follows its primary closely, if it is a replica.
-fn whole(looks: &[Look], look: &Look, max_lag_bytes: u64) -> Result<String, WaitingOn> {
+fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
     let said = match &look.said {
         Ok(said) => said,
@@ -185,7 +186,7 @@ fn whole(looks: &[Look], look: &Look, max_lag_bytes: u64) -> Result<String, Wait
             ),
         });
     }
-    follows(looks, pod, said, max_lag_bytes)
+    follows(looks, pod, said, max_lag)
 }
 
 fn seen_by(view: &View, id: &str, myself: &Node, ip: Option<&str>) -> Result<(), String> {
@@ -216,7 +217,7 @@ fn follows(
     looks: &[Look],
     pod: &ObjectRef,
     said: &Said,
-    max_lag_bytes: u64,
+    max_lag: Option<Lag>,
 ) -> Result<String, WaitingOn> {
     if !said.has("master_link_status", "up") || said.has("master_sync_in_progress", "1") {
         return Err(waiting(
@@ -242,7 +243,7 @@ fn follows(
         ));
     };
     let lag = theirs.offset().saturating_sub(said.offset());
-    if lag > max_lag_bytes {
+    if max_lag.is_some_and(|most| !most.holds_bytes(lag)) {
         return Err(waiting(
             pod,
             format!("{lag} bytes behind"),

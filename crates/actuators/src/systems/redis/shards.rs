@@ -7,28 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_plan::databases::redis::WHOLE_LAG;
 use ferriswheel_plan::ids::ObjectRef;
-use ferriswheel_plan::step::RedisTerms;
+use ferriswheel_plan::step::{Lag, RedisTerms};
 use tokio::time::{Instant, sleep};
 
 use super::super::Standing;
+use super::super::attempts::{AGAIN, Attempts, acknowledge, ask};
 use super::look::{self, Look};
 use crate::databases::redis::order::{Member, Order, SETTLE_MS};
-use crate::databases::redis::record::{MemoryLog, Outcome, Reason, Record};
+use crate::databases::redis::record::{MemoryLog, Outcome, Record};
 use crate::databases::redis::server::Server;
 use crate::databases::redis::window::{self, Cast};
-use crate::steps::{ack, class, done, waiting};
+use crate::steps::{class, done, waiting};
 use crate::world::{AskError, MemberPod};
-
-/// A member that came back counts as whole up to this lag: the backlog that servers keep by default.
-pub const WHOLE_LAG_BYTES: u64 = 1024 * 1024;
-
-/// Attempts of one act, each with every check anew. Three: what is in the way of a healthy cluster
-/// (a slow disk, a busy core) passes in seconds; what does not is for a person.
-const ATTEMPTS: u32 = 3;
-
-/// Pause between two attempts.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// Pause between two looks at a failover that was ordered and whose end nobody saw.
 const LOOK: Duration = Duration::from_millis(200);
@@ -53,8 +45,8 @@ pub trait Servers: Send + Sync {
 ///
 /// # Errors
 /// The members are not known; a server that does not answer is an answer.
-pub async fn standing(servers: &dyn Servers, max_lag_bytes: u64) -> Result<Standing, AskError> {
-    Ok(look::standing(&looks(servers).await?, max_lag_bytes))
+pub async fn standing(servers: &dyn Servers, max_lag: Option<Lag>) -> Result<Standing, AskError> {
+    Ok(look::standing(&looks(servers).await?, max_lag))
 }
 
 async fn looks(servers: &dyn Servers) -> Result<Vec<Look>, AskError> {
@@ -75,7 +67,7 @@ pub async fn observe(
     from: &ObjectRef,
     to: &ObjectRef,
 ) -> Result<Observed, AskError> {
-    let standing = standing(servers, WHOLE_LAG_BYTES).await?;
+    let standing = standing(servers, Some(WHOLE_LAG)).await?;
     let (old, new) = (standing.leader_of(from), standing.leader_of(to));
     if new == Some(from) && old == Some(from) {
         return Ok(Observed::Ready);
@@ -177,11 +169,8 @@ pub async fn hand_over(
     terms: &RedisTerms,
     key: &OperationKey,
 ) -> Result<Ack, ActError> {
-    let (mut last, mut tried) = (None, 0);
-    for attempt in 1..=ATTEMPTS {
-        if attempt > 1 {
-            sleep(AGAIN).await;
-        }
+    let mut attempts = Attempts::default();
+    while attempts.another().await {
         let (order, cast) = cast(servers, from, to, terms, key).await.map_err(class)?;
         let log = MemoryLog::new(key.0.clone());
         let outcome = window::hand_over(&order, &cast, &log).await;
@@ -189,26 +178,26 @@ pub async fn hand_over(
         let record = log.record();
         servers.keep(from, &record);
         match outcome {
-            Outcome::HandedOver { .. } => return Ok(acknowledge(to, &record)),
+            Outcome::HandedOver {
+                late_ms, unsettled, ..
+            } => {
+                let mut ack = acknowledge(to, &record, "said", &unsettled);
+                let late = late_ms.map(|ms| format!("it took {ms} ms, longer than expected"));
+                ack.evidence.0.extend(late);
+                return Ok(ack);
+            }
             Outcome::Undone { reason, asked } => {
-                tracing::warn!(%reason, attempt, "the hand-over was not carried through");
-                last = Some(reason);
-                tried = attempt;
+                attempts.undone(reason.code(), &reason);
                 // The shard's clients have waited for seconds, and the primaries do not vote for
                 // it again within twice `cluster-node-timeout`.
                 if asked {
-                    break;
+                    attempts.give_up();
                 }
             }
-            Outcome::Unresolved { reason } => {
-                return Err(ActError::AskHuman {
-                    code: reason.code().to_owned(),
-                    cause: reason.to_string(),
-                });
-            }
+            Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
         }
     }
-    Err(undone(from, last, tried))
+    Err(attempts.over(from, "FW0201"))
 }
 
 /// A failover that was ordered is over after the servers' own time; then both say who leads.
@@ -222,7 +211,7 @@ pub async fn settle(
 ) -> Result<Evidence, ActError> {
     let end = Instant::now() + Duration::from_millis(SETTLE_MS);
     loop {
-        let standing = standing(servers, WHOLE_LAG_BYTES).await.map_err(class)?;
+        let standing = standing(servers, Some(WHOLE_LAG)).await.map_err(class)?;
         let over = Instant::now() >= end;
         match standing.leader_of(to) {
             Some(leader) if leader == to => {
@@ -241,35 +230,5 @@ pub async fn settle(
             }
             _ => sleep(LOOK).await,
         }
-    }
-}
-
-fn acknowledge(to: &ObjectRef, record: &Record) -> Ack {
-    let mut ack = ack(format!("{to} is the primary"));
-    ack.evidence.0.extend(record.lines());
-    if let Some(Outcome::HandedOver {
-        late_ms, unsettled, ..
-    }) = &record.outcome
-    {
-        let late = late_ms.map(|ms| format!("it took {ms} ms, longer than expected"));
-        ack.evidence.0.extend(late);
-        if !unsettled.is_empty() {
-            let who = unsettled.join(", ");
-            ack.evidence.0.push(format!("not said by {who} in time"));
-        }
-    }
-    ack
-}
-
-fn undone(from: &ObjectRef, reason: Option<Reason>, tried: u32) -> ActError {
-    let (code, reason) = reason.map_or_else(
-        || ("FW0201".to_owned(), "nothing was tried".to_owned()),
-        |reason| (reason.code().to_owned(), reason.to_string()),
-    );
-    ActError::AskHuman {
-        code,
-        cause: format!(
-            "the hand-over did not come about in {tried} attempt(s), {from} is the primary: {reason}"
-        ),
     }
 }

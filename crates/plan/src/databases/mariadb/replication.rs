@@ -1,6 +1,6 @@
 //! Who copies from whom, whether everything arrives, and whether anybody has more than the primary.
 
-use super::{Set, WHOLE_LAG_MS};
+use super::{Set, WHOLE_LAG};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::scope::{Member, Scope};
@@ -95,7 +95,7 @@ fn follows(
     } else if source.delay_seconds == 0
         && source
             .behind_seconds
-            .is_none_or(|behind| behind * 1_000 > WHOLE_LAG_MS)
+            .is_none_or(|behind| !WHOLE_LAG.holds_millis(behind * 1_000))
     {
         let behind = source
             .behind_seconds

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Set, WHOLE_LAG_SECONDS};
+use super::super::members;
+use super::{Set, WHOLE_LAG};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::scope::{Member, Scope, join};
@@ -32,8 +33,16 @@ const GOOD_GRACE_SECONDS: u64 = 90;
 
 pub(super) fn gate(set: &Set<'_>, scope: &Scope<'_>) -> Findings {
     let mut findings = Findings::default();
-    findings.absorb(reached(set));
-    findings.absorb(others(set));
+    findings.absorb(members::answered(
+        set,
+        &set.observed.members,
+        "check the pod, the Secret of `admin`, and the user's rights",
+    ));
+    findings.absorb(members::complete(set));
+    findings.absorb(members::unowned(
+        set,
+        "let the owner hand over, or pause it for the run",
+    ));
     let mut foreign = false;
     for (member, facts) in set.answers() {
         let found = kind(member, facts);
@@ -54,53 +63,6 @@ pub(super) fn gate(set: &Set<'_>, scope: &Scope<'_>) -> Findings {
     findings.absorb(succession(set, scope));
     if !scope.hand_over_only {
         findings.absorb(moving(set));
-    }
-    findings
-}
-
-fn reached(set: &Set<'_>) -> Findings {
-    let mut findings = Findings::default();
-    for member in set.members.values() {
-        if set.facts(member).is_some() {
-            continue;
-        }
-        let why = set
-            .observed
-            .members
-            .get(&member.name.name)
-            .and_then(|seen| seen.unreachable.clone())
-            .unwrap_or_else(|| "it was not asked".to_owned());
-        findings.refuse(
-            Diagnostic::new(codes::UNREACHABLE, &member.name, "nobody knows what it is")
-                .seen(why)
-                .fix("check the pod, the Secret of `admin`, and the user's rights"),
-        );
-    }
-    let there = set.members.len();
-    let wanted = usize::try_from(set.set.replicas).unwrap_or(usize::MAX);
-    if there < wanted {
-        findings.refuse(
-            Diagnostic::new(codes::TOO_FEW_MEMBERS, set.set_name, "members are missing")
-                .seen(format!("replicas {wanted}, pods {there}"))
-                .fix("let the set become whole first"),
-        );
-    }
-    findings
-}
-
-/// Somebody else who would move the primary.
-fn others(set: &Set<'_>) -> Findings {
-    let mut findings = Findings::default();
-    if let Some(owner) = &set.set.owner {
-        findings.refuse(
-            Diagnostic::new(
-                codes::OTHER_AGENT,
-                set.set_name,
-                "somebody else moves its primary, and would do so against us",
-            )
-            .seen(format!("the set is owned by {} {}", owner.kind, owner.name))
-            .fix("let the owner hand over, or pause it for the run"),
-        );
     }
     findings
 }
@@ -431,7 +393,8 @@ fn succession(set: &Set<'_>, scope: &Scope<'_>) -> Findings {
             .myself()
             .is_some_and(|(_, myself)| myself.delay_seconds > 0);
         let lag = newest(theirs).saturating_sub(newest(facts));
-        if facts.state == MongoState::Secondary && !delayed && lag > WHOLE_LAG_SECONDS {
+        if facts.state == MongoState::Secondary && !delayed && !WHOLE_LAG.holds_millis(lag * 1_000)
+        {
             findings.refuse(
                 Diagnostic::new(
                     codes::SECONDARY_BEHIND,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Set, TEMPORARY_STANDBY, WHOLE_LAG_BYTES, is_synchronous_set, sync_names};
+use super::super::members;
+use super::{Set, TEMPORARY_STANDBY, WHOLE_LAG, is_synchronous_set, sync_names};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::ObjectRef;
@@ -29,26 +30,14 @@ const WALINSPECT_FROM: u32 = 150_000;
 
 /// Looks at every server.
 pub(super) fn gate(database: &Set<'_>, seat: bool) -> Findings {
-    let mut findings = Findings::default();
-    let mut answers = Vec::new();
-    for member in database.members.values() {
-        match database.facts(member) {
-            Some(facts) => answers.push((member.name.name.as_str(), facts)),
-            None => {
-                let why = database
-                    .observed
-                    .members
-                    .get(&member.name.name)
-                    .and_then(|m| m.unreachable.clone())
-                    .unwrap_or_else(|| "it was not asked".to_owned());
-                findings.refuse(
-                    Diagnostic::new(codes::UNREACHABLE, &member.name, "nobody knows what it is")
-                        .seen(why)
-                        .fix("check the pod, the superuser's Secret and pg_hba.conf"),
-                );
-            }
-        }
-    }
+    let mut findings = members::answered(
+        database,
+        &database.observed.members,
+        "check the pod, the superuser's Secret and pg_hba.conf",
+    );
+    let answers: Vec<_> = members::answers(database, &database.observed.members)
+        .map(|(member, facts)| (member.name.name.as_str(), facts))
+        .collect();
     findings.absorb(count(database, seat, answers.len()));
     for (name, facts) in &answers {
         findings.absorb(alone(database, name, facts));
@@ -449,11 +438,11 @@ fn related(
                 .seen("pg_stat_wal_receiver has no streaming row")
                 .fix("check primary_conninfo, its slot and its log; a member that was promoted once must be cloned again"),
         ),
-        Some(_) if facts.lag_bytes.is_none_or(|lag| lag > WHOLE_LAG_BYTES) => findings.refuse(
+        Some(_) if facts.lag_bytes.is_none_or(|lag| !WHOLE_LAG.holds_bytes(lag)) => findings.refuse(
             Diagnostic::new(codes::LAGGING, name, "it has not caught up")
                 .seen(facts.lag_bytes.map_or_else(
                     || "its lag is not known".to_owned(),
-                    |lag| format!("{lag} bytes behind, {WHOLE_LAG_BYTES} allowed"),
+                    |lag| format!("{lag} bytes behind, {WHOLE_LAG} allowed"),
                 ))
                 .fix("let it catch up; look for a slow disk, a long query on it or a slow network"),
         ),

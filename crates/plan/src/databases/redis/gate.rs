@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, SLOTS, Shard, WHOLE_LAG_BYTES};
+use super::super::members;
+use super::{Cluster, SLOTS, Shard, WHOLE_LAG};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::scope::{Member, Scope, join};
@@ -24,7 +25,12 @@ const FAILBACK: &str = "cluster failover";
 
 pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
     let mut findings = Findings::default();
-    findings.absorb(reached(cluster));
+    findings.absorb(members::answered(
+        cluster,
+        &cluster.observed.members,
+        "check the pod, the Secret of `password`, and the user's rights",
+    ));
+    findings.absorb(members::complete(cluster));
     findings.absorb(others(cluster));
     let shards = cluster.shards();
     for (member, facts) in cluster.answers() {
@@ -55,54 +61,10 @@ pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
     findings
 }
 
-fn reached(cluster: &Cluster<'_>) -> Findings {
-    let mut findings = Findings::default();
-    for member in cluster.members.values() {
-        if cluster.facts(member).is_some() {
-            continue;
-        }
-        let why = cluster
-            .observed
-            .members
-            .get(&member.name.name)
-            .and_then(|seen| seen.unreachable.clone())
-            .unwrap_or_else(|| "it was not asked".to_owned());
-        findings.refuse(
-            Diagnostic::new(codes::UNREACHABLE, &member.name, "nobody knows what it is")
-                .seen(why)
-                .fix("check the pod, the Secret of `password`, and the user's rights"),
-        );
-    }
-    let there = cluster.members.len();
-    let wanted = usize::try_from(cluster.set.replicas).unwrap_or(usize::MAX);
-    if there < wanted {
-        findings.refuse(
-            Diagnostic::new(
-                codes::TOO_FEW_MEMBERS,
-                cluster.set_name,
-                "members are missing",
-            )
-            .seen(format!("replicas {wanted}, pods {there}"))
-            .fix("let the set become whole first"),
-        );
-    }
-    findings
-}
-
 /// Somebody else who would move a primary.
 fn others(cluster: &Cluster<'_>) -> Findings {
-    let mut findings = Findings::default();
-    if let Some(owner) = &cluster.set.owner {
-        findings.refuse(
-            Diagnostic::new(
-                codes::OTHER_AGENT,
-                cluster.set_name,
-                "somebody else moves its primaries, and would do so against us",
-            )
-            .seen(format!("the set is owned by {} {}", owner.kind, owner.name))
-            .fix("let the owner hand over, or pause it for the run"),
-        );
-    }
+    let mut findings =
+        members::unowned(cluster, "let the owner hand over, or pause it for the run");
     for text in &cluster.set.entrypoint_text {
         let line = text
             .lines()
@@ -268,7 +230,7 @@ fn replica(cluster: &Cluster<'_>, member: &Member<'_>, facts: &RedisFacts) -> Fi
         .find(|(_, other)| facts.primary_id.as_ref() == Some(&other.id));
     if let Some((primary, theirs)) = primary {
         let lag = theirs.offset.saturating_sub(facts.offset);
-        if lag > WHOLE_LAG_BYTES {
+        if !WHOLE_LAG.holds_bytes(lag) {
             seen.push(format!("{} KiB behind {}", lag / 1024, primary.name.name));
         }
     } else {
