@@ -5,3 +5,4 @@ pub mod mongodb;
 pub mod postgres;
 pub mod record;
 pub mod redis;
+pub mod session;

@@ -3,6 +3,7 @@
 //! Roles, followers, everybody's picture with its epochs, the answers to `CLUSTER FAILOVER`, what a barrier reaches and
 //! what becomes of a failover are answers; values of offsets and times are not.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,7 +204,10 @@ impl Owner for RealOwner {
     }
 }
 
+/// Epochs are told by their order: on a busy machine a vote may be asked for twice, and each asking
+/// takes a number.
 fn picture(owner: &dyn Owner, view: &View) -> String {
+    let epochs: BTreeSet<u64> = view.nodes.values().map(|node| node.epoch).collect();
     let mut lines: Vec<String> = view
         .nodes
         .iter()
@@ -211,7 +215,8 @@ fn picture(owner: &dyn Owner, view: &View) -> String {
             let whom = node.primary.as_deref().map(|id| owner.number(id));
             // The three shares of the slots, whose ends depend on who made the cluster.
             let shards: Vec<u16> = node.slots.iter().map(|(first, _)| first / 5_461).collect();
-            format!("{} {whom:?} {} {shards:?}", owner.number(id), node.epoch)
+            let epoch = epochs.range(..node.epoch).count();
+            format!("{} {whom:?} {epoch} {shards:?}", owner.number(id))
         })
         .collect();
     lines.sort();

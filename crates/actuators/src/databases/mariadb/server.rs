@@ -1,10 +1,10 @@
 //! What a hand-over asks of one MariaDB server.
 
+use crate::databases::session;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_plan::world::{GtidPosition, MariadbSource};
-use serde::{Deserialize, Serialize};
 
 use super::order::Member;
 
@@ -151,41 +151,5 @@ impl Status {
     }
 }
 
-/// A server did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum ServerError {
-    /// No session: refused, reset, or broken in the middle. An act may or may not have happened.
-    #[error("no session with {server}: {cause}")]
-    Disconnected {
-        /// Server.
-        server: String,
-        /// Cause.
-        cause: String,
-    },
-    /// No answer in time. An act may or may not have happened.
-    #[error("{server} did not answer within {} ms", .after.as_millis())]
-    Timeout {
-        /// Server.
-        server: String,
-        /// Deadline.
-        after: Duration,
-    },
-    /// The server answered with an error.
-    #[error("{server} answered {code}: {message}")]
-    Refused {
-        /// Server.
-        server: String,
-        /// Code of the error.
-        code: u16,
-        /// Text.
-        message: String,
-    },
-    /// The server answered something that has no meaning here.
-    #[error("{server} gave an answer that cannot be read: {what}")]
-    Unexpected {
-        /// Server.
-        server: String,
-        /// What.
-        what: String,
-    },
-}
+/// A server did not do what it was asked; its code is the number of the error.
+pub type ServerError = session::ServerError<u16>;

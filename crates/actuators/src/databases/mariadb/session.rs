@@ -15,11 +15,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Mutex;
-use tokio::time::{timeout, timeout_at};
 
 use super::server::ServerError;
-use crate::databases::postgres::session::chain;
+use crate::databases::session::{Slot, Way};
 use crate::dial::{Dial, Stream, Target};
 
 /// Version of the connection phase, the first byte of a greeting.
@@ -127,11 +125,9 @@ struct Open {
 
 /// A session that is opened when it is first needed and again when it broke.
 pub struct Session {
-    name: String,
-    target: Target,
-    dial: Arc<dyn Dial>,
+    way: Way,
     credentials: Credentials,
-    open: Mutex<Option<Open>>,
+    open: Slot<Open>,
     /// The server's number of the newest session, also after it broke; 0: there was none.
     id: AtomicU64,
 }
@@ -145,11 +141,9 @@ impl Session {
         credentials: Credentials,
     ) -> Self {
         Self {
-            name: name.into(),
-            target,
-            dial,
+            way: Way::new(name.into(), target, dial),
             credentials,
-            open: Mutex::new(None),
+            open: Slot::empty(),
             id: AtomicU64::new(0),
         }
     }
@@ -157,17 +151,17 @@ impl Session {
     /// A second session with the same server, not open yet.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(
-            self.name.clone(),
-            self.target.clone(),
-            Arc::clone(&self.dial),
-            self.credentials.clone(),
-        )
+        Self {
+            way: self.way.clone(),
+            credentials: self.credentials.clone(),
+            open: Slot::empty(),
+            id: AtomicU64::new(0),
+        }
     }
 
     /// Name of the server, for messages.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.way.name
     }
 
     /// User of the session.
@@ -185,24 +179,14 @@ impl Session {
     /// # Errors
     /// The server is not reached in time, or does not take the login.
     pub async fn open(&self, deadline: Duration) -> Result<(), ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        if slot.is_some() {
-            return Ok(());
-        }
-        let opened = match timeout_at(limit, self.connect(deadline)).await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(self.timed_out(deadline)),
-        };
-        *slot = Some(opened);
-        Ok(())
+        self.open
+            .fill(&self.way, deadline, |_| true, self.connect(deadline))
+            .await
     }
 
     /// Ends the session. What it was doing on the server may go on there.
     pub async fn close(&self) {
-        *self.open.lock().await = None;
+        self.open.clear().await;
     }
 
     /// Runs one statement.
@@ -211,30 +195,12 @@ impl Session {
     /// No session, no answer in time, or an answer that says no. After the first two the statement
     /// may or may not have been carried out.
     pub async fn run(&self, statement: &str, deadline: Duration) -> Result<Rows, ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        // Taken out, so that a statement that is cut short leaves no half-read connection behind.
-        let Some(mut open) = slot.take() else {
-            return Err(self.disconnected("no session is open"));
-        };
-        let answer = match timeout_at(limit, self.exchange(&mut open, statement)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(self.timed_out(deadline)),
-        };
-        if matches!(answer, Ok(_) | Err(ServerError::Refused { .. })) {
-            *slot = Some(open);
-        }
-        answer
+        let ask = async |open: &mut Open| self.exchange(open, statement).await;
+        self.open.ask(&self.way, deadline, ask).await
     }
 
     async fn connect(&self, deadline: Duration) -> Result<Open, ServerError> {
-        let stream = self
-            .dial
-            .dial(&self.target, deadline)
-            .await
-            .map_err(|e| self.disconnected(&chain(&e)))?;
+        let stream = self.way.stream(None, deadline).await?;
         let mut open = Open { stream };
         let (_, greeting) = self.receive(&mut open).await?;
         self.refuse_error(&greeting)?;
@@ -260,11 +226,10 @@ impl Session {
             let (plugin, rest) = until_zero(&answer[1..]).unwrap_or_default();
             if plugin != NATIVE.as_bytes() {
                 let plugin = String::from_utf8_lossy(plugin);
-                return Err(ServerError::Refused {
-                    server: self.name.clone(),
-                    code: ACCESS_DENIED,
-                    message: format!("{user} logs in by {plugin}; {NATIVE} is spoken here"),
-                });
+                return Err(self.way.refused(
+                    ACCESS_DENIED,
+                    format!("{user} logs in by {plugin}; {NATIVE} is spoken here"),
+                ));
             }
             let salt = rest.strip_suffix(&[0]).unwrap_or(rest);
             let proof = self::proof(&self.credentials.password, salt);
@@ -323,7 +288,7 @@ impl Session {
     }
 
     async fn send(&self, open: &mut Open, number: u8, payload: &[u8]) -> Result<(), ServerError> {
-        let broken = |e: std::io::Error| self.disconnected(&e.to_string());
+        let broken = |e: std::io::Error| self.way.disconnected(&e.to_string());
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         if payload.len() >= LONGEST {
             return Err(self.unexpected("a statement that is too long"));
@@ -336,7 +301,7 @@ impl Session {
     }
 
     async fn receive(&self, open: &mut Open) -> Result<(u8, Vec<u8>), ServerError> {
-        let broken = |e: std::io::Error| self.disconnected(&e.to_string());
+        let broken = |e: std::io::Error| self.way.disconnected(&e.to_string());
         let mut header = [0; HEADER];
         open.stream.read_exact(&mut header).await.map_err(broken)?;
         let length = u32::from_le_bytes([header[0], header[1], header[2], 0]);
@@ -358,33 +323,15 @@ impl Session {
             [b'#', _, _, _, _, _, text @ ..] => text,
             text => text,
         };
-        Err(ServerError::Refused {
-            server: self.name.clone(),
-            code: u16::from_le_bytes([*low, *high]),
-            message: String::from_utf8_lossy(text).into_owned(),
-        })
-    }
-
-    fn disconnected(&self, cause: &str) -> ServerError {
-        ServerError::Disconnected {
-            server: self.name.clone(),
-            cause: cause.to_owned(),
-        }
-    }
-
-    fn timed_out(&self, after: Duration) -> ServerError {
-        ServerError::Timeout {
-            server: self.name.clone(),
-            after,
-        }
+        Err(self.way.refused(
+            u16::from_le_bytes([*low, *high]),
+            String::from_utf8_lossy(text).into_owned(),
+        ))
     }
 
     /// An answer that has another shape than documented.
     pub fn unexpected(&self, what: &str) -> ServerError {
-        ServerError::Unexpected {
-            server: self.name.clone(),
-            what: what.to_owned(),
-        }
+        self.way.unexpected(what)
     }
 }
 

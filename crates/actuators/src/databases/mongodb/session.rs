@@ -6,22 +6,17 @@
 //! # Source
 //! The MongoDB wire protocol (OP_MSG, opcode 2013) and its authentication specification.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Mutex;
-use tokio::time::{timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::scram::Login;
 use super::server::ServerError;
-use crate::databases::postgres::session::chain;
+pub use crate::databases::session::Credentials;
+use crate::databases::session::{Slot, Way};
 use crate::dial::{Dial, Stream, Target};
 
 /// Opcode of OP_MSG.
@@ -36,27 +31,6 @@ const HEADER: usize = 16;
 /// `maxMessageSizeBytes` of every server.
 const LARGEST: usize = 48_000_000;
 
-/// How a session says who it is, and makes sure that nobody listens.
-#[derive(Clone, Default)]
-pub struct Credentials {
-    /// User of the database `admin`; `None`: the server asks nobody.
-    pub user: Option<String>,
-    /// Password; never printed.
-    pub password: Option<String>,
-    /// TLS; `None`: plain text.
-    pub tls: Option<Arc<ClientConfig>>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("tls", &self.tls.is_some())
-            .finish()
-    }
-}
-
 struct Open {
     stream: Box<dyn Stream>,
     next: i32,
@@ -64,11 +38,9 @@ struct Open {
 
 /// A session that is opened when it is first needed and again when it broke.
 pub struct Session {
-    name: String,
-    target: Target,
-    dial: Arc<dyn Dial>,
+    way: Way,
     credentials: Credentials,
-    open: Mutex<Option<Open>>,
+    open: Slot<Open>,
 }
 
 impl Session {
@@ -80,17 +52,15 @@ impl Session {
         credentials: Credentials,
     ) -> Self {
         Self {
-            name: name.into(),
-            target,
-            dial,
+            way: Way::new(name.into(), target, dial),
             credentials,
-            open: Mutex::new(None),
+            open: Slot::empty(),
         }
     }
 
     /// Name of the server, for messages.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.way.name
     }
 
     /// Opens the session if it is not open or broken.
@@ -98,19 +68,9 @@ impl Session {
     /// # Errors
     /// The server is not reached in time, or does not take the login.
     pub async fn open(&self, deadline: Duration) -> Result<(), ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        if slot.is_some() {
-            return Ok(());
-        }
-        let opened = match timeout_at(limit, self.connect(deadline)).await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(self.timed_out(deadline)),
-        };
-        *slot = Some(opened);
-        Ok(())
+        self.open
+            .fill(&self.way, deadline, |_| true, self.connect(deadline))
+            .await
     }
 
     /// Runs a command on a database and returns the server's whole answer.
@@ -124,32 +84,14 @@ impl Session {
         command: Document,
         deadline: Duration,
     ) -> Result<Document, ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        // Taken out, so that a command that is cut short leaves no half-read connection behind.
-        let Some(mut open) = slot.take() else {
-            return Err(self.disconnected("no session is open"));
-        };
-        let answer = match timeout_at(limit, self.exchange(&mut open, database, command)).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(self.timed_out(deadline)),
-        };
-        *slot = Some(open);
+        let ask = async |open: &mut Open| self.exchange(open, database, command).await;
+        let answer = self.open.ask(&self.way, deadline, ask).await?;
         self.judge(answer)
     }
 
     async fn connect(&self, deadline: Duration) -> Result<Open, ServerError> {
-        let stream = self
-            .dial
-            .dial(&self.target, deadline)
-            .await
-            .map_err(|e| self.disconnected(&chain(&e)))?;
-        let stream = match &self.credentials.tls {
-            Some(config) => self.secured(stream, config).await?,
-            None => stream,
-        };
+        let tls = self.credentials.tls.as_ref();
+        let stream = self.way.stream(tls, deadline).await?;
         let mut open = Open { stream, next: 1 };
         if let (Some(user), Some(password)) = (&self.credentials.user, &self.credentials.password) {
             self.log_in(&mut open, user, password).await?;
@@ -157,26 +99,8 @@ impl Session {
         Ok(open)
     }
 
-    async fn secured(
-        &self,
-        stream: Box<dyn Stream>,
-        config: &Arc<ClientConfig>,
-    ) -> Result<Box<dyn Stream>, ServerError> {
-        let name = ServerName::try_from(self.target.pod.name.clone())
-            .map_err(|e| self.disconnected(&e.to_string()))?;
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
-            .await
-            .map(|stream| Box::new(stream) as Box<dyn Stream>)
-            .map_err(|e| self.disconnected(&format!("TLS: {e}")))
-    }
-
     async fn log_in(&self, open: &mut Open, user: &str, password: &str) -> Result<(), ServerError> {
-        let refused = |message: String| ServerError::Refused {
-            server: self.name.clone(),
-            code: AUTHENTICATION_FAILED,
-            message,
-        };
+        let refused = |message: String| self.way.refused(AUTHENTICATION_FAILED, message);
         let login = Login::new(user, uuid::Uuid::new_v4().simple().to_string());
         let start = doc! {
             "saslStart": 1,
@@ -223,7 +147,7 @@ impl Session {
         }
         message.push(0);
         message.extend(body);
-        let broken = |e: std::io::Error| self.disconnected(&e.to_string());
+        let broken = |e: std::io::Error| self.way.disconnected(&e.to_string());
         open.stream.write_all(&message).await.map_err(broken)?;
         open.stream.flush().await.map_err(broken)?;
 
@@ -254,42 +178,23 @@ impl Session {
             .ok()
             .filter(|_| number(&answer, "ok") == Some(1))
         {
-            return Err(ServerError::Refused {
-                server: self.name.clone(),
-                code: code_of(error),
-                message: error.get_str("errmsg").unwrap_or_default().to_owned(),
-            });
+            return Err(self.way.refused(
+                code_of(error),
+                error.get_str("errmsg").unwrap_or_default().to_owned(),
+            ));
         }
         if number(&answer, "ok") == Some(1) {
             return Ok(answer);
         }
-        Err(ServerError::Refused {
-            server: self.name.clone(),
-            code: code_of(&answer),
-            message: answer.get_str("errmsg").unwrap_or_default().to_owned(),
-        })
-    }
-
-    fn disconnected(&self, cause: &str) -> ServerError {
-        ServerError::Disconnected {
-            server: self.name.clone(),
-            cause: cause.to_owned(),
-        }
-    }
-
-    fn timed_out(&self, after: Duration) -> ServerError {
-        ServerError::Timeout {
-            server: self.name.clone(),
-            after,
-        }
+        Err(self.way.refused(
+            code_of(&answer),
+            answer.get_str("errmsg").unwrap_or_default().to_owned(),
+        ))
     }
 
     /// An answer that has another shape than documented.
     pub fn unexpected(&self, what: &str) -> ServerError {
-        ServerError::Unexpected {
-            server: self.name.clone(),
-            what: what.to_owned(),
-        }
+        self.way.unexpected(what)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a hand-over asks of one Redis server.
 
+use crate::databases::session;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -99,41 +100,5 @@ pub struct Follower {
     pub offset: u64,
 }
 
-/// A server did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum ServerError {
-    /// No session: refused, reset, or broken in the middle. An act may or may not have happened.
-    #[error("no session with {server}: {cause}")]
-    Disconnected {
-        /// Server.
-        server: String,
-        /// Cause.
-        cause: String,
-    },
-    /// No answer in time. An act may or may not have happened.
-    #[error("{server} did not answer within {} ms", .after.as_millis())]
-    Timeout {
-        /// Server.
-        server: String,
-        /// Deadline.
-        after: Duration,
-    },
-    /// The server answered with an error: nothing happened.
-    #[error("{server} answered {code}: {message}")]
-    Refused {
-        /// Server.
-        server: String,
-        /// First word of the error: `ERR`, `NOPERM`, `NOAUTH`, `LOADING`, `NOREPLICAS`, ...
-        code: String,
-        /// The rest of it.
-        message: String,
-    },
-    /// The server answered something that has no meaning here.
-    #[error("{server} gave an answer that cannot be read: {what}")]
-    Unexpected {
-        /// Server.
-        server: String,
-        /// What.
-        what: String,
-    },
-}
+/// A server did not do what it was asked; its code is the first word of the error (`ERR`, `NOPERM`, `NOAUTH`, `LOADING`, `NOREPLICAS`, ...).
+pub type ServerError = session::ServerError<String>;

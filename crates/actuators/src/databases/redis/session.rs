@@ -2,43 +2,17 @@
 //!
 //! RESP2: it is what every version speaks, and nothing here needs more.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
-use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::server::ServerError;
-use crate::databases::postgres::session::chain;
-use crate::dial::{Dial, Stream, Target};
-
-/// How a session says who it is, and makes sure that nobody listens.
-#[derive(Clone, Default)]
-pub struct Credentials {
-    /// ACL user; `None` is the default user.
-    pub user: Option<String>,
-    /// Password; never printed. `None`: the server asks for none.
-    pub password: Option<String>,
-    /// TLS; `None`: plain text.
-    pub tls: Option<Arc<ClientConfig>>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("tls", &self.tls.is_some())
-            .finish()
-    }
-}
+pub use crate::databases::session::Credentials;
+use crate::databases::session::{Slot, Way};
+use crate::dial::{Dial, Target};
 
 struct Open {
     connection: MultiplexedConnection,
@@ -53,11 +27,9 @@ impl Drop for Open {
 
 /// A session that is opened when it is first needed and again when it broke.
 pub struct Session {
-    name: String,
-    target: Target,
-    dial: Arc<dyn Dial>,
+    way: Way,
     credentials: Credentials,
-    open: Mutex<Option<Open>>,
+    open: Slot<Open>,
 }
 
 impl Session {
@@ -69,17 +41,15 @@ impl Session {
         credentials: Credentials,
     ) -> Self {
         Self {
-            name: name.into(),
-            target,
-            dial,
+            way: Way::new(name.into(), target, dial),
             credentials,
-            open: Mutex::new(None),
+            open: Slot::empty(),
         }
     }
 
     /// Name of the server, for messages.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.way.name
     }
 
     /// The user that the session is opened as.
@@ -94,33 +64,17 @@ impl Session {
     /// so that a caller never acts twice without looking. A command that ran out of time leaves the
     /// session closed, because its answer may still come.
     pub async fn run(&self, words: &[&str], deadline: Duration) -> Result<Value, ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        let Some(open) = slot.as_mut() else {
-            return Err(self.disconnected("no session is open"));
-        };
         let mut command = Cmd::new();
         for word in words {
             command.arg(*word);
         }
-        let answer = tokio::time::timeout_at(limit, open.connection.send_packed_command(&command));
-        match answer.await {
-            Err(_) => {
-                *slot = None;
-                Err(self.timed_out(deadline))
-            }
-            Ok(Err(error)) => {
-                let error = self.classify(&error);
-                if matches!(error, ServerError::Disconnected { .. }) {
-                    *slot = None;
-                }
-                Err(error)
-            }
-            Ok(Ok(Value::ServerError(error))) => Err(self.classify(&RedisError::from(error))),
-            Ok(Ok(value)) => Ok(value),
-        }
+        let ask = async |open: &mut Open| match open.connection.send_packed_command(&command).await
+        {
+            Ok(Value::ServerError(error)) => Err(self.classify(&RedisError::from(error))),
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.classify(&error)),
+        };
+        self.open.ask(&self.way, deadline, ask).await
     }
 
     /// An answer that is text.
@@ -131,32 +85,15 @@ impl Session {
 
     /// Opens the session if it is not open or broken.
     pub async fn open(&self, deadline: Duration) -> Result<(), ServerError> {
-        let limit = tokio::time::Instant::now() + deadline;
-        let Ok(mut slot) = timeout(deadline, self.open.lock()).await else {
-            return Err(self.timed_out(deadline));
-        };
-        if slot.as_ref().is_some_and(|open| !open.driver.is_finished()) {
-            return Ok(());
-        }
-        *slot = None;
-        let opened = match tokio::time::timeout_at(limit, self.connect(deadline)).await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(self.timed_out(deadline)),
-        };
-        *slot = Some(opened);
-        Ok(())
+        let stands = |open: &Open| !open.driver.is_finished();
+        self.open
+            .fill(&self.way, deadline, stands, self.connect(deadline))
+            .await
     }
 
     async fn connect(&self, deadline: Duration) -> Result<Open, ServerError> {
-        let stream = self
-            .dial
-            .dial(&self.target, deadline)
-            .await
-            .map_err(|e| self.disconnected(&chain(&e)))?;
-        let stream = match &self.credentials.tls {
-            Some(config) => self.secured(stream, config).await?,
-            None => stream,
-        };
+        let tls = self.credentials.tls.as_ref();
+        let stream = self.way.stream(tls, deadline).await?;
         let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = &self.credentials.user {
             info = info.set_username(user);
@@ -175,60 +112,24 @@ impl Session {
         })
     }
 
-    async fn secured(
-        &self,
-        stream: Box<dyn Stream>,
-        config: &Arc<ClientConfig>,
-    ) -> Result<Box<dyn Stream>, ServerError> {
-        let name = ServerName::try_from(self.target.pod.name.clone())
-            .map_err(|e| self.disconnected(&e.to_string()))?;
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
-            .await
-            .map(|stream| Box::new(stream) as Box<dyn Stream>)
-            .map_err(|e| self.disconnected(&format!("TLS: {e}")))
-    }
-
     fn classify(&self, error: &RedisError) -> ServerError {
         let answered = matches!(
             error.kind(),
             ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed
         );
         match error.code() {
-            Some(code) if answered => ServerError::Refused {
-                server: self.name.clone(),
-                code: code.to_owned(),
-                message: error.detail().unwrap_or_default().to_owned(),
-            },
-            _ if answered => ServerError::Refused {
-                server: self.name.clone(),
-                code: "ERR".to_owned(),
-                message: error.to_string(),
-            },
-            _ => self.disconnected(&error.to_string()),
-        }
-    }
-
-    fn disconnected(&self, cause: &str) -> ServerError {
-        ServerError::Disconnected {
-            server: self.name.clone(),
-            cause: cause.to_owned(),
-        }
-    }
-
-    fn timed_out(&self, after: Duration) -> ServerError {
-        ServerError::Timeout {
-            server: self.name.clone(),
-            after,
+            Some(code) if answered => self.way.refused(
+                code.to_owned(),
+                error.detail().unwrap_or_default().to_owned(),
+            ),
+            _ if answered => self.way.refused("ERR".to_owned(), error.to_string()),
+            _ => self.way.disconnected(&error.to_string()),
         }
     }
 
     /// An answer to a command that has another shape than documented.
     pub fn unexpected(&self, command: &str, value: &Value) -> ServerError {
-        ServerError::Unexpected {
-            server: self.name.clone(),
-            what: format!("{command}: {value:?}"),
-        }
+        self.way.unexpected(&format!("{command}: {value:?}"))
     }
 }
 
