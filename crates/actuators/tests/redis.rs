@@ -1,6 +1,10 @@
 //! The hand-over of a shard on real servers, and each of its branches.
 
-#![expect(clippy::print_stdout, reason = "a test that fails says where")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that fails says where"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +20,9 @@ use ferriswheel_actuators::databases::redis::wire::WireServer;
 use ferriswheel_plan::world::{Flavour as Program, RedisRole};
 use ferriswheel_testbed::redis::{Cluster, Flavour, Wanted, Writers, Written};
 use nix::sys::signal::Signal;
+
+/// A command's deadline: longer than a loaded machine takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A log that does something when a moment is noted: the fault of a test.
 struct Faulty<F: Fn(&str) + Send + Sync> {
@@ -53,6 +60,20 @@ fn handed_over(already: bool) -> Outcome {
         already,
         late_ms: None,
         unsettled: Vec::new(),
+    }
+}
+
+/// Waits until no election of the candidate counts any more: at once, or after four times `cluster-node-timeout` where
+/// the cluster was slow to form.
+async fn rested(cluster: &Cluster, order: &Order) {
+    let cast = cluster.cast(order);
+    cast.candidate.open(PATIENCE).await.unwrap();
+    loop {
+        let tenure = cast.candidate.tenure(PATIENCE).await.unwrap();
+        if tenure.rest().is_zero() {
+            return;
+        }
+        tokio::time::sleep(tenure.rest().min(PATIENCE)).await;
     }
 }
 
@@ -105,45 +126,57 @@ async fn settings(cluster: &Cluster) -> BTreeSet<String> {
 /// afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_handed_over_under_writes_loses_nothing_and_shows_no_error() {
-    for flavour in [Flavour::Redis7, Flavour::Valkey9] {
-        let cluster = Cluster::of(Wanted {
-            flavour,
-            ..Wanted::default()
-        })
-        .await;
-        let before = settings(&cluster).await;
-        let order = cluster.order("there", 0, 3);
-        let (outcome, written) = under_writes(&cluster, async {
-            let first = carry_out(&cluster, &order, |_| {}).await;
-            // Whoever asks again, by whatever key, finds it done.
-            let again = carry_out(&cluster, &order, |_| {}).await;
-            assert_eq!(again, handed_over(true));
-            first
-        })
-        .await;
-        assert_eq!(outcome, handed_over(false));
-        assert_eq!(
-            (cluster.role(0).await, cluster.role(3).await),
-            ("slave".to_owned(), "master".to_owned())
-        );
-        nothing_lost(&cluster, &written, [3, 1, 2]).await;
-        assert_eq!(look(&cluster.cast(&order)).await, Standing::Candidate);
+    let flavours = [Flavour::Redis7, Flavour::Valkey9];
+    futures::future::join_all(flavours.map(there_and_back)).await;
+}
 
-        // Each node hears from the old primary itself that it is a replica now, and votes for it only
-        // then.
-        cluster.settle().await;
-        let back = cluster.order("back", 3, 0);
-        let outcome = carry_out(&cluster, &back, |_| {}).await;
-        assert_eq!(outcome, handed_over(false));
-        nothing_lost(&cluster, &written, [0, 1, 2]).await;
-        assert!(
-            before.len() > 600,
-            "six members, each with a hundred and more"
-        );
-        let after = settings(&cluster).await;
-        let changed: Vec<_> = before.symmetric_difference(&after).collect();
-        assert_eq!(changed, Vec::<&String>::new());
+async fn there_and_back(flavour: Flavour) {
+    let cluster = Cluster::of(Wanted {
+        flavour,
+        // An election is forgotten after 20 s.
+        node_timeout: Duration::from_secs(5),
+        ..Wanted::default()
+    })
+    .await;
+    let before = settings(&cluster).await;
+    let order = cluster.order("there", 0, 3);
+    rested(&cluster, &order).await;
+    let (outcome, written) = under_writes(&cluster, async {
+        let first = carry_out(&cluster, &order, |_| {}).await;
+        // Whoever asks again, by whatever key, finds it done.
+        let again = carry_out(&cluster, &order, |_| {}).await;
+        assert_eq!(again, handed_over(true));
+        first
+    })
+    .await;
+    assert_eq!(outcome, handed_over(false));
+    assert_eq!(
+        (cluster.role(0).await, cluster.role(3).await),
+        ("slave".to_owned(), "master".to_owned())
+    );
+    nothing_lost(&cluster, &written, [3, 1, 2]).await;
+    assert_eq!(look(&cluster.cast(&order)).await, Standing::Candidate);
+
+    // Each node hears from the old primary itself that it is a replica now, and votes for it only
+    // then.
+    cluster.settle().await;
+    let back = cluster.order("back", 3, 0);
+    let at_once = carry_out(&cluster, &back, |_| {}).await;
+    match at_once {
+        Outcome::Undone { reason, asked } => assert_eq!((reason.code(), asked), ("FW0227", false)),
+        other => panic!("{other:?}"),
     }
+    rested(&cluster, &back).await;
+    let outcome = carry_out(&cluster, &back, |_| {}).await;
+    assert_eq!(outcome, handed_over(false));
+    nothing_lost(&cluster, &written, [0, 1, 2]).await;
+    assert!(
+        before.len() > 600,
+        "six members, each with a hundred and more"
+    );
+    let after = settings(&cluster).await;
+    let changed: Vec<_> = before.symmetric_difference(&after).collect();
+    assert_eq!(changed, Vec::<&String>::new());
 }
 
 /// What must not be asked is refused before anything is: with a primary's clients untouched.
@@ -176,6 +209,7 @@ async fn what_cannot_go_well_is_refused_before_it_begins() {
 
     // The candidate stands still.
     let frozen = cluster.order("frozen", 0, 3);
+    rested(&cluster, &frozen).await;
     cluster.signal(3, Signal::SIGSTOP);
     let reason = refusal(&frozen).await;
     assert!(
@@ -243,6 +277,7 @@ async fn what_cannot_go_well_is_refused_before_it_begins() {
 async fn a_candidate_frozen_after_it_accepted_costs_time_and_no_write() {
     let cluster = Cluster::start().await;
     let order = cluster.order("frozen", 0, 3);
+    rested(&cluster, &order).await;
     let (outcome, written) = under_writes(&cluster, async {
         let outcome = carry_out(&cluster, &order, |name| {
             if name == "accepted" {

@@ -12,9 +12,15 @@ use super::clients::Client;
 /// `CLUSTER_MF_TIMEOUT` in `cluster.c` of Redis 7.0.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A primary does not vote twice in the place of the same one within this time: twice `cluster-node-timeout`,
-/// whose default is 15 s.
-const VOTE_AGAIN: Duration = Duration::from_secs(30);
+/// `cluster-node-timeout`: the default.
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Twice [`NODE_TIMEOUT`]. For so long the votes of an election count, also for a later failover of the same replica; for
+/// as long again it begins no other one; and no primary votes again in the place of the same one.
+///
+/// # Source
+/// `auth_timeout`, `auth_retry_time` and `voted_time` in `cluster.c` of Redis 7.0.
+const ELECTION: Duration = Duration::from_secs(30);
 
 /// A message of the bus on its way.
 const BUS: Duration = Duration::from_millis(1);
@@ -89,6 +95,8 @@ pub struct Node {
     pub current_epoch: u64,
     /// What it knows of every server, by number; of itself too.
     pub views: Vec<Seen>,
+    /// Its process began.
+    pub started_at: Duration,
     /// Its link to its primary stands from this moment on.
     pub linked_at: Duration,
     /// The failover that it was asked for.
@@ -99,6 +107,8 @@ pub struct Node {
     pub down_until: Option<Duration>,
     /// Failovers that it was asked for while it stood still.
     pub unread: u32,
+    /// The last election that it asked for; one that was won is kept like any other.
+    election: Option<Election>,
     /// When it voted last in the place of each primary.
     voted: BTreeMap<usize, Duration>,
     last_vote: u64,
@@ -122,8 +132,13 @@ pub struct Failover {
     ends: Duration,
     /// What the primary had when it began to hold its clients.
     target: Option<usize>,
-    /// The epoch of the election, once it began.
-    election: Option<u64>,
+}
+
+/// An election that a replica asked for.
+#[derive(Debug)]
+struct Election {
+    at: Duration,
+    epoch: u64,
     votes: BTreeSet<usize>,
 }
 
@@ -161,11 +176,13 @@ impl Cluster {
                 epoch: seen(n).epoch,
                 current_epoch: shards as u64,
                 views: (0..all).map(seen).collect(),
+                started_at: Duration::ZERO,
                 linked_at: Duration::ZERO,
                 failover: None,
                 held_until: None,
                 down_until: None,
                 unread: 0,
+                election: None,
                 voted: BTreeMap::new(),
                 last_vote: 0,
                 sent: 0,
@@ -360,7 +377,7 @@ impl Cluster {
                     && node.views[from].upstream == Some(of)
                     && epoch >= node.current_epoch
                     && epoch > node.last_vote
-                    && node.voted.get(&of).is_none_or(|at| now >= *at + VOTE_AGAIN);
+                    && node.voted.get(&of).is_none_or(|at| now >= *at + ELECTION);
                 if votes {
                     node.current_epoch = epoch;
                     node.last_vote = epoch;
@@ -369,10 +386,10 @@ impl Cluster {
                 }
             }
             Message::Vote { from, epoch } => {
-                if let Some(failover) = &mut self.nodes[to].failover
-                    && failover.election == Some(epoch)
+                if let Some(election) = &mut self.nodes[to].election
+                    && election.epoch == epoch
                 {
-                    failover.votes.insert(from);
+                    election.votes.insert(from);
                 }
             }
             Message::State { from, seen } => self.hear(to, from, seen),
@@ -388,8 +405,13 @@ impl Cluster {
             let owner = (0..node.views.len())
                 .find(|other| *other != from && node.views[*other].shard == Some(shard));
             if let Some(owner) = owner {
-                if node.views[owner].epoch >= seen.epoch {
-                    // An older claim: it is told of the newer one by everybody's next message.
+                let newer = node.views[owner];
+                if newer.epoch >= seen.epoch {
+                    // An older claim: it is told of the newer one.
+                    if newer.epoch > seen.epoch {
+                        let seen = newer;
+                        self.send(from, BUS, Message::State { from: owner, seen });
+                    }
                     return;
                 }
                 node.views[owner].shard = None;
@@ -439,18 +461,33 @@ impl Cluster {
         };
         if now >= failover.ends {
             node.failover = None;
-        } else if failover.election.is_none() && failover.target == Some(log) {
-            let Some(of) = upstream else { return };
-            failover.election = Some(current + 1);
-            node.current_epoch = current + 1;
-            for to in (0..self.nodes.len()).filter(|to| *to != n) {
-                let epoch = current + 1;
-                self.send(to, BUS, Message::Elect { from: n, of, epoch });
+            return;
+        }
+        if failover.target != Some(log) {
+            return;
+        }
+        match &node.election {
+            // An earlier one's votes count as well.
+            Some(election) if now <= election.at + ELECTION => {
+                let epoch = election.epoch;
+                if election.votes.len() > voters / 2 {
+                    self.promote(n, epoch);
+                }
             }
-        } else if let Some(epoch) = failover.election
-            && failover.votes.len() > voters / 2
-        {
-            self.promote(n, epoch);
+            Some(election) if now <= election.at + 2 * ELECTION => {}
+            _ => {
+                let Some(of) = upstream else { return };
+                let epoch = current + 1;
+                node.current_epoch = epoch;
+                node.election = Some(Election {
+                    at: now,
+                    epoch,
+                    votes: BTreeSet::new(),
+                });
+                for to in (0..self.nodes.len()).filter(|to| *to != n) {
+                    self.send(to, BUS, Message::Elect { from: n, of, epoch });
+                }
+            }
         }
     }
 
@@ -494,8 +531,6 @@ impl Cluster {
         self.nodes[n].failover = Some(Failover {
             ends: self.now + FAILOVER_TIMEOUT,
             target: None,
-            election: None,
-            votes: BTreeSet::new(),
         });
         self.send(primary, BUS, Message::Begin { from: n });
         Ok(())
@@ -524,10 +559,13 @@ impl Cluster {
 
     /// Starts it again, as what it was.
     pub fn start(&mut self, n: usize) {
-        let linked_at = self.now + HEARTBEAT;
+        let started_at = self.now;
+        let linked_at = started_at + HEARTBEAT;
         let down_until = self.now + WRITABLE_DELAY;
         let node = &mut self.nodes[n];
         node.runs = true;
+        node.started_at = started_at;
+        node.election = None;
         node.down_until = Some(down_until);
         node.life += 1;
         node.linked_at = linked_at;

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_actuators::databases::redis::cluster::{Node, View};
-use ferriswheel_actuators::databases::redis::server::{Follower, Role, Server, ServerError};
+use ferriswheel_actuators::databases::redis::server::{
+    Follower, Role, Server, ServerError, Tenure,
+};
 use ferriswheel_actuators::databases::redis::slot::Range;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Seen};
+use super::cluster::{Cluster, NODE_TIMEOUT, Seen};
 
 /// A command on its way to a server, or its answer back.
 const TRIP: Duration = Duration::from_micros(500);
@@ -284,6 +286,21 @@ impl Server for ModelServer {
                 ("master_link_status", link),
                 ("master_sync_in_progress", "0"),
             ]))
+        })
+        .await
+    }
+
+    async fn tenure(&self, deadline: Duration) -> Result<Tenure, ServerError> {
+        self.ask(deadline, |cluster, n| {
+            let node = &cluster.nodes[n];
+            let now = cluster.now();
+            Ok(Tenure {
+                runs: now.saturating_sub(node.started_at),
+                follows: cluster
+                    .is_linked(n)
+                    .then(|| now.saturating_sub(node.linked_at)),
+                node_timeout: NODE_TIMEOUT,
+            })
         })
         .await
     }

@@ -28,6 +28,9 @@ const IMPATIENCE: Duration = Duration::from_millis(300);
 /// Longer than a failover lives.
 const OVER: Duration = Duration::from_secs(6);
 
+/// More than twice `cluster-node-timeout` and less than four times.
+const EXPIRED: Duration = Duration::from_secs(32);
+
 #[derive(Clone, Copy, Debug)]
 enum Do {
     /// Opens the sessions with everybody.
@@ -46,6 +49,8 @@ enum Do {
     Leads(usize),
     /// Longer than any failover lives.
     LetItPass,
+    /// Longer than an election's votes count, and shorter than until the next one.
+    Expire,
     /// Waits until all have the same picture.
     Settle,
     /// Stops a process where it is.
@@ -59,12 +64,12 @@ enum Do {
 }
 
 use Do::{
-    Barrier, CutOff, Freeze, Kill, Leads, LetItPass, Open, Role as RoleOf, Settle, TakeOver,
-    TakeOverInVain, Thaw, View as ViewOf,
+    Barrier, CutOff, Expire, Freeze, Kill, Leads, LetItPass, Open, Role as RoleOf, Settle,
+    TakeOver, TakeOverInVain, Thaw, View as ViewOf,
 };
 
 /// Six members: 0 to 2 lead, 3 to 5 follow them.
-const SCENES: [(&str, &[Do]); 4] = [
+const SCENES: [(&str, &[Do]); 5] = [
     (
         "there, back, and no third time",
         &[
@@ -90,13 +95,33 @@ const SCENES: [(&str, &[Do]); 4] = [
             Leads(0),
             Settle,
             ViewOf(2),
-            // The primaries voted in the place of this one a moment ago.
+            // Its votes of a moment ago count again, for a moment: nobody else hears of it.
             TakeOver(3),
             LetItPass,
             Settle,
             RoleOf(0),
             RoleOf(3),
+            ViewOf(3),
             Barrier(0, 0, 1),
+        ],
+    ),
+    (
+        "an election that is over stands in the way of the next one",
+        &[
+            Open,
+            TakeOver(3),
+            Leads(3),
+            Settle,
+            TakeOver(0),
+            Leads(0),
+            Settle,
+            Expire,
+            TakeOver(3),
+            LetItPass,
+            RoleOf(0),
+            RoleOf(3),
+            Settle,
+            ViewOf(3),
         ],
     ),
     (
@@ -295,6 +320,10 @@ async fn answer(owner: &dyn Owner, what: Do) -> String {
         }
         LetItPass => {
             sleep(OVER).await;
+            String::new()
+        }
+        Expire => {
+            sleep(EXPIRED).await;
             String::new()
         }
         Settle => {

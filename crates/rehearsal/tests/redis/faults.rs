@@ -127,6 +127,55 @@ fn an_old_primary_that_dies_while_it_holds_its_clients_loses_nothing() {
     }
 }
 
+/// A shard that came back a moment ago: its successor has votes that count again, so the run waits until they do not.
+#[test]
+fn a_shard_is_handed_over_again_once_its_last_election_is_forgotten() {
+    virtual_time(async {
+        let stage = Stage::new().unwrap();
+        there_and_back(&stage).await;
+        let began = tokio::time::Instant::now();
+        assert_eq!(stage.drive(Fault::None).await.unwrap(), Outcome::Finished);
+        let waited = began.elapsed();
+        assert!(waited > Duration::from_secs(40), "{waited:?}");
+        assert_eq!(stage.promotions(), [3, 0, 3, 4, 5]);
+        assert_whole(&stage, "once more").await;
+    });
+}
+
+/// Why it waits: the servers themselves lead a primary up that nobody knows of.
+#[test]
+fn an_election_that_counts_twice_makes_a_primary_for_a_moment() {
+    virtual_time(async {
+        let stage = Stage::new().unwrap();
+        there_and_back(&stage).await;
+        stage
+            .cluster
+            .with(|cluster| cluster.begin_failover(3).unwrap());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(stage.promotions(), [3, 0, 3]);
+        stage.cluster.with(|cluster| {
+            assert_eq!(
+                (cluster.nodes[0].upstream, cluster.nodes[3].upstream),
+                (None, Some(0))
+            );
+        });
+    });
+}
+
+/// The first shard's roles change and change back, within seconds, in a cluster that has stood for a while.
+async fn there_and_back(stage: &Stage) {
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for n in [3, 0] {
+        stage
+            .cluster
+            .with(|cluster| cluster.begin_failover(n).unwrap());
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stage
+            .cluster
+            .with(|cluster| assert_eq!(cluster.nodes[n].upstream, None));
+    }
+}
+
 /// A model that loses writes is seen by the same checks: a replica that is promoted without what its primary
 /// acknowledged.
 #[test]

@@ -1,12 +1,12 @@
 //! What a hand-over asks of one MariaDB server.
 
-use crate::databases::session;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_plan::world::{GtidPosition, MariadbSource};
 
 use super::order::Member;
+use crate::databases::session;
 
 /// One server, with sessions that are opened beforehand and opened again when they broke.
 ///

@@ -1,11 +1,12 @@
 //! What a hand-over asks of one MongoDB server.
 
-use crate::databases::session;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+use crate::databases::session;
 
 /// One server, with a session that is opened beforehand and opened again when it broke.
 ///

@@ -17,7 +17,8 @@ use super::wire::role_of;
 const COLLECT: Duration = Duration::from_secs(5);
 
 /// Commands that the procedure may need, as `ACL DRYRUN` wants them, with the name of the right.
-const NEEDED: [(&str, &[&str]); 8] = [
+const NEEDED: [(&str, &[&str]); 9] = [
+    ("client|list", &["CLIENT", "LIST", "TYPE", "master"]),
     ("cluster|failover", &["CLUSTER", "FAILOVER"]),
     ("cluster|meet", &["CLUSTER", "MEET", "127.0.0.1", "6379"]),
     ("cluster|nodes", &["CLUSTER", "NODES"]),

@@ -111,6 +111,18 @@ pub enum Reason {
         /// Bytes.
         allowed: u64,
     },
+    /// An election that the candidate may have been part of still counts.
+    #[error(
+        "{name} may have been elected less than {forgotten_after_s} s ago; the servers have forgotten that in {rest_s} s"
+    )]
+    NotRested {
+        /// Candidate.
+        name: String,
+        /// Seconds until then.
+        rest_s: u64,
+        /// Four times `cluster-node-timeout`, in seconds.
+        forgotten_after_s: u64,
+    },
     /// A write did not go through to the candidate.
     #[error("a write did not reach the replica: {0}")]
     NoBarrier(String),
@@ -146,6 +158,7 @@ impl Reason {
             Self::NotPrompt { .. } => "FW0224",
             Self::NotAccepted(_) => "FW0225",
             Self::NotFlipped { .. } => "FW0226",
+            Self::NotRested { .. } => "FW0227",
         }
     }
 }

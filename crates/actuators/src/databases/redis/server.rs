@@ -1,6 +1,5 @@
 //! What a hand-over asks of one Redis server.
 
-use crate::databases::session;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::View;
 use super::slot::Range;
+use crate::databases::session;
 
 /// One server, with a session that is opened beforehand and opened again when it broke.
 ///
@@ -40,6 +40,9 @@ pub trait Server: Send + Sync {
 
     /// Fields of `INFO`, of the sections that every version has.
     async fn info(&self, deadline: Duration) -> Result<BTreeMap<String, String>, ServerError>;
+
+    /// How long it has been what it is.
+    async fn tenure(&self, deadline: Duration) -> Result<Tenure, ServerError>;
 
     /// Writes a key of one of these slots and waits until so many replicas have it. The number of
     /// replicas that do. The key goes by itself.
@@ -89,6 +92,42 @@ pub enum Role {
     },
 }
 
+/// How long a replica has been what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// Since its process began.
+    pub runs: Duration,
+    /// Since its link to its primary began; `None`: there is none.
+    pub follows: Option<Duration>,
+    /// `cluster-node-timeout`.
+    pub node_timeout: Duration,
+}
+
+/// A process whose link began within this time of its own beginning was never a primary. 5 s: it reads its data,
+/// then looks for its primary once a second; elected, replaced and linked anew within that time nobody is.
+const BEGINNING: Duration = Duration::from_secs(5);
+
+/// Shortest time that the servers count an election, whatever `cluster-node-timeout` is.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+impl Tenure {
+    /// Time until every election that it may have been part of is forgotten: twice `cluster-node-timeout` its votes
+    /// count, and count again for the next failover that it is asked for; for as long again it asks for none.
+    ///
+    /// # Source
+    /// `clusterHandleSlaveFailover` in `cluster.c` of Redis 7.0: `auth_timeout`, `auth_retry_time`, and that neither
+    /// `failover_auth_time` nor `failover_auth_count` is reset by an election that was won. Valkey resets them
+    /// (valkey-io/valkey#782, #1274, #1711), and its primaries still vote once within twice the time.
+    pub fn rest(&self) -> Duration {
+        let follows = self.follows.unwrap_or_default();
+        if self.runs <= follows + BEGINNING {
+            return Duration::ZERO;
+        }
+        let counted = (self.node_timeout * 2).max(SHORTEST);
+        (counted * 2).saturating_sub(follows)
+    }
+}
+
 /// A connected replica as its primary sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follower {
@@ -100,5 +139,30 @@ pub struct Follower {
     pub offset: u64,
 }
 
-/// A server did not do what it was asked; its code is the first word of the error (`ERR`, `NOPERM`, `NOAUTH`, `LOADING`, `NOREPLICAS`, ...).
+/// A server did not do what it was asked; its code is the first word of the error (`ERR`, `NOPERM`,
+/// `NOAUTH`, `LOADING`, `NOREPLICAS`, ...).
 pub type ServerError = session::ServerError<String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rest(runs: u64, follows: Option<u64>, node_timeout_ms: u64) -> u64 {
+        let tenure = Tenure {
+            runs: Duration::from_secs(runs),
+            follows: follows.map(Duration::from_secs),
+            node_timeout: Duration::from_millis(node_timeout_ms),
+        };
+        tenure.rest().as_secs()
+    }
+
+    #[test]
+    fn who_may_have_been_elected_rests_until_that_is_forgotten() {
+        assert_eq!(rest(900, Some(899), 15_000), 0, "never a primary");
+        assert_eq!(rest(10, Some(5), 15_000), 0, "a new process");
+        assert_eq!(rest(900, Some(20), 15_000), 40);
+        assert_eq!(rest(900, Some(60), 15_000), 0);
+        assert_eq!(rest(900, None, 15_000), 60);
+        assert_eq!(rest(900, Some(1), 100), 3, "elections count two seconds");
+    }
+}

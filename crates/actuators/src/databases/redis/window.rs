@@ -8,6 +8,8 @@
 //! # Invariants
 //! - Only plain `CLUSTER FAILOVER` is sent, once, and only to a replica whose link is up, that a
 //!   majority of the primaries know, that has just acknowledged a write and that answers at once.
+//! - No replica is asked while an earlier election of its own may still count: Redis 7 counts those votes again, and
+//!   makes it a primary for a moment that no other server knows of, whose writes are lost.
 //! - Nothing is sent after it. A failover that does not go through in time is left to the servers,
 //!   which end it by themselves.
 //! - An order whose candidate is the primary already is done.
@@ -136,20 +138,22 @@ pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
         }
         sleep(LOOK).await;
     }
-    let Some(flipped) = flipped else {
-        let reason = Reason::NotFlipped {
-            after_ms: millis(asked.elapsed()),
-            seen: describe(&last),
-        };
-        return match last {
-            Standing::Old => undone(reason, true, log),
-            Standing::Candidate | Standing::Unclear(_) => {
-                log.note(Moment::Faltered {
-                    reason: reason.clone(),
-                });
-                Outcome::Unresolved { reason }
+    // One that was a primary for a moment, and is a replica again, has not taken over.
+    let flipped = match (flipped, &last) {
+        (Some(flipped), Standing::Candidate) => flipped,
+        _ => {
+            let reason = Reason::NotFlipped {
+                after_ms: millis(asked.elapsed()),
+                seen: describe(&last),
+            };
+            if last == Standing::Old {
+                return undone(reason, true, log);
             }
-        };
+            log.note(Moment::Faltered {
+                reason: reason.clone(),
+            });
+            return Outcome::Unresolved { reason };
+        }
     };
     let unsettled = agree(order, cast, before, log).await;
     if rejoined(cast.old.as_ref()).await {
@@ -256,6 +260,7 @@ async fn prepare(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Prepared, 
     let epoch = check_shard(order, &old, &candidate)?;
     let (known_by, voters) = check_votes(order, cast, &old).await?;
     let lag_bytes = check_offsets(order, cast).await?;
+    check_rested(order, cast).await?;
     log.note(Moment::Ready {
         lag_bytes,
         known_by,
@@ -393,6 +398,23 @@ async fn check_offsets(order: &Order, cast: &Cast) -> Result<u64, Reason> {
             &Ok(candidate),
         )))),
     }
+}
+
+async fn check_rested(order: &Order, cast: &Cast) -> Result<(), Reason> {
+    let tenure = cast
+        .candidate
+        .tenure(COMMAND)
+        .await
+        .map_err(|e| Reason::NotReady(e.to_string()))?;
+    let rest = tenure.rest();
+    if rest.is_zero() {
+        return Ok(());
+    }
+    Err(Reason::NotRested {
+        name: order.candidate.name.clone(),
+        rest_s: rest.as_secs(),
+        forgotten_after_s: (tenure.node_timeout * 4).as_secs(),
+    })
 }
 
 /// A write of now is on every replica of the shard that is connected, and so on the candidate.

@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::cluster::{View, fields};
-use super::server::{Follower, Role, Server, ServerError};
+use super::server::{Follower, Role, Server, ServerError, Tenure};
 use super::session::{Session, text_of};
 use super::slot::{self, Range};
 
 /// How long the key of a barrier stays if nobody deletes it. A minute: it is of no use the moment
 /// after the barrier, and a replica of a shard that is in trouble must not keep it for ever.
 const BARRIER_KEY_MS: &str = "60000";
+
+const NODE_TIMEOUT: &str = "cluster-node-timeout";
 
 /// A server behind a session.
 pub struct WireServer {
@@ -68,6 +70,30 @@ impl Server for WireServer {
 
     async fn info(&self, deadline: Duration) -> Result<BTreeMap<String, String>, ServerError> {
         Ok(fields(&self.session.text(&["INFO"], deadline).await?))
+    }
+
+    async fn tenure(&self, deadline: Duration) -> Result<Tenure, ServerError> {
+        let info = self.info(deadline).await?;
+        let seconds = |text: Option<&str>| text?.parse().ok().map(Duration::from_secs);
+        let runs = seconds(info.get("uptime_in_seconds").map(String::as_str));
+        let link = ["CLIENT", "LIST", "TYPE", "master"];
+        let link = self.session.text(&link, deadline).await?;
+        let timeout = self.setting(NODE_TIMEOUT, deadline).await?;
+        let timeout = timeout.as_deref().and_then(|text| text.parse().ok());
+        let missing = |what: &str| ServerError::Unexpected {
+            server: self.name().to_owned(),
+            what: format!("no {what}"),
+        };
+        Ok(Tenure {
+            runs: runs.ok_or_else(|| missing("uptime_in_seconds"))?,
+            follows: seconds(
+                link.split_whitespace()
+                    .find_map(|field| field.strip_prefix("age=")),
+            ),
+            node_timeout: timeout
+                .map(Duration::from_millis)
+                .ok_or_else(|| missing(NODE_TIMEOUT))?,
+        })
     }
 
     async fn barrier(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
+use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
 use ferriswheel_plan::databases::redis::WHOLE_LAG;
 use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_plan::step::{Lag, RedisTerms};
@@ -20,10 +20,10 @@ use crate::databases::redis::record::{MemoryLog, Outcome, Record};
 use crate::databases::redis::server::Server;
 use crate::databases::redis::window::{self, Cast};
 use crate::steps::{class, done, waiting};
-use crate::world::{AskError, MemberPod};
+use crate::world::{AskError, LOOK, MemberPod};
 
 /// Pause between two looks at a failover that was ordered and whose end nobody saw.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The members of a cluster, and ways to them.
 #[async_trait]
@@ -58,7 +58,8 @@ async fn looks(servers: &dyn Servers) -> Result<Vec<Look>, AskError> {
     Ok(futures::future::join_all(asked).await)
 }
 
-/// Is the hand-over done, possible, under way?
+/// Is the hand-over done, possible, under way? Not possible while an election that the successor may have been part of
+/// still counts: that passes by itself.
 ///
 /// # Errors
 /// As [`standing`].
@@ -70,7 +71,9 @@ pub async fn observe(
     let standing = standing(servers, Some(WHOLE_LAG)).await?;
     let (old, new) = (standing.leader_of(from), standing.leader_of(to));
     if new == Some(from) && old == Some(from) {
-        return Ok(Observed::Ready);
+        return Ok(rested(servers, to)
+            .await?
+            .map_or_else(Observed::InFlight, |()| Observed::Ready));
     }
     if new == Some(to) && old == Some(to) {
         // Every node says so, and the old primary follows.
@@ -98,6 +101,27 @@ pub async fn observe(
             new.map_or_else(|| "no answer".to_owned(), |pod| format!("{pod} leads")),
         ),
         "both say the same",
+    )))
+}
+
+async fn rested(servers: &dyn Servers, to: &ObjectRef) -> Result<Result<(), WaitingOn>, AskError> {
+    let everybody = servers.everybody().await?;
+    let Some((_, server)) = everybody.iter().find(|(member, _)| member.pod == *to) else {
+        return Ok(Ok(()));
+    };
+    // Who does not say it is refused by the hand-over itself, with the reason.
+    let tenure = server.tenure(LOOK).await;
+    let rest = tenure.map_or(Duration::ZERO, |tenure| tenure.rest());
+    if rest.is_zero() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(waiting(
+        to,
+        format!(
+            "an election that it may have been part of counts for {} s more",
+            rest.as_secs()
+        ),
+        "the servers have forgotten it",
     )))
 }
 
@@ -228,7 +252,7 @@ pub async fn settle(
                     cause: format!("{from} and {to} do not agree who leads"),
                 });
             }
-            _ => sleep(LOOK).await,
+            _ => sleep(LOOK_AGAIN).await,
         }
     }
 }
