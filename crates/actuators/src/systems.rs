@@ -34,6 +34,12 @@ pub(crate) trait System: Send + Sync {
     /// The lag up to which a member that came back counts as whole.
     fn whole_lag(&self) -> Lag;
 
+    /// Readies the other members for the absence of one that is about to leave, and says what was done, or what went
+    /// wrong. Without it they need longer; nothing is lost.
+    async fn part_with(&self, _leaving: &ObjectRef) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Is the hand-over done, possible, under way?
     async fn observe_hand_over(
         &self,

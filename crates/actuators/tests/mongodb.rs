@@ -11,6 +11,7 @@ use std::time::Duration;
 use bson::doc;
 use ferriswheel_actuators::databases::mongodb::facts;
 use ferriswheel_actuators::databases::mongodb::order::Order;
+use ferriswheel_actuators::databases::mongodb::parting::part_with;
 use ferriswheel_actuators::databases::mongodb::record::{Log, MemoryLog, Moment, Outcome, Record};
 use ferriswheel_actuators::databases::mongodb::window::{Standing, hand_over, look};
 use ferriswheel_actuators::databases::record::Named;
@@ -236,6 +237,41 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
     })
     .await;
     assert_eq!(set.settings().await, before);
+}
+
+/// A secondary that copies from a member which leaves is led to the primary first, and has all by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_copies_from_a_member_that_leaves() {
+    let set = Set::start().await;
+    let cast = set.cast(&set.order("leaves", 0, 1));
+    let servers = [&cast.old, &cast.candidate, &cast.others[0]].map(AsRef::as_ref);
+    let copies_from = async |n: usize, whom: usize| {
+        let command = bson::doc! { "replSetGetStatus": 1 };
+        let status = set.run(n, command).await.unwrap();
+        status.get_str("syncSourceHost").unwrap() == set.host(whom)
+    };
+    let writers = Writers::start(&set);
+    let mut told = Vec::new();
+    // A member may choose another source by itself at any moment; then there is nothing to do.
+    for _ in 0..10 {
+        set.run(2, bson::doc! { "replSetSyncFrom": set.host(1) })
+            .await
+            .unwrap();
+        set.until("it copies from the other secondary", async || {
+            copies_from(2, 1).await
+        })
+        .await;
+        told = part_with(&servers, "mongo-1").await.unwrap();
+        assert!(!copies_from(2, 1).await);
+        if !told.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(told, ["mongo-2 copies from mongo-0 now"]);
+    assert_eq!(part_with(&servers, "mongo-1").await.unwrap(), [""; 0]);
+    set.kill(1).await;
+    let written = writers.stop().await;
+    assert!(!written.acked.is_empty());
 }
 
 /// The process that hands over dies right after its order: whoever comes next finds a set that has

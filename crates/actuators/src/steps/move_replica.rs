@@ -90,11 +90,16 @@ pub(super) async fn act(
             found: state.member.uid.to_string(),
         });
     }
+    let parted = system.part_with(pod).await;
     match evict(&world.outside.kube, pod, &state.member.uid)
         .await
         .map_err(class_request)?
     {
-        Eviction::Accepted => Ok(ack(format!("{pod} was evicted from {}", from.name))),
+        Eviction::Accepted => {
+            let mut ack = ack(format!("{pod} was evicted from {}", from.name));
+            ack.evidence.0.extend(parted);
+            Ok(ack)
+        }
         Eviction::Gone => Ok(ack(format!("{pod} was gone already"))),
         Eviction::Blocked(why) => Err(ActError::Wait(waiting(
             pod,

@@ -24,6 +24,7 @@ pub(crate) use collect::collect;
 use super::attempts::{self, AGAIN, Attempts, acknowledge, ask};
 use super::{Standing, System};
 use crate::databases::mongodb::order::Order;
+use crate::databases::mongodb::parting;
 use crate::databases::mongodb::record::{MemoryLog, Outcome};
 use crate::databases::mongodb::server::Server;
 use crate::databases::mongodb::session::{Credentials, Session};
@@ -60,13 +61,19 @@ impl<'w> Mongo<'w> {
         })
     }
 
-    async fn looks(&self) -> Result<Vec<Look>, AskError> {
+    async fn servers(&self) -> Result<Vec<(MemberPod, Arc<WireServer>)>, AskError> {
         let credentials = credentials(&self.world.outside, self.spec).await?;
         let members = self.world.members(&self.spec.stateful_set).await?;
-        let asked = members.into_iter().map(|member| {
+        let kept = members.into_iter().map(|member| {
             let server = self.server(&member, &credentials);
-            look::look(member, server)
+            (member, server)
         });
+        Ok(kept.collect())
+    }
+
+    async fn looks(&self) -> Result<Vec<Look>, AskError> {
+        let servers = self.servers().await?.into_iter();
+        let asked = servers.map(|(member, server)| look::look(member, server));
         Ok(futures::future::join_all(asked).await)
     }
 
@@ -230,6 +237,20 @@ impl System for Mongo<'_> {
                 _ => sleep(Duration::from_millis(200)).await,
             }
         }
+    }
+
+    async fn part_with(&self, leaving: &ObjectRef) -> Vec<String> {
+        let servers = match self.servers().await {
+            Ok(servers) => servers,
+            Err(e) => return vec![format!("the members are not known: {e}")],
+        };
+        let servers: Vec<&dyn Server> = servers
+            .iter()
+            .map(|(_, server)| server.as_ref() as &dyn Server)
+            .collect();
+        parting::part_with(&servers, &leaving.name)
+            .await
+            .unwrap_or_else(|e| vec![format!("who copies from {leaving} was not led over: {e}")])
     }
 
     /// A member that is removed for good is not a part of these plans.

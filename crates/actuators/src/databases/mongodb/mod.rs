@@ -11,6 +11,7 @@
 
 pub mod facts;
 pub mod order;
+pub mod parting;
 pub mod record;
 pub mod scram;
 pub mod server;
