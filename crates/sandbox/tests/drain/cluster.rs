@@ -7,6 +7,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 
 use super::DEADLINE;
+
 pub(super) struct Sandbox {
     state: tempfile::TempDir,
     kubectl: PathBuf,

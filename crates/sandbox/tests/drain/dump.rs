@@ -74,6 +74,7 @@ impl Real {
         }
     }
 }
+
 pub(super) struct Dump {
     reading: Reading,
     pub(super) pods: Vec<Value>,

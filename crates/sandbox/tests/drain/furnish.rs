@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::cluster::Real;
 use super::nodes::ready_node;
+
 /// Numbers that look random and are the same each time.
 pub(super) struct Dice(pub(super) u64);
 

@@ -27,6 +27,7 @@ use furnish::{Dice, furnish};
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 use told::{TWO, Told, real_told, simulated};
+
 /// As many as the claim says, and a few that are not comparable.
 const CLUSTERS: u64 = 56;
 const COMPARED: usize = 50;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::cluster::Real;
+
 /// Longer than a busy kubectl takes from its first eviction to its last, and shorter than the five seconds
 /// until it tries again: what is evicted first is replaced and ready then.
 const START: Duration = Duration::from_millis(1_500);
@@ -96,6 +97,7 @@ impl Real {
             .await;
     }
 }
+
 fn path_of(pod: &Pod) -> String {
     let (namespace, name) = (pod.metadata.namespace.as_ref(), pod.metadata.name.as_ref());
     format!(

@@ -7,6 +7,7 @@ use ferriswheel_model::drain::{After, Drain, Options, Outcome, Reason, Why, simu
 use serde_json::Value;
 
 use super::dump::Dump;
+
 /// Milliseconds between two tries of kubectl.
 const RETRY: u64 = 5_000;
 
