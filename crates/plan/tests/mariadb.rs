@@ -4,36 +4,24 @@
 
 mod support;
 
-use ferriswheel_plan::check::{self, Proof};
-use ferriswheel_plan::codes;
-use ferriswheel_plan::diagnostic::Findings;
-use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::step::StepKind;
-use ferriswheel_plan::world::{GtidState, Owner, Snapshot};
-use ferriswheel_plan::{display, planner};
+use ferriswheel_plan::world::{GtidState, Owner};
+use ferriswheel_plan::{codes, display};
 use support::mariadb::{hand_over_spec, mariadb, server, set, source_of, spec, stateful_set};
+use support::subject::{Change, Subject, acts, made};
 
-fn made(world: &Snapshot, spec: &Upgrade) -> Plan {
-    planner::plan(world, spec).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics))
-}
-
-fn acts(plan: &Plan) -> Vec<String> {
-    plan.body
-        .steps
-        .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::MoveReplica { pod, .. } => Some(format!("move {}", pod.name)),
-            StepKind::HandOver { from, to, .. } => Some(format!("{} -> {}", from.name, to.name)),
-            _ => None,
-        })
-        .collect()
-}
+const SUBJECT: Subject = Subject {
+    world: set,
+    spec,
+    hand_over: hand_over_spec,
+    codes: "FW07",
+    refusals: REFUSALS,
+    tried_apart: &[codes::NOT_STRICT],
+};
 
 #[test]
 fn replicas_move_first_and_the_primary_hands_over_once() {
-    let world = set();
-    let plan = made(&world, &spec());
+    let plan = SUBJECT.rides_the_wheel(3, 1);
     assert_eq!(
         acts(&plan),
         [
@@ -43,72 +31,43 @@ fn replicas_move_first_and_the_primary_hands_over_once() {
             "move mariadb-0"
         ]
     );
-    assert_eq!(
-        check::check(&world, &plan).unwrap(),
-        Proof {
-            extra_nodes: 1,
-            extra_replicas: 0,
-            fewest_members: Some(2),
-            hand_overs: 1,
-            retired: 3,
-        }
-    );
-    let text = display::text(&plan);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
-        "{text}"
-    );
     assert!(display::detail(&plan).contains("1000 ms behind"));
 }
 
 #[test]
 fn a_hand_over_alone_goes_to_whom_it_is_told_or_to_the_closest() {
-    let mut world = set();
-    assert_eq!(
-        acts(&made(&world, &hand_over_spec(Some("mariadb-2")))),
-        ["mariadb-0 -> mariadb-2"]
-    );
-    assert_eq!(
-        made(&world, &hand_over_spec(Some("mariadb-0"))).body.steps,
-        [],
-        "it leads already"
-    );
-    source_of(&mut world, 1).behind_seconds = Some(1);
-    assert_eq!(
-        acts(&made(&world, &hand_over_spec(None))),
-        ["mariadb-0 -> mariadb-2"]
-    );
+    SUBJECT.goes_where_it_is_told("mariadb-0", "mariadb-2");
+    let chosen = SUBJECT.handed_over(|w| source_of(w, 1).behind_seconds = Some(1));
+    assert_eq!(chosen, ["mariadb-0 -> mariadb-2"]);
     // One that lags on purpose is never chosen, and not refused for it.
-    let mut world = set();
-    source_of(&mut world, 1).delay_seconds = 3_600;
-    source_of(&mut world, 1).behind_seconds = Some(3_600);
-    assert_eq!(
-        acts(&made(&world, &hand_over_spec(None))),
-        ["mariadb-0 -> mariadb-2"]
-    );
-    // What only a member that moves needs is not asked for.
-    let mut world = set();
-    server(&mut world, 1).binlog_kept_seconds = 60;
-    let set = stateful_set(&mut world);
-    set.claim_templates.clear();
-    set.entrypoint_text.clear();
-    set.termination_grace_seconds = 30;
-    assert_eq!(
-        planner::findings(&world, &hand_over_spec(None)).refusals,
-        []
-    );
+    let chosen = SUBJECT.handed_over(|w| {
+        source_of(w, 1).delay_seconds = 3_600;
+        source_of(w, 1).behind_seconds = Some(3_600);
+    });
+    assert_eq!(chosen, ["mariadb-0 -> mariadb-2"]);
+    SUBJECT.a_hand_over_alone_needs_less(|w| {
+        server(w, 1).binlog_kept_seconds = 60;
+        let set = stateful_set(w);
+        set.claim_templates.clear();
+        set.entrypoint_text.clear();
+        set.termination_grace_seconds = 30;
+    });
 }
 
 #[test]
 fn a_plan_is_read_back_as_it_was_written() {
-    let plan = made(&set(), &spec());
-    let text = serde_json::to_string(&plan).unwrap();
-    let back: Plan = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, plan);
-    assert!(back.is_intact().unwrap());
+    SUBJECT.is_read_back_as_it_was_written();
 }
 
-type Change = fn(&mut Snapshot);
+#[test]
+fn each_refusal_is_said_with_evidence_and_fix() {
+    SUBJECT.each_refusal_is_said();
+}
+
+#[test]
+fn every_code_is_tried() {
+    SUBJECT.every_code_is_tried();
+}
 
 const REFUSALS: &[(&str, Change)] = &[
     (codes::REPLICATION_STOPPED, |w| {
@@ -213,64 +172,21 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
 ];
 
-fn findings(change: Change) -> Findings {
-    let mut world = set();
-    change(&mut world);
-    let found = planner::findings(&world, &spec());
-    if let Err(refusal) = planner::plan(&world, &spec()) {
-        assert_eq!(refusal.diagnostics, found.refusals);
-    } else {
-        assert!(found.refusals.is_empty());
-    }
-    found
-}
-
-#[test]
-fn each_refusal_is_said_with_evidence_and_fix() {
-    let good = findings(|_| {});
-    assert_eq!((good.refusals, good.warnings), (vec![], vec![]));
-    for (code, change) in REFUSALS {
-        let found = findings(*change);
-        let said = found
-            .refusals
-            .iter()
-            .find(|diagnostic| diagnostic.code == *code)
-            .unwrap_or_else(|| panic!("{code}: {found:#?}"));
-        assert!(
-            !said.evidence.is_empty() && !said.fix.is_empty(),
-            "{said:#?}"
-        );
-    }
-}
-
-#[test]
-fn every_code_is_tried() {
-    let untried: Vec<_> = codes::ALL
-        .iter()
-        .filter(|(code, _)| code.starts_with("FW07"))
-        .filter(|(code, _)| {
-            !REFUSALS.iter().any(|(tried, _)| tried == code) && *code != codes::NOT_STRICT
-        })
-        .collect();
-    assert!(untried.is_empty(), "{untried:?}");
-}
-
 #[test]
 fn what_does_not_stop_the_run_is_warned_of() {
-    let mut world = set();
-    for n in 0..3 {
-        let facts = server(&mut world, n);
-        facts.strict = false;
-        facts.semi_sync_source = true;
-        facts.semi_sync_replica = true;
-    }
-    stateful_set(&mut world).termination_grace_seconds = 30;
-    let found = planner::findings(&world, &spec());
-    assert_eq!(found.refusals, []);
-    for code in [codes::NOT_STRICT, codes::SEMI_SYNC, codes::GRACE] {
-        assert!(found.warnings.iter().any(|d| d.code == code), "{code}");
-    }
+    let weak: Change = |w| {
+        for n in 0..3 {
+            let facts = server(w, n);
+            facts.strict = false;
+            facts.semi_sync_source = true;
+            facts.semi_sync_replica = true;
+        }
+        stateful_set(w).termination_grace_seconds = 30;
+    };
+    SUBJECT.warns(&[codes::NOT_STRICT, codes::SEMI_SYNC, codes::GRACE], weak);
     // The others follow first, because the first commits wait for one of them.
+    let mut world = set();
+    weak(&mut world);
     let plan = made(&world, &spec());
     assert!(
         plan.body.promises[0]
@@ -287,26 +203,13 @@ fn what_does_not_stop_the_run_is_warned_of() {
 /// The primary goes on writing while its replicas are asked: that is no errant transaction.
 #[test]
 fn a_replica_that_was_asked_later_is_not_errant() {
-    let mut world = set();
-    server(&mut world, 1).binlog_state = GtidState::parse("0-101-900,0-100-1005").unwrap();
-    assert_eq!(planner::findings(&world, &spec()).refusals, []);
+    let found = SUBJECT.findings(|w| {
+        server(w, 1).binlog_state = GtidState::parse("0-101-900,0-100-1005").unwrap();
+    });
+    assert_eq!(found.refusals, []);
 }
 
 #[test]
 fn the_checker_knows_the_set() {
-    let world = set();
-    let mut plan = made(&world, &spec());
-    let at = plan
-        .body
-        .steps
-        .iter()
-        .position(|step| matches!(step.kind, StepKind::HandOver { .. }))
-        .unwrap();
-    plan.body.steps.remove(at);
-    let violations = check::check(&world, &plan).unwrap_err();
-    let text: String = violations.iter().map(|v| format!("{v}\n")).collect();
-    assert!(
-        text.contains("db/mariadb-0 is the primary at that time"),
-        "{text}"
-    );
+    SUBJECT.a_missing_hand_over_is_seen("mariadb-0");
 }

@@ -4,37 +4,23 @@
 
 mod support;
 
-use ferriswheel_plan::check::{self, Proof};
 use ferriswheel_plan::codes;
-use ferriswheel_plan::diagnostic::Findings;
-use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::policy::Upgrade;
-use ferriswheel_plan::step::StepKind;
-use ferriswheel_plan::world::{MongoShardRole, MongoState, Owner, Snapshot};
-use ferriswheel_plan::{display, planner};
-use support::db;
-use support::mongodb::{hand_over_spec, mongo, server, set, spec, views};
+use ferriswheel_plan::world::{MongoShardRole, MongoState, Owner};
+use support::mongodb::{hand_over_spec, mongo, server, set, spec, stateful_set, views};
+use support::subject::{Change, Subject, acts, assert_said, findings, made};
 
-fn made(world: &Snapshot, spec: &Upgrade) -> Plan {
-    planner::plan(world, spec).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics))
-}
-
-fn acts(plan: &Plan) -> Vec<String> {
-    plan.body
-        .steps
-        .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::MoveReplica { pod, .. } => Some(format!("move {}", pod.name)),
-            StepKind::HandOver { from, to, .. } => Some(format!("{} -> {}", from.name, to.name)),
-            _ => None,
-        })
-        .collect()
-}
+const SUBJECT: Subject = Subject {
+    world: || set(3),
+    spec,
+    hand_over: hand_over_spec,
+    codes: "FW06",
+    refusals: REFUSALS,
+    tried_apart: &[codes::WRITE_CONCERN],
+};
 
 #[test]
 fn secondaries_move_first_and_the_primary_steps_down_once() {
-    let world = set(3);
-    let plan = made(&world, &spec());
+    let plan = SUBJECT.rides_the_wheel(3, 1);
     assert_eq!(
         acts(&plan),
         [
@@ -43,21 +29,6 @@ fn secondaries_move_first_and_the_primary_steps_down_once() {
             "mongo-0 -> mongo-1",
             "move mongo-0"
         ]
-    );
-    assert_eq!(
-        check::check(&world, &plan).unwrap(),
-        Proof {
-            extra_nodes: 1,
-            extra_replicas: 0,
-            fewest_members: Some(2),
-            hand_overs: 1,
-            retired: 3,
-        }
-    );
-    let text = display::text(&plan);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
-        "{text}"
     );
     let crash = &plan.body.peak.if_a_member_crashes;
     assert!(crash.contains("no majority is left"), "{crash}");
@@ -68,48 +39,37 @@ fn secondaries_move_first_and_the_primary_steps_down_once() {
 
 #[test]
 fn a_hand_over_alone_goes_to_whom_it_is_told_or_to_the_highest_priority() {
-    let mut world = set(3);
-    assert_eq!(
-        acts(&made(&world, &hand_over_spec(Some("mongo-2")))),
-        ["mongo-0 -> mongo-2"]
-    );
-    assert_eq!(
-        made(&world, &hand_over_spec(Some("mongo-0"))).body.steps,
-        [],
-        "it leads already"
-    );
-    views(&mut world, 2).for_each(|peer| peer.priority_milli = 2_000);
-    assert_eq!(
-        acts(&made(&world, &hand_over_spec(None))),
-        ["mongo-0 -> mongo-2"]
-    );
+    SUBJECT.goes_where_it_is_told("mongo-0", "mongo-2");
+    let second: Change = |w| views(w, 2).for_each(|peer| peer.priority_milli = 2_000);
+    assert_eq!(SUBJECT.handed_over(second), ["mongo-0 -> mongo-2"]);
     // One that cannot lead, or not for long, is not taken for one that leads already.
-    let found = planner::findings(&world, &hand_over_spec(Some("mongo-1")));
+    let mut world = set(3);
+    second(&mut world);
+    let found = findings(&world, &hand_over_spec(Some("mongo-1")));
     let said: Vec<_> = found.refusals.iter().map(|d| d.code.as_str()).collect();
     assert_eq!(said, [codes::NO_CANDIDATE], "mongo-2 has a higher priority");
-    // What only a member that moves needs is not asked for.
-    let mut world = set(3);
-    server(&mut world, 1).oplog_max_bytes = 1 << 20;
-    server(&mut world, 1).oplog_seconds = 5;
-    let sets = world.stateful_sets.get_mut(&db("mongo")).unwrap();
-    sets.claim_templates.clear();
-    sets.termination_grace_seconds = 30;
-    assert_eq!(
-        planner::findings(&world, &hand_over_spec(None)).refusals,
-        []
-    );
+    SUBJECT.a_hand_over_alone_needs_less(|w| {
+        server(w, 1).oplog_max_bytes = 1 << 20;
+        server(w, 1).oplog_seconds = 5;
+        stateful_set(w).claim_templates.clear();
+        stateful_set(w).termination_grace_seconds = 30;
+    });
 }
 
 #[test]
 fn a_plan_is_read_back_as_it_was_written() {
-    let plan = made(&set(3), &spec());
-    let text = serde_json::to_string(&plan).unwrap();
-    let back: Plan = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, plan);
-    assert!(back.is_intact().unwrap());
+    SUBJECT.is_read_back_as_it_was_written();
 }
 
-type Change = fn(&mut Snapshot);
+#[test]
+fn each_refusal_is_said_with_evidence_and_fix() {
+    SUBJECT.each_refusal_is_said();
+}
+
+#[test]
+fn every_code_is_tried() {
+    SUBJECT.every_code_is_tried();
+}
 
 const REFUSALS: &[(&str, Change)] = &[
     (codes::NO_REPLICA_SET, |w| server(w, 1).set = None),
@@ -182,8 +142,7 @@ const REFUSALS: &[(&str, Change)] = &[
         }
     }),
     (codes::NO_CLAIM, |w| {
-        let set = w.stateful_sets.get_mut(&db("mongo")).unwrap();
-        set.claim_templates.clear();
+        stateful_set(w).claim_templates.clear();
     }),
     (codes::MONGO_VERSION, |w| {
         server(w, 0).version = "4.2.24".to_owned();
@@ -192,8 +151,7 @@ const REFUSALS: &[(&str, Change)] = &[
         views(w, 0).for_each(|peer| peer.priority_milli = 2_000);
     }),
     (codes::QUIESCE, |w| {
-        let set = w.stateful_sets.get_mut(&db("mongo")).unwrap();
-        set.termination_grace_seconds = 30;
+        stateful_set(w).termination_grace_seconds = 30;
     }),
     (codes::NO_PRIMARY, |w| {
         server(w, 0).state = MongoState::Secondary;
@@ -207,72 +165,25 @@ const REFUSALS: &[(&str, Change)] = &[
         member.unreachable = Some("connection refused".to_owned());
     }),
     (codes::TOO_FEW_MEMBERS, |w| {
-        w.stateful_sets.get_mut(&db("mongo")).unwrap().replicas = 4;
+        stateful_set(w).replicas = 4;
     }),
     (codes::OTHER_AGENT, |w| {
-        w.stateful_sets.get_mut(&db("mongo")).unwrap().owner = Some(Owner {
+        stateful_set(w).owner = Some(Owner {
             kind: "PerconaServerMongoDB".to_owned(),
             name: "mongo".to_owned(),
         });
     }),
 ];
 
-fn findings(change: Change) -> Findings {
-    let mut world = set(3);
-    change(&mut world);
-    let found = planner::findings(&world, &spec());
-    if let Err(refusal) = planner::plan(&world, &spec()) {
-        assert_eq!(refusal.diagnostics, found.refusals);
-    } else {
-        assert!(found.refusals.is_empty());
-    }
-    found
-}
-
-#[test]
-fn each_refusal_is_said_with_evidence_and_fix() {
-    let good = findings(|_| {});
-    assert_eq!((good.refusals, good.warnings), (vec![], vec![]));
-    for (code, change) in REFUSALS {
-        let found = findings(*change);
-        let said = found
-            .refusals
-            .iter()
-            .find(|diagnostic| diagnostic.code == *code)
-            .unwrap_or_else(|| panic!("{code}: {found:#?}"));
-        assert!(
-            !said.evidence.is_empty() && !said.fix.is_empty(),
-            "{said:#?}"
-        );
-    }
-}
-
-#[test]
-fn every_code_is_tried() {
-    let untried: Vec<_> = codes::ALL
-        .iter()
-        .filter(|(code, _)| code.starts_with("FW06"))
-        .filter(|(code, _)| {
-            !REFUSALS.iter().any(|(tried, _)| tried == code) && *code != codes::WRITE_CONCERN
-        })
-        .collect();
-    assert!(untried.is_empty(), "{untried:?}");
-}
-
 #[test]
 fn a_weak_write_concern_and_a_short_grace_are_warned_of() {
+    let weak: Change = |w| {
+        server(w, 0).default_write_concern = "1".to_owned();
+        stateful_set(w).termination_grace_seconds = 60;
+    };
+    SUBJECT.warns(&[codes::WRITE_CONCERN, codes::QUIESCE], weak);
     let mut world = set(3);
-    server(&mut world, 0).default_write_concern = "1".to_owned();
-    world
-        .stateful_sets
-        .get_mut(&db("mongo"))
-        .unwrap()
-        .termination_grace_seconds = 60;
-    let found = planner::findings(&world, &spec());
-    assert_eq!(found.refusals, []);
-    for code in [codes::WRITE_CONCERN, codes::QUIESCE] {
-        assert!(found.warnings.iter().any(|d| d.code == code), "{code}");
-    }
+    weak(&mut world);
     let plan = made(&world, &spec());
     assert!(
         plan.body.promises[0]
@@ -284,33 +195,22 @@ fn a_weak_write_concern_and_a_short_grace_are_warned_of() {
 /// A young oplog reaches as far as it will when it is full.
 #[test]
 fn an_oplog_that_is_not_full_is_judged_by_its_pace() {
-    let mut world = set(3);
-    for n in 0..3 {
-        let facts = server(&mut world, n);
-        facts.oplog_seconds = 30;
-        facts.oplog_bytes = 1 << 20;
-    }
-    assert_eq!(planner::findings(&world, &spec()).refusals, []);
-    server(&mut world, 1).oplog_bytes = 512 << 20;
-    let found = planner::findings(&world, &spec());
-    assert!(found.refusals.iter().any(|d| d.code == codes::OPLOG_SHORT));
+    let young: Change = |w| {
+        for n in 0..3 {
+            let facts = server(w, n);
+            facts.oplog_seconds = 30;
+            facts.oplog_bytes = 1 << 20;
+        }
+    };
+    assert_eq!(SUBJECT.findings(young).refusals, []);
+    let found = SUBJECT.findings(|w| {
+        young(w);
+        server(w, 1).oplog_bytes = 512 << 20;
+    });
+    assert_said(&found.refusals, codes::OPLOG_SHORT);
 }
 
 #[test]
 fn the_checker_knows_the_set() {
-    let world = set(3);
-    let mut plan = made(&world, &spec());
-    let at = plan
-        .body
-        .steps
-        .iter()
-        .position(|step| matches!(step.kind, StepKind::HandOver { .. }))
-        .unwrap();
-    plan.body.steps.remove(at);
-    let violations = check::check(&world, &plan).unwrap_err();
-    let text: String = violations.iter().map(|v| format!("{v}\n")).collect();
-    assert!(
-        text.contains("db/mongo-0 is the primary at that time"),
-        "{text}"
-    );
+    SUBJECT.a_missing_hand_over_is_seen("mongo-0");
 }

@@ -12,17 +12,13 @@ use ferriswheel_plan::{display, planner};
 use support::*;
 
 fn made(world: &Snapshot) -> Plan {
-    planner::plan(world, &spec()).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics))
+    subject::made(world, &spec())
 }
 
 #[test]
 fn the_practice_cluster_on_one_screen() {
     let plan = made(&demo());
-    let text = display::text(&plan);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
-        "{text}"
-    );
+    let text = subject::screen(&plan);
     assert!(text.lines().count() <= 50, "{text}");
     insta::assert_snapshot!("practice cluster", text);
     insta::assert_snapshot!("practice cluster in detail", display::detail(&plan));
@@ -155,17 +151,10 @@ fn the_order_follows_roles_not_ordinals() {
     let nodes: Vec<_> = (0..3).map(old_node).collect();
     put_set(&mut world, "pg", "orders", &nodes, 2);
     let plan = made(&world);
-    let moved: Vec<String> = plan
-        .body
-        .steps
-        .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::MoveReplica { pod, .. } => Some(pod.name.clone()),
-            StepKind::HandOver { from, to, .. } => Some(format!("{}>{}", from.name, to.name)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(moved, ["pg-0", "pg-1", "pg-2>pg-0", "pg-2"]);
+    assert_eq!(
+        subject::acts(&plan),
+        ["move pg-0", "move pg-1", "pg-2 -> pg-0", "move pg-2"]
+    );
 }
 
 #[test]

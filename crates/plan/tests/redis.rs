@@ -4,41 +4,32 @@
 
 mod support;
 
-use ferriswheel_plan::check::{self, Proof};
-use ferriswheel_plan::codes;
-use ferriswheel_plan::diagnostic::Findings;
-use ferriswheel_plan::plan::Plan;
-use ferriswheel_plan::policy::{self, Upgrade};
+use ferriswheel_plan::policy;
 use ferriswheel_plan::step::{Guard, HandOverTerms, StepKind};
-use ferriswheel_plan::world::{Owner, RedisRole, Snapshot};
-use ferriswheel_plan::{display, planner};
-use support::redis::{SPEC, cluster, everybody, hand_over_spec, id, redis as set_of, server, spec};
-use support::*;
+use ferriswheel_plan::world::{Owner, RedisRole};
+use ferriswheel_plan::{check, codes, display, planner};
+use support::redis::{
+    cluster, everybody, hand_over_spec, id, redis as set_of, server, spec, stateful_set, text,
+};
+use support::subject::{
+    Change, Subject, acts, assert_said, findings, first_hand_over, made, screen,
+};
+use support::{db, demo};
 
-fn made(world: &Snapshot, spec: &Upgrade) -> Plan {
-    planner::plan(world, spec).unwrap_or_else(|e| panic!("{:#?}", e.diagnostics))
-}
+const SUBJECT: Subject = Subject {
+    world: || cluster(6),
+    spec,
+    hand_over: hand_over_spec,
+    codes: "FW05",
+    refusals: REFUSALS,
+    tried_apart: &[codes::MEMORY_ONLY, codes::REPLICA_MIGRATION],
+};
 
 #[test]
 fn a_cluster_rides_the_wheel() {
-    let world = cluster(6);
-    let plan = made(&world, &spec());
-    let text = display::text(&plan);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
-        "{text}"
-    );
+    let plan = SUBJECT.rides_the_wheel(6, 3);
+    let text = screen(&plan);
     insta::assert_snapshot!("cluster on the wheel", text);
-    assert_eq!(
-        check::check(&world, &plan).unwrap(),
-        Proof {
-            extra_nodes: 1,
-            extra_replicas: 0,
-            fewest_members: Some(5),
-            hand_overs: 3,
-            retired: 6,
-        }
-    );
 }
 
 #[test]
@@ -47,23 +38,9 @@ fn every_shard_is_handed_over_alone() {
     let plan = made(&world, &hand_over_spec(None));
     insta::assert_snapshot!("cluster handed over", display::detail(&plan));
     assert_eq!(check::check(&world, &plan).unwrap().hand_overs, 3);
-
-    let one = made(&world, &hand_over_spec(Some("redis-4")));
-    let ends: Vec<_> = hand_overs(&one);
-    assert_eq!(ends, [("redis-1".to_owned(), "redis-4".to_owned())]);
+    SUBJECT.goes_where_it_is_told("redis-1", "redis-4");
     let none = made(&world, &hand_over_spec(Some("redis-2")));
     assert_eq!(none.body.steps, [], "it leads already");
-}
-
-fn hand_overs(plan: &Plan) -> Vec<(String, String)> {
-    plan.body
-        .steps
-        .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::HandOver { from, to, .. } => Some((from.name.clone(), to.name.clone())),
-            _ => None,
-        })
-        .collect()
 }
 
 #[test]
@@ -81,18 +58,12 @@ fn with_two_replicas_a_shard_all_of_them_move_before_its_primary() {
         server(&mut world, n).primary_id = Some(id(n - 6));
     }
     let plan = made(&world, &spec());
-    let moves: Vec<String> = plan
-        .body
-        .steps
-        .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::MoveReplica { pod, .. } => Some(pod.name.clone()),
-            StepKind::HandOver { .. } => Some("hand over".to_owned()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(moves[..6].iter().filter(|m| *m != "hand over").count(), 6);
-    assert_eq!(moves[6], "hand over");
+    let acts = acts(&plan);
+    assert!(
+        acts[..6].iter().all(|act| act.starts_with("move ")),
+        "{acts:?}"
+    );
+    assert!(acts[6].contains(" -> "), "{acts:?}");
     assert!(
         plan.body.peak.if_a_member_crashes.contains("no slot stops"),
         "{}",
@@ -102,14 +73,18 @@ fn with_two_replicas_a_shard_all_of_them_move_before_its_primary() {
 
 #[test]
 fn a_plan_is_read_back_as_it_was_written() {
-    let plan = made(&cluster(6), &spec());
-    let text = serde_json::to_string(&plan).unwrap();
-    let back: Plan = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, plan);
-    assert!(back.is_intact().unwrap());
+    SUBJECT.is_read_back_as_it_was_written();
 }
 
-type Change = fn(&mut Snapshot);
+#[test]
+fn each_refusal_is_said_with_evidence_and_fix() {
+    SUBJECT.each_refusal_is_said();
+}
+
+#[test]
+fn every_code_is_tried() {
+    SUBJECT.every_code_is_tried();
+}
 
 const REFUSALS: &[(&str, Change)] = &[
     (codes::NO_CLUSTER, |w| {
@@ -158,15 +133,14 @@ const REFUSALS: &[(&str, Change)] = &[
     (codes::REDIS_SAVING, |w| server(w, 2).rdb_saving = true),
     (codes::REDIS_SAVING, |w| server(w, 2).aof_rewriting = true),
     (codes::NODES_CONF, |w| {
-        let set = w.stateful_sets.get_mut(&db("redis")).unwrap();
-        set.claim_templates.clear();
+        stateful_set(w).claim_templates.clear();
     }),
     (codes::NO_ANNOUNCE, |w| server(w, 4).announce_ip = None),
     (codes::REDIS_RIGHTS, |w| {
         server(w, 4).forbidden = vec!["cluster|failover".to_owned()];
     }),
     (codes::FAILBACK, |w| {
-        let set = w.stateful_sets.get_mut(&db("redis")).unwrap();
+        let set = stateful_set(w);
         set.entrypoint_text.push(
             "while sleep 30; do\n  redis-cli role | grep -q slave && redis-cli CLUSTER FAILOVER\ndone"
                 .to_owned(),
@@ -203,68 +177,27 @@ const REFUSALS: &[(&str, Change)] = &[
         member.unreachable = Some("connection refused".to_owned());
     }),
     (codes::TOO_FEW_MEMBERS, |w| {
-        w.stateful_sets.get_mut(&db("redis")).unwrap().replicas = 7;
+        stateful_set(w).replicas = 7;
     }),
     (codes::OTHER_AGENT, |w| {
-        w.stateful_sets.get_mut(&db("redis")).unwrap().owner = Some(Owner {
+        stateful_set(w).owner = Some(Owner {
             kind: "RedisCluster".to_owned(),
             name: "redis".to_owned(),
         });
     }),
 ];
 
-fn findings(change: Change) -> Findings {
-    let mut world = cluster(6);
-    change(&mut world);
-    let found = planner::findings(&world, &spec());
-    if let Err(refusal) = planner::plan(&world, &spec()) {
-        assert_eq!(refusal.diagnostics, found.refusals);
-    } else {
-        assert!(found.refusals.is_empty());
-    }
-    found
-}
-
-#[test]
-fn each_refusal_is_said_with_evidence_and_fix() {
-    assert_eq!(findings(|_| {}).refusals, []);
-    for (code, change) in REFUSALS {
-        let found = findings(*change);
-        let said = found
-            .refusals
-            .iter()
-            .find(|diagnostic| diagnostic.code == *code)
-            .unwrap_or_else(|| panic!("{code}: {found:#?}"));
-        assert!(
-            !said.evidence.is_empty() && !said.fix.is_empty(),
-            "{said:#?}"
-        );
-    }
-}
-
-#[test]
-fn every_code_is_tried() {
-    let untried: Vec<_> = codes::ALL
-        .iter()
-        .filter(|(code, _)| code.starts_with("FW05"))
-        .filter(|(code, _)| {
-            !REFUSALS.iter().any(|(tried, _)| tried == code)
-                && ![codes::MEMORY_ONLY, codes::REPLICA_MIGRATION].contains(code)
-        })
-        .collect();
-    assert!(untried.is_empty(), "{untried:?}");
-}
-
 #[test]
 fn memory_only_is_a_warning_and_a_part_of_the_promise() {
+    let volatile: Change = |w| {
+        for facts in everybody(w) {
+            facts.persistence.aof = false;
+            facts.persistence.save.clear();
+        }
+    };
+    SUBJECT.warns(&[codes::MEMORY_ONLY], volatile);
     let mut world = cluster(6);
-    for facts in everybody(&mut world) {
-        facts.persistence.aof = false;
-        facts.persistence.save.clear();
-    }
-    let found = planner::findings(&world, &spec());
-    assert_eq!(found.refusals, []);
-    assert!(found.warnings.iter().any(|d| d.code == codes::MEMORY_ONLY));
+    volatile(&mut world);
     let plan = made(&world, &spec());
     assert!(plan.body.promises[0].durability.contains("memory only"));
 }
@@ -277,65 +210,31 @@ fn replicas_that_could_change_shards_are_refused_where_one_is_alone() {
         facts.nodes.get_mut(&id(6)).unwrap().config_epoch = 1;
     }
     server(&mut world, 6).primary_id = Some(id(0));
-    let found = planner::findings(&world, &spec());
-    assert!(
-        found
-            .refusals
-            .iter()
-            .any(|d| d.code == codes::REPLICA_MIGRATION),
-        "{found:#?}"
-    );
+    let found = findings(&world, &spec());
+    assert_said(&found.refusals, codes::REPLICA_MIGRATION);
     for facts in everybody(&mut world) {
         facts.replica_migration = false;
     }
-    assert_eq!(planner::findings(&world, &spec()).refusals, []);
+    assert_eq!(findings(&world, &spec()).refusals, []);
 }
 
-/// What is asked of a member that moves is not asked where none does.
 #[test]
 fn a_hand_over_alone_needs_no_claim_and_no_announced_address() {
-    let mut world = cluster(6);
-    world
-        .stateful_sets
-        .get_mut(&db("redis"))
-        .unwrap()
-        .claim_templates
-        .clear();
-    for facts in everybody(&mut world) {
-        facts.announce_ip = None;
-        facts.min_replicas_to_write = 1;
-    }
-    let found = planner::findings(&world, &hand_over_spec(None));
-    assert_eq!(found.refusals, []);
-}
-
-fn broken(change: impl FnOnce(&mut Plan)) -> String {
-    let world = cluster(6);
-    let mut plan = made(&world, &spec());
-    change(&mut plan);
-    let violations = check::check(&world, &plan).unwrap_err();
-    violations.iter().map(|v| format!("{v}\n")).collect()
-}
-
-fn position(plan: &Plan, is: impl Fn(&StepKind) -> bool) -> usize {
-    plan.body.steps.iter().position(|s| is(&s.kind)).unwrap()
+    SUBJECT.a_hand_over_alone_needs_less(|w| {
+        stateful_set(w).claim_templates.clear();
+        for facts in everybody(w) {
+            facts.announce_ip = None;
+            facts.min_replicas_to_write = 1;
+        }
+    });
 }
 
 #[test]
 fn the_checker_knows_shards() {
-    let hands_over = |kind: &StepKind| matches!(kind, StepKind::HandOver { .. });
-    // A primary moves without having handed over.
-    let text = broken(|plan| {
-        let at = position(plan, hands_over);
-        plan.body.steps.remove(at);
-    });
-    assert!(
-        text.contains("db/redis-0 is the primary at that time"),
-        "{text}"
-    );
+    SUBJECT.a_missing_hand_over_is_seen("redis-0");
     // To a replica of another shard.
-    let text = broken(|plan| {
-        let at = position(plan, hands_over);
+    let text = SUBJECT.violations(|plan| {
+        let at = first_hand_over(plan);
         if let StepKind::HandOver { to, .. } = &mut plan.body.steps[at].kind {
             to.name = "redis-4".to_owned();
         }
@@ -345,8 +244,8 @@ fn the_checker_knows_shards() {
         "{text}"
     );
     // Twice.
-    let text = broken(|plan| {
-        let at = position(plan, hands_over);
+    let text = SUBJECT.violations(|plan| {
+        let at = first_hand_over(plan);
         let mut back = plan.body.steps[at].clone();
         if let StepKind::HandOver { from, to, .. } = &mut back.kind {
             std::mem::swap(from, to);
@@ -355,7 +254,7 @@ fn the_checker_knows_shards() {
     });
     assert!(text.contains("the primary would move twice"), "{text}");
     // With somebody missing when a member leaves.
-    let text = broken(|plan| {
+    let text = SUBJECT.violations(|plan| {
         for step in &mut plan.body.steps {
             step.guards
                 .retain(|guard| !matches!(guard, Guard::AllStreaming { .. }));
@@ -366,7 +265,7 @@ fn the_checker_knows_shards() {
         "{text}"
     );
     // By the terms of another system.
-    let text = broken(|plan| {
+    let text = SUBJECT.violations(|plan| {
         let mut other = hand_over_terms();
         for step in &mut plan.body.steps {
             if let StepKind::HandOver { terms, .. } = &mut step.kind {
@@ -378,16 +277,12 @@ fn the_checker_knows_shards() {
 }
 
 fn hand_over_terms() -> HandOverTerms {
-    let plan = planner::plan(&demo(), &support::spec()).unwrap();
-    let terms = plan
-        .body
-        .steps
-        .into_iter()
-        .find_map(|step| match step.kind {
-            StepKind::HandOver { terms, .. } => Some(terms),
-            _ => None,
-        });
-    terms.unwrap()
+    let mut plan = made(&demo(), &support::spec());
+    let at = first_hand_over(&plan);
+    match plan.body.steps.swap_remove(at).kind {
+        StepKind::HandOver { terms, .. } => terms,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -403,15 +298,16 @@ fn the_world_digest_sees_who_leads() {
 
 #[test]
 fn a_database_is_of_one_system() {
-    let both = SPEC.replace(
+    let spec = text();
+    let both = spec.replace(
         "      redis:\n",
         "      postgres: { statefulSet: db/pg, superuser: db/s, application: db/a, database: app }\n      redis:\n",
     );
-    let none = SPEC.replace(
+    let none = spec.replace(
         "      redis:\n        statefulSet: db/redis\n        password: db/redis-password\n",
         "",
     );
-    let misspelt = SPEC.replace("      redis:\n", "      reddis:\n");
+    let misspelt = spec.replace("      redis:\n", "      reddis:\n");
     for (text, code, says) in [
         (both, "FW0104", "more than one system"),
         (none, "FW0104", "says no system"),

@@ -2,27 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ferriswheel_plan::ids::ObjectRef;
-use ferriswheel_plan::policy::{self, Upgrade};
+use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::*;
 
-use super::{db, demo, node, pool, put_set};
+use super::{db, handing_over, parsed, spec_of, stateful_set_of, with_set};
 
-pub const SPEC: &str = r#"apiVersion: ferriswheel.dev/v1alpha1
-kind: Upgrade
-metadata:
-  name: aks-store-1-36
-spec:
-  cluster:
-    subscription: 00000000-0000-0000-0000-000000000000
-    resourceGroup: production-rg
-    name: aks-prod
-  target:
-    kubernetesVersion: "1.36.3"
-  strategy:
-    ferrisWheel: {}
-  databases:
-    - name: store
+const DATABASE: &str = r#"    - name: store
       mariadb:
         statefulSet: db/mariadb
         service: db/mariadb-primary
@@ -32,19 +17,16 @@ spec:
         database: store
 "#;
 
+pub fn text() -> String {
+    spec_of("aks-store-1-36", DATABASE)
+}
+
 pub fn spec() -> Upgrade {
-    policy::parse("upgrade.yaml", SPEC).expect("the test's spec is good")
+    parsed(&text())
 }
 
 pub fn hand_over_spec(to: Option<&str>) -> Upgrade {
-    let strategy = match to {
-        Some(pod) => format!("handOver: {{ to: {pod} }}"),
-        None => "handOver: {}".to_owned(),
-    };
-    let text = SPEC
-        .replace("  target:\n    kubernetesVersion: \"1.36.3\"\n", "")
-        .replace("ferrisWheel: {}", &strategy);
-    policy::parse("upgrade.yaml", &text).expect("the test's spec is good")
+    handing_over(&text(), to)
 }
 
 fn source() -> MariadbSource {
@@ -100,27 +82,8 @@ fn facts(n: u32) -> MariadbFacts {
 
 /// The practice cluster with a MariaDB set instead of PostgreSQL.
 pub fn set() -> Snapshot {
-    let mut world = demo();
-    world.pods.clear();
-    world.stateful_sets.clear();
-    world.claims.clear();
-    world.budgets.clear();
-    world.databases.clear();
-    world
-        .nodes
-        .retain(|_, node| node.pool.as_ref().is_some_and(|p| p.as_str() == "syspool"));
-    world
-        .pools
-        .insert("dbpool".into(), pool("1.35.4", false, &[1, 2, 3], 3));
-    let mut on = Vec::new();
-    for n in 0..3 {
-        let (name, node) = node(&world, "dbpool", n + 1, n);
-        on.push(name.clone());
-        world.nodes.insert(name, node);
-    }
-    put_set(&mut world, "mariadb", "store", &on, 0);
+    let mut world = with_set("mariadb", "store", &[1, 2, 3]);
     for (name, pod) in &mut world.pods {
-        pod.containers[0].name = "mariadb".to_owned();
         let role = if name.name == "mariadb-0" {
             "primary"
         } else {
@@ -128,11 +91,7 @@ pub fn set() -> Snapshot {
         };
         pod.labels.insert("role".to_owned(), role.to_owned());
     }
-    let stateful_set = world
-        .stateful_sets
-        .get_mut(&db("mariadb"))
-        .expect("it was put");
-    stateful_set.entrypoint_text = vec!["exec mariadbd --read-only=1".to_owned()];
+    stateful_set(&mut world).entrypoint_text = vec!["exec mariadbd --read-only=1".to_owned()];
     let members: BTreeMap<String, MariadbMember> = (0..3)
         .map(|n| {
             let member = MariadbMember {
@@ -177,6 +136,5 @@ pub fn source_of(world: &mut Snapshot, n: u32) -> &mut MariadbSource {
 }
 
 pub fn stateful_set(world: &mut Snapshot) -> &mut StatefulSet {
-    let name: ObjectRef = db("mariadb");
-    world.stateful_sets.get_mut(&name).expect("the set")
+    stateful_set_of(world, "mariadb")
 }

@@ -7,6 +7,7 @@
 pub mod mariadb;
 pub mod mongodb;
 pub mod redis;
+pub mod subject;
 
 use std::collections::BTreeMap;
 
@@ -47,19 +48,36 @@ spec:
 "#;
 
 pub fn spec() -> Upgrade {
-    policy::parse("upgrade.yaml", SPEC).expect("the test's spec is good")
+    parsed(SPEC)
 }
 
 /// The primary moves, no machine does.
 pub fn hand_over_spec(to: Option<&str>) -> Upgrade {
+    handing_over(SPEC, to)
+}
+
+pub fn parsed(text: &str) -> Upgrade {
+    policy::parse("upgrade.yaml", text).expect("the test's spec is good")
+}
+
+/// The spec with another name, and this database instead of PostgreSQL.
+pub fn spec_of(name: &str, database: &str) -> String {
+    let (head, _) = SPEC
+        .split_once("    - name: orders\n")
+        .expect("the spec has a database");
+    head.replace("aks-prod-1-36", name) + database
+}
+
+/// The spec, of which only the hand-over is left.
+pub fn handing_over(text: &str, to: Option<&str>) -> Upgrade {
     let strategy = match to {
         Some(pod) => format!("handOver: {{ to: {pod} }}"),
         None => "handOver: {}".to_owned(),
     };
-    let text = SPEC
+    let text = text
         .replace("  target:\n    kubernetesVersion: \"1.36.3\"\n", "")
         .replace("ferrisWheel: {}", &strategy);
-    policy::parse("upgrade.yaml", &text).expect("the test's spec is good")
+    parsed(&text)
 }
 
 pub fn at(text: &str) -> Timestamp {
@@ -370,6 +388,35 @@ pub fn demo() -> Snapshot {
     world
 }
 
+/// The practice cluster with another set instead of PostgreSQL's, a member on a machine in each of these zones; whoever
+/// asks puts the database in.
+pub fn with_set(name: &str, database: &str, zones: &[u32]) -> Snapshot {
+    let mut world = demo();
+    world.pods.clear();
+    world.stateful_sets.clear();
+    world.claims.clear();
+    world.budgets.clear();
+    world.databases.clear();
+    world
+        .nodes
+        .retain(|_, node| node.pool.as_ref().is_some_and(|p| p.as_str() == "syspool"));
+    let count = u32::try_from(zones.len()).expect("few");
+    world
+        .pools
+        .insert("dbpool".into(), pool("1.35.4", false, &[1, 2, 3], count));
+    let mut on = Vec::new();
+    for (n, zone) in (0..).zip(zones) {
+        let (name, node) = node(&world, "dbpool", *zone, n);
+        on.push(name.clone());
+        world.nodes.insert(name, node);
+    }
+    put_set(&mut world, name, database, &on, 0);
+    for pod in world.pods.values_mut() {
+        pod.containers[0].name = name.to_owned();
+    }
+    world
+}
+
 pub fn postgres<'a>(world: &'a mut Snapshot, database: &str) -> &'a mut Postgres {
     let Some(Database::Postgres(postgres)) = world.databases.get_mut(&database.into()) else {
         panic!("the world has no database {database}");
@@ -386,7 +433,11 @@ pub fn member<'a>(world: &'a mut Snapshot, name: &str) -> &'a mut PostgresFacts 
 }
 
 pub fn set(world: &mut Snapshot) -> &mut StatefulSet {
-    world.stateful_sets.get_mut(&db("pg")).expect("the set")
+    stateful_set_of(world, "pg")
+}
+
+pub fn stateful_set_of<'a>(world: &'a mut Snapshot, name: &str) -> &'a mut StatefulSet {
+    world.stateful_sets.get_mut(&db(name)).expect("the set")
 }
 
 pub fn pooler(world: &mut Snapshot) -> &mut Pooler {

@@ -2,44 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use ferriswheel_plan::policy::{self, Upgrade};
+use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::*;
 
-use super::{db, demo, node, pool, put_set};
+use super::{db, handing_over, parsed, spec_of, stateful_set_of, with_set};
 
-pub const SPEC: &str = r#"apiVersion: ferriswheel.dev/v1alpha1
-kind: Upgrade
-metadata:
-  name: aks-shop-1-36
-spec:
-  cluster:
-    subscription: 00000000-0000-0000-0000-000000000000
-    resourceGroup: production-rg
-    name: aks-prod
-  target:
-    kubernetesVersion: "1.36.3"
-  strategy:
-    ferrisWheel: {}
-  databases:
-    - name: shop
+const DATABASE: &str = r#"    - name: shop
       mongodb:
         statefulSet: db/mongo
         admin: db/mongo-admin
 "#;
 
+pub fn text() -> String {
+    spec_of("aks-shop-1-36", DATABASE)
+}
+
 pub fn spec() -> Upgrade {
-    policy::parse("upgrade.yaml", SPEC).expect("the test's spec is good")
+    parsed(&text())
 }
 
 pub fn hand_over_spec(to: Option<&str>) -> Upgrade {
-    let strategy = match to {
-        Some(pod) => format!("handOver: {{ to: {pod} }}"),
-        None => "handOver: {}".to_owned(),
-    };
-    let text = SPEC
-        .replace("  target:\n    kubernetesVersion: \"1.36.3\"\n", "")
-        .replace("ferrisWheel: {}", &strategy);
-    policy::parse("upgrade.yaml", &text).expect("the test's spec is good")
+    handing_over(&text(), to)
 }
 
 pub fn host(n: u32) -> String {
@@ -97,28 +80,8 @@ fn facts(n: u32, of: u32) -> MongoFacts {
 
 /// The practice cluster with a replica set of so many members instead of PostgreSQL.
 pub fn set(members: u32) -> Snapshot {
-    let mut world = demo();
-    world.pods.clear();
-    world.stateful_sets.clear();
-    world.claims.clear();
-    world.budgets.clear();
-    world.databases.clear();
-    world
-        .nodes
-        .retain(|_, node| node.pool.as_ref().is_some_and(|p| p.as_str() == "syspool"));
-    world
-        .pools
-        .insert("dbpool".into(), pool("1.35.4", false, &[1, 2, 3], members));
-    let mut on = Vec::new();
-    for n in 0..members {
-        let (name, node) = node(&world, "dbpool", n % 3 + 1, n);
-        on.push(name.clone());
-        world.nodes.insert(name, node);
-    }
-    put_set(&mut world, "mongo", "shop", &on, 0);
-    for pod in world.pods.values_mut() {
-        pod.containers[0].name = "mongo".to_owned();
-    }
+    let zones: Vec<u32> = (0..members).map(|n| n % 3 + 1).collect();
+    let mut world = with_set("mongo", "shop", &zones);
     let members: BTreeMap<String, MongoMember> = (0..members)
         .map(|n| {
             let member = MongoMember {
@@ -159,4 +122,8 @@ pub fn views(world: &mut Snapshot, n: u32) -> impl Iterator<Item = &mut MongoPee
         .members
         .values_mut()
         .filter_map(move |member| member.facts.as_mut()?.peers.get_mut(&n))
+}
+
+pub fn stateful_set(world: &mut Snapshot) -> &mut StatefulSet {
+    stateful_set_of(world, "mongo")
 }

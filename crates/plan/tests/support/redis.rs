@@ -3,44 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferriswheel_plan::policy::{self, Upgrade};
+use ferriswheel_plan::policy::Upgrade;
 use ferriswheel_plan::world::*;
 
-use super::{db, demo, node, pool, put_set};
+use super::{db, handing_over, parsed, spec_of, stateful_set_of, with_set};
 
-pub const SPEC: &str = r#"apiVersion: ferriswheel.dev/v1alpha1
-kind: Upgrade
-metadata:
-  name: aks-cache-1-36
-spec:
-  cluster:
-    subscription: 00000000-0000-0000-0000-000000000000
-    resourceGroup: production-rg
-    name: aks-prod
-  target:
-    kubernetesVersion: "1.36.3"
-  strategy:
-    ferrisWheel: {}
-  databases:
-    - name: cache
+const DATABASE: &str = r#"    - name: cache
       redis:
         statefulSet: db/redis
         password: db/redis-password
 "#;
 
+pub fn text() -> String {
+    spec_of("aks-cache-1-36", DATABASE)
+}
+
 pub fn spec() -> Upgrade {
-    policy::parse("upgrade.yaml", SPEC).expect("the test's spec is good")
+    parsed(&text())
 }
 
 pub fn hand_over_spec(to: Option<&str>) -> Upgrade {
-    let strategy = match to {
-        Some(pod) => format!("handOver: {{ to: {pod} }}"),
-        None => "handOver: {}".to_owned(),
-    };
-    let text = SPEC
-        .replace("  target:\n    kubernetesVersion: \"1.36.3\"\n", "")
-        .replace("ferrisWheel: {}", &strategy);
-    policy::parse("upgrade.yaml", &text).expect("the test's spec is good")
+    handing_over(&text(), to)
 }
 
 pub fn id(n: usize) -> String {
@@ -127,30 +110,10 @@ fn facts(n: usize, of: usize) -> RedisFacts {
 
 /// The practice cluster with a Redis set of so many members instead of PostgreSQL.
 pub fn cluster(members: usize) -> Snapshot {
-    let mut world = demo();
-    world.pods.clear();
-    world.stateful_sets.clear();
-    world.claims.clear();
-    world.budgets.clear();
-    world.databases.clear();
-    world
-        .nodes
-        .retain(|_, node| node.pool.as_ref().is_some_and(|p| p.as_str() == "syspool"));
+    // A replica is in another zone than its primary.
     let count = u32::try_from(members).expect("few");
-    world
-        .pools
-        .insert("dbpool".into(), pool("1.35.4", false, &[1, 2, 3], count));
-    let mut on = Vec::new();
-    for n in 0..count {
-        // A replica is in another zone than its primary.
-        let (name, node) = node(&world, "dbpool", (n + n / 3) % 3 + 1, n);
-        on.push(name.clone());
-        world.nodes.insert(name, node);
-    }
-    put_set(&mut world, "redis", "cache", &on, 0);
-    for pod in world.pods.values_mut() {
-        pod.containers[0].name = "redis".to_owned();
-    }
+    let zones: Vec<u32> = (0..count).map(|n| (n + n / 3) % 3 + 1).collect();
+    let mut world = with_set("redis", "cache", &zones);
     world.databases.insert(
         "cache".into(),
         Database::Redis(Redis {
@@ -189,4 +152,8 @@ pub fn everybody(world: &mut Snapshot) -> impl Iterator<Item = &mut RedisFacts> 
         .members
         .values_mut()
         .filter_map(|member| member.facts.as_mut())
+}
+
+pub fn stateful_set(world: &mut Snapshot) -> &mut StatefulSet {
+    stateful_set_of(world, "redis")
 }
