@@ -16,7 +16,7 @@ packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-lin
 if [ "$purpose" = test ]; then
   # prometheus for promtool, the judge of the rules.
   packages+=(mariadb-server prometheus python3-venv)
-elif [ "${DATABASE:-}" = mariadb ]; then
+elif [ "${DATABASE:-}" = mariadb ] || [ "$purpose" = bench-databases ]; then
   packages+=(mariadb-server)
 fi
 mongodb=

@@ -7,6 +7,8 @@
 //! - Every round that was begun is in the results, also one that failed.
 //! - What a method leaves behind is put right before the next round and not during one.
 
+mod example;
+mod mariadb;
 mod mongodb;
 mod redis;
 mod report;

@@ -4,18 +4,18 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ferriswheel_probe::config::{MemberAddress, RunConfig};
+use ferriswheel_probe::config::RunConfig;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
+use super::example::{self, Example};
 use super::system::{Act, Facts, Goals, Method, Scene, Shard, System, Way};
-use crate::error::{Result, unexpected};
+use crate::error::Result;
 use crate::judge::secret;
-use crate::program::{self, Kubectl, until};
+use crate::program::{self, Kubectl};
 use crate::set::{Member, member};
 
 /// The example's namespace.
@@ -31,11 +31,6 @@ const PORT: u16 = 27017;
 /// A member that is killed is replaced after 10 s (`electionTimeoutMillis`) and a vote; one that is stopped spends 15 s
 /// taking no new work; one that was added again copies everything.
 const WHOLE: Duration = Duration::from_secs(120);
-
-/// A start from nothing, with the first election.
-const START: Duration = Duration::from_secs(300);
-
-const LOOK: Duration = Duration::from_millis(300);
 
 /// What is known of it.
 pub const FACTS: Facts = Facts {
@@ -75,6 +70,7 @@ pub const FACTS: Facts = Facts {
     goals: Goals {
         p50_ms: 600.0,
         max_ms: 1_500.0,
+        no_error: true,
         times_better: None,
     },
     way: Way {
@@ -94,8 +90,7 @@ pub const FACTS: Facts = Facts {
 
 /// The set.
 pub struct Mongodb {
-    kubectl: Kubectl,
-    up: PathBuf,
+    example: Example,
 }
 
 impl Mongodb {
@@ -104,73 +99,36 @@ impl Mongodb {
     /// # Errors
     /// It does not become whole.
     pub async fn up(kubectl: &Kubectl, repository: &Path) -> Result<Self> {
-        let set = Self {
-            kubectl: kubectl.clone(),
-            up: repository.join("examples/mongodb/up.sh"),
-        };
-        set.form().await?;
-        Ok(set)
-    }
-
-    async fn form(&self) -> Result<()> {
-        let script = self.kubectl.script(&self.up, &[]);
-        program::succeed(script, None, START).await.map(drop)
-    }
-
-    /// From empty disks.
-    async fn rebuild(&self) -> Result<()> {
-        let none = ["scale", "statefulset/mongo", "--replicas=0"];
-        self.kubectl.call(NAMESPACE, &none).await?;
-        let pods = ["delete", "pod", "--selector=app=mongo", "--grace-period=1"];
-        self.kubectl.call_within(NAMESPACE, &pods, START).await?;
-        let disks = ["delete", "pvc", "--all"];
-        self.kubectl.call_within(NAMESPACE, &disks, START).await?;
-        self.form().await
-    }
-
-    async fn pods(&self) -> Result<Vec<Member>> {
-        let list = self
-            .kubectl
-            .get(NAMESPACE, &["pods", "--selector", "app=mongo"])
-            .await?;
-        let pods = list["items"].as_array().into_iter().flatten();
-        Ok(pods
-            .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-            .map(member)
-            .collect())
+        let up = repository.join("examples/mongodb/up.sh");
+        Ok(Self {
+            example: Example::up(kubectl, &up, (NAMESPACE, "mongo"), MEMBERS).await?,
+        })
     }
 
     /// Everybody's own view; or why the set is not whole.
     async fn look(&self) -> Result<Result<Scene, String>> {
-        let pods = self.pods().await?;
-        if pods.len() != MEMBERS || !pods.iter().all(Member::is_ready) {
-            return Ok(Err("a member is not ready".to_owned()));
-        }
+        let pods: Vec<Member> = self.example.pods().await?.iter().map(member).collect();
         let login = self.login().await?;
-        let mut asked = JoinSet::new();
-        for pod in &pods {
-            let (kubectl, name, login) = (self.kubectl.clone(), pod.name.clone(), login.clone());
-            asked.spawn(async move {
-                let said = ask(&kubectl, &name, &login, "EJSON.stringify(rs.status())").await;
-                (name, said)
-            });
-        }
-        let mut views = BTreeMap::new();
-        while let Some(Ok((name, said))) = asked.join_next().await {
-            let view = said.and_then(|text| {
-                serde_json::from_str(&text).map_err(|e| unexpected(format!("{e} in {text}")))
-            });
-            match view {
-                Ok(view) => views.insert(name, view),
-                Err(error) => return Ok(Err(format!("{name}: {error}"))),
+        let status = |kubectl: Kubectl, pod: String| {
+            let login = login.clone();
+            async move { ask(&kubectl, &pod, &login, "EJSON.stringify(rs.status())").await }
+        };
+        let said = self.example.everybody(&pods, status).await?;
+        Ok(said.and_then(|said| {
+            let view = |(name, text): (String, String)| {
+                let view = serde_json::from_str(&text);
+                view.map_err(|e| format!("{name}: {e} in {text}"))
+                    .map(|view| (name, view))
             };
-        }
-        Ok(scene(&pods, &views))
+            let views: BTreeMap<String, Value> =
+                said.into_iter().map(view).collect::<Result<_, _>>()?;
+            scene(&pods, &views)
+        }))
     }
 
     /// User and password, a line each.
     async fn login(&self) -> Result<String> {
-        let of = |key| secret(&self.kubectl, NAMESPACE, "mongo-admin", key);
+        let of = |key| secret(&self.example.kubectl, NAMESPACE, "mongo-admin", key);
         Ok(format!(
             "{}\n{}\n",
             of("username").await?,
@@ -246,14 +204,7 @@ fn scene(pods: &[Member], views: &BTreeMap<String, Value>) -> Result<Scene, Stri
     };
     Ok(Scene {
         shards: BTreeMap::from([(SET.to_owned(), shard)]),
-        members: pods
-            .iter()
-            .map(|pod| MemberAddress {
-                name: pod.name.clone(),
-                host: pod.ip.clone(),
-                port: PORT,
-            })
-            .collect(),
+        members: example::addresses(pods, PORT),
     })
 }
 
@@ -265,12 +216,12 @@ impl System for Mongodb {
 
     async fn server(&self) -> Result<String> {
         let login = self.login().await?;
-        let version = ask(&self.kubectl, "mongo-0", &login, "db.version()").await?;
+        let version = ask(&self.example.kubectl, "mongo-0", &login, "db.version()").await?;
         Ok(format!("MongoDB {}", version.trim()))
     }
 
     async fn password(&self) -> Result<String> {
-        secret(&self.kubectl, NAMESPACE, "mongo-app", "password").await
+        secret(&self.example.kubectl, NAMESPACE, "mongo-app", "password").await
     }
 
     fn clients(&self) -> RunConfig {
@@ -296,29 +247,11 @@ impl System for Mongodb {
     }
 
     async fn settled(&self) -> Result<Scene> {
-        let mut last = String::new();
-        let found = until("the set to be whole", WHOLE, LOOK, async || {
-            match self.look().await? {
-                Ok(scene) => Ok(Some(scene)),
-                Err(why) => {
-                    last = why;
-                    Ok(None)
-                }
-            }
-        })
-        .await;
-        found.map_err(|error| unexpected(format!("{error}: {last}")))
+        example::agreed(WHOLE, async || self.look().await).await
     }
 
-    async fn whole(&mut self) -> Result<Scene> {
-        match self.settled().await {
-            Ok(scene) => Ok(scene),
-            Err(error) => {
-                tracing::warn!(%error, "the set is made anew");
-                self.rebuild().await?;
-                self.settled().await
-            }
-        }
+    async fn rebuild(&self) -> Result<()> {
+        self.example.rebuild().await
     }
 }
 

@@ -6,19 +6,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ferriswheel_probe::config::{MemberAddress, RunConfig};
+use ferriswheel_probe::config::RunConfig;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::example::{self, Example};
 use super::system::{Act, Facts, Goals, Method, Scene, Shard, System, Way};
 use crate::error::{Result, unexpected};
 use crate::judge::secret;
-use crate::program::{self, Kubectl, until};
+use crate::program::Kubectl;
 use crate::set::{Member, member};
 
 /// The example's namespace.
@@ -33,11 +33,6 @@ const PORT: u16 = 6379;
 /// A member that lost its primary is told so after 15 s (`cluster-node-timeout`), elected a second later, and the other
 /// one then copies everything; a node that was forgotten may be told of again after 60 s.
 const WHOLE: Duration = Duration::from_secs(100);
-
-/// A start from nothing, with the forming of the cluster.
-const START: Duration = Duration::from_secs(300);
-
-const LOOK: Duration = Duration::from_millis(300);
 
 /// Four times `cluster-node-timeout`, and one second because servers tell times in seconds.
 ///
@@ -89,6 +84,7 @@ pub const FACTS: Facts = Facts {
     goals: Goals {
         p50_ms: 60.0,
         max_ms: 250.0,
+        no_error: true,
         times_better: Some(50.0),
     },
     way: Way {
@@ -108,8 +104,7 @@ pub const FACTS: Facts = Facts {
 
 /// The cluster.
 pub struct Redis {
-    kubectl: Kubectl,
-    up: PathBuf,
+    example: Example,
     /// When the round before ended; a script may have moved a primary there and back.
     ended: RefCell<Option<Instant>>,
 }
@@ -120,68 +115,20 @@ impl Redis {
     /// # Errors
     /// It does not become whole.
     pub async fn up(kubectl: &Kubectl, repository: &Path) -> Result<Self> {
-        let redis = Self {
-            kubectl: kubectl.clone(),
-            up: repository.join("examples/redis/up.sh"),
+        let up = repository.join("examples/redis/up.sh");
+        Ok(Self {
+            example: Example::up(kubectl, &up, (NAMESPACE, "redis"), MEMBERS).await?,
             ended: RefCell::default(),
-        };
-        redis.form().await?;
-        Ok(redis)
-    }
-
-    async fn form(&self) -> Result<()> {
-        let script = self.kubectl.script(&self.up, &[]);
-        program::succeed(script, None, START).await.map(drop)
-    }
-
-    /// From empty disks.
-    async fn rebuild(&mut self) -> Result<()> {
-        let none = ["scale", "statefulset/redis", "--replicas=0"];
-        self.kubectl.call(NAMESPACE, &none).await?;
-        let pods = ["delete", "pod", "--selector=app=redis", "--grace-period=1"];
-        self.kubectl.call_within(NAMESPACE, &pods, START).await?;
-        let disks = ["delete", "pvc", "--all"];
-        self.kubectl.call_within(NAMESPACE, &disks, START).await?;
-        self.form().await
-    }
-
-    async fn pods(&self) -> Result<Vec<Member>> {
-        let list = self
-            .kubectl
-            .get(NAMESPACE, &["pods", "--selector", "app=redis"])
-            .await?;
-        let pods = list["items"].as_array().into_iter().flatten();
-        Ok(pods
-            .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-            .map(member)
-            .collect())
+        })
     }
 
     /// Everybody's own view; or why the cluster is not whole.
     async fn look(&self) -> Result<Result<Scene, String>> {
-        let pods = self.pods().await?;
-        if pods.len() != MEMBERS || !pods.iter().all(Member::is_ready) {
-            return Ok(Err("a member is not ready".to_owned()));
-        }
-        let mut asked = JoinSet::new();
-        for pod in &pods {
-            let (kubectl, name) = (self.kubectl.clone(), pod.name.clone());
-            asked.spawn(async move {
-                let said = ask(&kubectl, &name, EVERYTHING).await;
-                (name, said)
-            });
-        }
-        let mut views = BTreeMap::new();
-        while let Some(Ok((name, said))) = asked.join_next().await {
-            match said {
-                Ok(text) => views.insert(name, text),
-                Err(error) => return Ok(Err(format!("{name}: {error}"))),
-            };
-        }
-        if views.len() != MEMBERS {
-            return Ok(Err("a member was not asked".to_owned()));
-        }
-        Ok(scene(&pods, &views))
+        let pods: Vec<Member> = self.example.pods().await?.iter().map(member).collect();
+        let everything =
+            async |kubectl: Kubectl, pod: String| ask(&kubectl, &pod, EVERYTHING).await;
+        let said = self.example.everybody(&pods, everything).await?;
+        Ok(said.and_then(|said| scene(&pods, &said.into_iter().collect())))
     }
 }
 
@@ -273,15 +220,10 @@ fn scene(pods: &[Member], views: &BTreeMap<String, String>) -> Result<Scene, Str
         let leader = name(&node.host)?;
         shards.insert(node.slots.clone(), Shard { leader, followers });
     }
-    let members = pods
-        .iter()
-        .map(|pod| MemberAddress {
-            name: pod.name.clone(),
-            host: pod.ip.clone(),
-            port: PORT,
-        })
-        .collect();
-    Ok(Scene { shards, members })
+    Ok(Scene {
+        shards,
+        members: example::addresses(pods, PORT),
+    })
 }
 
 fn nodes(text: &str) -> Result<BTreeMap<String, Known>, String> {
@@ -321,7 +263,7 @@ impl System for Redis {
     }
 
     async fn server(&self) -> Result<String> {
-        let text = ask(&self.kubectl, "redis-0", "redis-cli INFO server").await?;
+        let text = ask(&self.example.kubectl, "redis-0", "redis-cli INFO server").await?;
         let version = text
             .lines()
             .find_map(|line| line.trim_end().strip_prefix("redis_version:"))
@@ -330,7 +272,7 @@ impl System for Redis {
     }
 
     async fn password(&self) -> Result<String> {
-        secret(&self.kubectl, NAMESPACE, SECRET, "password").await
+        secret(&self.example.kubectl, NAMESPACE, SECRET, "password").await
     }
 
     fn clients(&self) -> RunConfig {
@@ -350,22 +292,13 @@ impl System for Redis {
     }
 
     async fn settled(&self) -> Result<Scene> {
-        let mut last = String::new();
-        let found = until(
-            "the cluster to be whole",
-            WHOLE,
-            LOOK,
-            async || match self.look().await? {
-                Ok(scene) => Ok(Some(scene)),
-                Err(why) => {
-                    last = why;
-                    Ok(None)
-                }
-            },
-        )
-        .await;
+        let agreed = example::agreed(WHOLE, async || self.look().await).await;
         self.ended.replace(Some(Instant::now()));
-        found.map_err(|error| unexpected(format!("{error}: {last}")))
+        agreed
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.example.rebuild().await
     }
 
     async fn whole(&mut self) -> Result<Scene> {
