@@ -341,7 +341,7 @@ pub fn security_scan(wish: &Scan) -> Result<Generated, ScanError> {
     ]);
     let mut objects = account(SCAN, &wish.namespace);
     objects.extend(cluster_rights(SCAN, &wish.namespace, &read));
-    let work = json!([{ "name": "work", "mountPath": "/tmp" }]);
+    let scratch = json!([{ "name": "scratch", "mountPath": "/tmp" }]);
     let args = json!([
         "kubernetes",
         "--report=summary",
@@ -358,7 +358,7 @@ pub fn security_scan(wish: &Scan) -> Result<Generated, ScanError> {
     ]);
     let mut pod = pod(
         SCAN,
-        &json!([container("trivy", &wish.image, &args, &work)]),
+        &json!([container("trivy", &wish.image, &args, &scratch)]),
     );
     if let Some(fields) = pod.as_object_mut() {
         fields.insert(
@@ -461,16 +461,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn accounts_are_asked_for_by_their_whole_name() {
-        let wish = Features {
+    fn wish() -> Features {
+        Features {
             namespace: "ops".to_owned(),
             minor: 36,
             image: "ferriswheel:0.1.0".to_owned(),
             kubectl: "registry.k8s.io/kubectl:v1.36.0".to_owned(),
             rights: vec!["shop/web:list:configmaps".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn whatever_is_mounted_is_a_volume_of_the_pod() {
+        let scan = Scan {
+            namespace: "ops".to_owned(),
+            image: "trivy.test/trivy:0.58.1".to_owned(),
+            hours: 12,
         };
-        let made = feature_check(&wish);
+        for made in [feature_check(&wish()), security_scan(&scan).unwrap()] {
+            let all = objects(&made);
+            let job = all.iter().find(|o| o["kind"] == "CronJob").unwrap();
+            let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+            let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+            let volumes: Vec<Value> = list(&pod["volumes"])
+                .into_iter()
+                .map(|volume| volume["name"].clone())
+                .collect();
+            let containers = [list(&pod["containers"]), list(&pod["initContainers"])].concat();
+            let mounts = containers.iter().flat_map(|one| list(&one["volumeMounts"]));
+            let mounted: Vec<Value> = mounts.map(|mount| mount["name"].clone()).collect();
+            assert!(!mounted.is_empty());
+            assert!(mounted.iter().all(|name| volumes.contains(name)), "{pod}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_asked_for_by_their_whole_name() {
+        let made = feature_check(&wish());
         let all = objects(&made);
         let job = all.iter().find(|o| o["kind"] == "CronJob").unwrap();
         let containers =

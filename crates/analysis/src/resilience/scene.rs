@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::select::{Labels, Selector, labels};
-use super::values::{has, int, list, text};
+use super::values::{at, has, int, list, text};
 use crate::manifest::{Object, Origin};
 
 /// What was read, in relation.
@@ -21,6 +21,8 @@ pub(crate) struct Scene<'a> {
     /// Disruption budgets.
     pub budgets: Vec<Budget<'a>>,
     by_kind: BTreeMap<&'a str, Vec<(&'a Object, &'a Value)>>,
+    /// Objects by kind, namespace and name.
+    by_name: BTreeMap<(&'a str, &'a str, &'a str), (&'a Object, &'a Value)>,
     /// Workloads by namespace and a label of their pods.
     by_label: BTreeMap<(&'a str, &'a str, &'a str), Vec<usize>>,
     by_namespace: BTreeMap<&'a str, Vec<usize>>,
@@ -110,7 +112,7 @@ impl Makes {
 impl<'a> Workload<'a> {
     /// The pod's template, or the pod.
     pub(crate) fn pod(&self) -> &'a Value {
-        self.body.pointer(self.template).unwrap_or(&Value::Null)
+        at(self.body, self.template).unwrap_or(&Value::Null)
     }
 
     /// Labels of its pods.
@@ -218,6 +220,7 @@ impl<'a> Scene<'a> {
             pods: Vec::new(),
             budgets: Vec::new(),
             by_kind: BTreeMap::new(),
+            by_name: BTreeMap::new(),
             by_label: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
         };
@@ -236,6 +239,9 @@ impl<'a> Scene<'a> {
             }
             let kind: &str = &object.kind;
             scene.by_kind.entry(kind).or_default().push((object, body));
+            // Of two of the same name the first one counts.
+            let names = (kind, namespace(object), &*object.name);
+            scene.by_name.entry(names).or_insert((object, body));
             scene.take(object, body);
         }
         scene.relate();
@@ -400,10 +406,7 @@ impl<'a> Scene<'a> {
         within: &str,
         name: &str,
     ) -> Option<(&'a Object, &'a Value)> {
-        let found = self.kind(kind).iter();
-        found
-            .copied()
-            .find(|(object, _)| &*object.name == name && namespace(object) == within)
+        self.by_name.get(&(kind, within, name)).copied()
     }
 
     /// Workloads of a namespace that a selector picks.

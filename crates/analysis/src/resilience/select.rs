@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::values::{list, text, texts};
+use super::values::{at, list, text, texts};
 
 /// Labels of an object.
 pub(crate) type Labels<'a> = Option<&'a serde_json::Map<String, Value>>;
 
 /// The labels under a path.
 pub(crate) fn labels<'a>(value: &'a Value, path: &str) -> Labels<'a> {
-    value.pointer(path).and_then(Value::as_object)
+    at(value, path).and_then(Value::as_object)
 }
 
 /// What a selector picks.

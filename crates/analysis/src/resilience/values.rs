@@ -3,27 +3,41 @@
 
 use serde_json::Value;
 
+/// What is under a path, as `Value::pointer` finds it; that one looks for escapes in every part anew, and is asked here
+/// hundreds of times an object.
+pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    if path.contains('~') {
+        return value.pointer(path);
+    }
+    path.split('/')
+        .skip(1)
+        .try_fold(value, |found, part| match found {
+            Value::Object(fields) => fields.get(part),
+            Value::Array(entries) => entries.get(part.parse::<usize>().ok()?),
+            _ => None,
+        })
+}
+
 /// A text.
 pub(crate) fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
-    value.pointer(path).and_then(Value::as_str)
+    at(value, path).and_then(Value::as_str)
 }
 
 /// A whole number. Fields of the API hold 32 bits; a larger one is not a value of theirs, and sums of
 /// these do not overflow.
 pub(crate) fn int(value: &Value, path: &str) -> Option<i64> {
-    let found = value.pointer(path).and_then(Value::as_i64)?;
+    let found = at(value, path).and_then(Value::as_i64)?;
     i32::try_from(found).ok().map(i64::from)
 }
 
 /// A flag.
 pub(crate) fn flag(value: &Value, path: &str) -> Option<bool> {
-    value.pointer(path).and_then(Value::as_bool)
+    at(value, path).and_then(Value::as_bool)
 }
 
 /// Entries of a list; none when it is absent.
 pub(crate) fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
-    value
-        .pointer(path)
+    at(value, path)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
@@ -35,7 +49,7 @@ pub(crate) fn texts<'a>(value: &'a Value, path: &str) -> Vec<&'a str> {
 
 /// Is there anything?
 pub(crate) fn has(value: &Value, path: &str) -> bool {
-    value.pointer(path).is_some_and(|found| !found.is_null())
+    at(value, path).is_some_and(|found| !found.is_null())
 }
 
 /// One part of a path.
@@ -139,6 +153,24 @@ fn amount(value: &Value) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_json_pointers() {
+        let value = serde_json::json!({"a": [{"b/c": 1}, {"": 2}], "": 3});
+        for path in [
+            "",
+            "/",
+            "/a",
+            "/a/0/b~1c",
+            "/a/1/",
+            "/a/2",
+            "/a/x",
+            "/a/0/b/c",
+            "/none",
+        ] {
+            assert_eq!(at(&value, path), value.pointer(path), "{path}");
+        }
+    }
 
     #[test]
     fn lengths_of_time() {
