@@ -16,7 +16,7 @@ use ferriswheel_plan::policy::ClusterRef;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::connect::{Connection, Managed};
+use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::input;
 
@@ -131,18 +131,17 @@ pub async fn gather(
 /// Reads the cluster into memory, for a command that is done with it at its end. Says how many texts there were.
 pub async fn read(
     connection: &Connection,
-    managed: &Managed,
+    cluster: Option<&ClusterRef>,
     want: Want,
     quiet: bool,
 ) -> Result<(Reading, usize), Failure> {
-    let cluster = managed.cluster(connection)?;
     let purpose = if want == Want::Diagnosis {
         Purpose::Everything
     } else {
         Purpose::Check
     };
     let mut memory = Memory::new(want);
-    gather(connection, cluster.as_ref(), purpose, &mut memory, quiet).await?;
+    gather(connection, cluster, purpose, &mut memory, quiet).await?;
     Ok(memory.reading())
 }
 

@@ -58,14 +58,7 @@ fn the_spec_that_is_written_is_one_that_plan_reads() {
     // A spec that somebody has edited is not replaced.
     assert_eq!(advise(root.path(), &all).0, 2);
 
-    let cluster = [
-        "--subscription",
-        "s",
-        "--resource-group",
-        "r",
-        "--cluster",
-        "c",
-    ];
+    let cluster = ["--cluster", "s/r/c"];
     let (code, stdout, _) = advise(
         root.path(),
         &[

@@ -14,22 +14,26 @@ use ferriswheel_plan::policy;
 use ferriswheel_plan::version::KubernetesVersion;
 
 use crate::Output;
+use crate::connect::{Connection, Managed};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::gather;
 use crate::input;
 use crate::stdout::{out, outln};
 
 /// Name the strategy for this cluster and each of its databases, with reasons, and write a starting spec
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  ferriswheel advise --target 1.36.3 --cluster SUBSCRIPTION/GROUP/NAME --write upgrade.yaml
   ferriswheel advise --from dump/ --target 1.36.3 --write upgrade.yaml
   ferriswheel advise --from dump/ --target 1.36 --role dba
   ferriswheel advise --from manifests/ --target 1.37 --priority new-version --output json
 
-A dump: ferriswheel snapshot --out dump/. With the answers of az in it (az aks show) the spec names the cluster.")]
+Without --from the cluster of the kubeconfig is read, and nothing of it is kept. A dump: ferriswheel snapshot --out dump/. With
+--cluster, or the answers of az in the dump (az aks show), the spec names the cluster.")]
 pub struct AdviseArgs {
-    /// Directories, files or - for standard input: YAML, JSON, lists, dumps
-    #[arg(long, value_name = "PATH", required = true)]
+    /// Directories, files or - for standard input: YAML, JSON, lists, dumps; no cluster is read
+    #[arg(long, value_name = "PATH")]
     from: Vec<PathBuf>,
     /// The version to upgrade to; with its patch (1.36.3) the spec names it
     #[arg(long, value_name = "VERSION")]
@@ -43,20 +47,10 @@ pub struct AdviseArgs {
     /// Write a spec that `plan` accepts; a file that is there is not replaced
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Subscription of the cluster, for the spec
-    #[arg(
-        long,
-        value_name = "ID",
-        requires = "resource_group",
-        requires = "cluster"
-    )]
-    subscription: Option<String>,
-    /// Its resource group
-    #[arg(long, value_name = "NAME", requires = "subscription")]
-    resource_group: Option<String>,
-    /// Its name
-    #[arg(long, value_name = "NAME", requires = "subscription")]
-    cluster: Option<String>,
+    #[command(flatten)]
+    managed: Managed,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// A priority, as it is asked for.
@@ -115,15 +109,15 @@ impl From<AskedRole> for Role {
 
 /// Carries out `advise`.
 #[expect(clippy::print_stderr, reason = "what could not be read is a note")]
-pub fn run(args: &AdviseArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
+pub async fn run(args: &AdviseArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     let target = target(&args.target)?;
-    let (reading, _) = input::read(&args.from, Want::Bodies)?;
-    let cluster = args
-        .subscription
-        .clone()
-        .zip(args.resource_group.clone())
-        .zip(args.cluster.clone())
-        .map(|((subscription, group), name)| (subscription, group, name));
+    let cluster = args.managed.cluster(&args.connection)?;
+    let (reading, _) = if args.from.is_empty() {
+        gather::read(&args.connection, cluster.as_ref(), Want::Bodies, quiet).await?
+    } else {
+        input::read(&args.from, Want::Bodies)?
+    };
+    let cluster = cluster.map(|found| (found.subscription, found.resource_group, found.name));
     let ask = Ask {
         priority: args.priority.map(Into::into),
         role: args.role.map(Into::into),

@@ -61,7 +61,8 @@ pub async fn run(args: &DiagnoseArgs, output: Output, quiet: bool) -> Result<Exi
     let reading = if !args.from.is_empty() {
         input::read(&args.from, Want::Diagnosis)?.0
     } else if texts.is_empty() || args.live {
-        gather::read(&args.connection, &args.managed, Want::Diagnosis, quiet)
+        let cluster = args.managed.cluster(&args.connection)?;
+        gather::read(&args.connection, cluster.as_ref(), Want::Diagnosis, quiet)
             .await?
             .0
     } else {

@@ -331,6 +331,22 @@ fn the_live_cluster_says_the_same(practice: &Practice) {
             .any(|finding| finding.contains("policy/v1beta1"))
     );
     assert_eq!(live, dumped);
+
+    let parts = |command: &[&str], input: &[&str], parts: &[&str]| {
+        let said = practice.ok(&[command, input, &["--output", "json", "--quiet"]].concat());
+        let document: Value = serde_json::from_str(&said).unwrap();
+        let parts = parts.iter().map(|part| document[part].clone());
+        parts.collect::<Vec<Value>>()
+    };
+    let advise = ["advise", "--target", "1.36.3"];
+    let advised = ["cluster", "databases", "first", "priority"];
+    let live = parts(&advise, &["--sandbox", name], &advised);
+    assert_eq!(live, parts(&advise, &["--from", dump], &advised));
+    assert_ne!(live[0], Value::Null);
+    let class = ["generate", "storage-class"];
+    let live = parts(&class, &["--live", "--sandbox", name], &["files"]);
+    assert_eq!(live, parts(&class, &["--from", dump], &["files"]));
+    assert!(live[0].to_string().contains("eastus-1"), "{live:?}");
 }
 
 /// The name servers run, and a budget has counted them.

@@ -171,7 +171,8 @@ pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, 
         (false, false) => Want::Names,
     };
     let (reading, files) = if args.from.is_empty() {
-        gather::read(&args.connection, &args.managed, want, quiet).await?
+        let cluster = args.managed.cluster(&args.connection)?;
+        gather::read(&args.connection, cluster.as_ref(), want, quiet).await?
     } else {
         input::read(&args.from, want)?
     };

@@ -7,6 +7,8 @@ use ferriswheel_analysis::generate::cron::Right;
 use ferriswheel_analysis::generate::monitoring::{Requests, Watched};
 use ferriswheel_analysis::generate::storage::Sku;
 
+use crate::connect::Connection;
+
 /// Image of this program in the cluster.
 const IMAGE: &str = concat!("ferriswheel:", env!("CARGO_PKG_VERSION"));
 
@@ -18,20 +20,41 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What is there already.
+#[derive(Debug, Args)]
+pub struct Input {
+    /// Manifests or a dump: directories, files or - for standard input
+    #[arg(long, value_name = "PATH")]
+    pub from: Vec<PathBuf>,
+    /// The cluster of the kubeconfig, or of --sandbox; nothing of it is kept
+    #[arg(long, conflicts_with = "from")]
+    pub live: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+impl Input {
+    /// Something is named to be read.
+    pub fn is_given(&self) -> bool {
+        self.live || !self.from.is_empty()
+    }
+}
+
 /// One disruption budget for each set of pods that stand in for one another
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  ferriswheel generate budgets --from dump/ | kubectl apply --dry-run=server -f -
+  ferriswheel generate budgets --live | kubectl apply --dry-run=server -f -
+  ferriswheel generate budgets --from dump/ --out budgets/
   ferriswheel generate budgets --namespace search --name es-data --selector app=es,role=data --members 3 --database elasticsearch")]
 pub struct BudgetsArgs {
-    /// Manifests or a dump: every workload without a budget gets the one that fits it
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["name", "selector", "members", "database"])]
-    pub from: Vec<PathBuf>,
+    /// Every workload of it without a budget gets the one that fits it
+    #[command(flatten)]
+    pub input: Input,
     /// Namespace of a set that is in no input
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
     /// Name of its budget
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "live"])]
     pub name: Option<String>,
     /// Labels of its pods, and of no others
     #[arg(long, value_name = "KEY=VALUE", value_parser = label, value_delimiter = ',')]
@@ -49,9 +72,8 @@ pub struct BudgetsArgs {
 #[command(after_help = "Example:
   ferriswheel generate probes --from manifests/ --target 1.36 --ready-path /health/ready --live-path /health/live --out patches/")]
 pub struct ProbesArgs {
-    /// Manifests or a dump
-    #[arg(long, value_name = "PATH", required = true)]
-    pub from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub input: Input,
     /// Version of the cluster
     #[arg(long, value_name = "VERSION")]
     pub target: String,
@@ -101,12 +123,12 @@ pub struct StorageClassArgs {
         long,
         value_name = "ZONES",
         value_delimiter = ',',
-        conflicts_with = "from"
+        conflicts_with_all = ["from", "live"]
     )]
     pub zones: Vec<String>,
-    /// Manifests or a dump: the zones of its nodes
-    #[arg(long, value_name = "PATH")]
-    pub from: Vec<PathBuf>,
+    /// The zones of its nodes
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// Forms of a pool on stdout.
@@ -212,9 +234,9 @@ pub struct MonitoringArgs {
     /// Databases beside the nodes and workloads, which are always watched
     #[arg(long, value_enum, value_delimiter = ',', value_name = "DATABASES")]
     pub databases: Vec<Database>,
-    /// Manifests or a dump: the databases in it
-    #[arg(long, value_name = "PATH")]
-    pub from: Vec<PathBuf>,
+    /// The databases in it
+    #[command(flatten)]
+    pub input: Input,
     /// Namespace of the objects, and of --databases
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,

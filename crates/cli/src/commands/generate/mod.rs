@@ -17,16 +17,17 @@ use ferriswheel_plan::plan::Plan;
 use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::gather;
 use crate::input;
 use args::{
-    BudgetsArgs, Database, FeatureCheckArgs, JobArgs, MonitoringArgs, MonitoringForm, NodePoolArgs,
-    PoolForm, ProbesArgs, SecurityScanArgs, StorageClassArgs,
+    BudgetsArgs, Database, FeatureCheckArgs, Input, JobArgs, MonitoringArgs, MonitoringForm,
+    NodePoolArgs, PoolForm, ProbesArgs, SecurityScanArgs, StorageClassArgs,
 };
 
 /// Write budgets, probes, storage classes, pools, rules, dashboards and Jobs; applies nothing
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  ferriswheel generate budgets --from dump/ | kubectl apply --dry-run=server -f -
+  ferriswheel generate budgets --live | kubectl apply --dry-run=server -f -
   ferriswheel generate probes --from manifests/ --target 1.36 --out patches/
   ferriswheel generate storage-class --zones eastus-1,eastus-2,eastus-3
   ferriswheel generate node-pool --resource-group production-rg --cluster aks-prod --name statefulpool --zones 1,2,3
@@ -58,14 +59,14 @@ enum What {
 }
 
 /// Carries out `generate`.
-pub fn run(args: &GenerateArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
+pub async fn run(args: &GenerateArgs, output: Output, quiet: bool) -> Result<Exit, Failure> {
     let to_stdout = args.out.is_none() && output == Output::Text;
     let made = match &args.what {
-        What::Budgets(args) => budgets(args)?,
-        What::Probes(args) => probes(args)?,
-        What::StorageClass(args) => storage_class(args)?,
+        What::Budgets(args) => budgets(args, quiet).await?,
+        What::Probes(args) => probes(args, quiet).await?,
+        What::StorageClass(args) => storage_class(args, quiet).await?,
         What::NodePool(args) => node_pool(args, to_stdout)?,
-        What::Monitoring(args) => monitoring(args)?,
+        What::Monitoring(args) => monitoring(args, quiet).await?,
         What::Job(args) => in_cluster(args)?,
         What::FeatureCheck(args) => feature_check(args)?,
         What::SecurityScan(args) => cron::security_scan(&cron::Scan {
@@ -93,8 +94,12 @@ fn refuse(error: &dyn std::error::Error, fix: &str) -> Failure {
 }
 
 /// Objects of what was named, with what could not be read.
-fn read(from: &[PathBuf], made: &mut Generated) -> Result<Vec<Object>, Failure> {
-    let (reading, _) = input::read(from, Want::Bodies)?;
+async fn read(input: &Input, made: &mut Generated, quiet: bool) -> Result<Vec<Object>, Failure> {
+    let (reading, _) = if input.live {
+        gather::read(&input.connection, None, Want::Bodies, quiet).await?
+    } else {
+        input::read(&input.from, Want::Bodies)?
+    };
     for skipped in reading.skipped {
         made.notes
             .push(format!("skipped {}: {}", skipped.file, skipped.reason));
@@ -108,15 +113,15 @@ fn with_notes(mut made: Generated, mut before: Generated) -> Generated {
     made
 }
 
-fn budgets(args: &BudgetsArgs) -> Result<Generated, Failure> {
-    if !args.from.is_empty() {
+async fn budgets(args: &BudgetsArgs, quiet: bool) -> Result<Generated, Failure> {
+    if args.input.is_given() {
         let mut notes = Generated::default();
-        let objects = read(&args.from, &mut notes)?;
+        let objects = read(&args.input, &mut notes, quiet).await?;
         return Ok(with_notes(budgets::of_objects(&objects), notes));
     }
     let (Some(name), Some(members)) = (&args.name, args.members) else {
         return Err(Failure::input("nothing says for which pods the budget is")
-            .fix("say --from with a dump, or --name, --selector and --members"));
+            .fix("say --live, --from with a dump, or --name, --selector and --members"));
     };
     budgets::of_wish(&budgets::Wish {
         namespace: args.namespace.clone(),
@@ -134,22 +139,26 @@ fn minor(target: &str) -> Result<u32, Failure> {
         .map_err(|e| refuse(&e, "say --target 1.36, the version that you upgrade to"))
 }
 
-fn probes(args: &ProbesArgs) -> Result<Generated, Failure> {
+async fn probes(args: &ProbesArgs, quiet: bool) -> Result<Generated, Failure> {
     let wish = probes::Wish {
         minor: minor(&args.target)?,
         ready_path: args.ready_path.clone(),
         live_path: args.live_path.clone(),
     };
+    if !args.input.is_given() {
+        return Err(Failure::input("nothing says which workloads want probes")
+            .fix("say --live, or --from with manifests or a dump"));
+    }
     let mut notes = Generated::default();
-    let objects = read(&args.from, &mut notes)?;
+    let objects = read(&args.input, &mut notes, quiet).await?;
     Ok(with_notes(probes::of_objects(&objects, &wish), notes))
 }
 
-fn storage_class(args: &StorageClassArgs) -> Result<Generated, Failure> {
+async fn storage_class(args: &StorageClassArgs, quiet: bool) -> Result<Generated, Failure> {
     let mut notes = Generated::default();
     let mut zones = args.zones.clone();
-    if !args.from.is_empty() {
-        zones = storage::zones(&read(&args.from, &mut notes)?);
+    if args.input.is_given() {
+        zones = storage::zones(&read(&args.input, &mut notes, quiet).await?);
         if zones.is_empty() {
             notes
                 .notes
@@ -190,7 +199,7 @@ fn node_pool(args: &NodePoolArgs, to_stdout: bool) -> Result<Generated, Failure>
     Ok(made)
 }
 
-fn monitoring(args: &MonitoringArgs) -> Result<Generated, Failure> {
+async fn monitoring(args: &MonitoringArgs, quiet: bool) -> Result<Generated, Failure> {
     let mut notes = Generated::default();
     let mut places: BTreeMap<monitoring::Watched, BTreeSet<String>> = args
         .databases
@@ -202,8 +211,9 @@ fn monitoring(args: &MonitoringArgs) -> Result<Generated, Failure> {
             )
         })
         .collect();
-    if !args.from.is_empty() {
-        for (watched, namespaces) in monitoring::found(&read(&args.from, &mut notes)?) {
+    if args.input.is_given() {
+        for (watched, namespaces) in monitoring::found(&read(&args.input, &mut notes, quiet).await?)
+        {
             places.entry(watched).or_default().extend(namespaces);
         }
     }
@@ -234,7 +244,7 @@ fn monitoring(args: &MonitoringArgs) -> Result<Generated, Failure> {
         MonitoringForm::Monitors => {
             if places.is_empty() {
                 return Err(Failure::input("nothing says which databases are monitored")
-                    .fix("say --databases postgres,redis or --from with a dump"));
+                    .fix("say --databases postgres,redis, --live, or --from with a dump"));
             }
             let labels = args.selector.iter().cloned().collect();
             monitoring::monitors(&places, &labels, &args.port, args.services)
