@@ -157,6 +157,38 @@ impl Standing {
         self.leader_of(pod) == Some(pod)
     }
 
+    /// A hand-over of the set's only leader: possible, done once both are whole, or diverged; `None` while not exactly one
+    /// member leads.
+    pub fn of_hand_over(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        done: impl FnOnce(u64) -> Observed,
+    ) -> Option<Observed> {
+        let [(leader, reign)] = &self.leaders[..] else {
+            return None;
+        };
+        if leader == from {
+            return Some(Observed::Ready);
+        }
+        if leader != to {
+            return Some(Observed::Diverged {
+                expected: format!("{from} or {to} as the primary"),
+                found: format!("{leader} is the primary"),
+            });
+        }
+        Some(
+            self.awaited(&[to, from])
+                .map_or_else(|| done(*reign), Observed::InFlight),
+        )
+    }
+
+    /// What the first of these lacks that is not whole.
+    pub fn awaited(&self, pods: &[&ObjectRef]) -> Option<WaitingOn> {
+        let mut stands = pods.iter().filter_map(|pod| self.of(pod));
+        stands.find_map(|stand| stand.whole.as_ref().err().cloned())
+    }
+
     /// Members that are whole.
     pub fn whole(&self) -> usize {
         self.stands.iter().filter(|s| s.whole.is_ok()).count()

@@ -29,7 +29,6 @@ use crate::databases::mariadb::server::Server;
 use crate::databases::mariadb::session::{Credentials, Session};
 use crate::databases::mariadb::window::{self, Cast};
 use crate::databases::mariadb::wire::WireServer;
-use crate::dial::Target;
 use crate::steps::{class, done, waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, secret_key, user_name};
 use look::Look;
@@ -144,31 +143,21 @@ impl System for Mariadb<'_> {
         to: &ObjectRef,
     ) -> Result<Observed, AskError> {
         let standing = self.standing(Some(WHOLE_LAG)).await?;
-        match &standing.leaders[..] {
-            [(leader, _)] if leader == from => Ok(Observed::Ready),
-            [(leader, _)] if leader == to => {
-                for pod in [to, from] {
-                    let stand = standing.of(pod).map(|stand| &stand.whole);
-                    if let Some(Err(waiting)) = stand {
-                        return Ok(Observed::InFlight(waiting.clone()));
-                    }
-                }
-                Ok(done(format!("{to} is the primary, {from} follows it")))
-            }
-            [(leader, _)] => Ok(Observed::Diverged {
-                expected: format!("{from} or {to} as the primary"),
-                found: format!("{leader} is the primary"),
-            }),
-            [] => Ok(Observed::InFlight(waiting(
+        let followed = |_| done(format!("{to} is the primary, {from} follows it"));
+        if let Some(observed) = standing.of_hand_over(from, to, followed) {
+            return Ok(observed);
+        }
+        Ok(match standing.leaders.len() {
+            0 => Observed::InFlight(waiting(
                 to,
                 "no member takes writes",
                 "the hand-over is carried on",
-            ))),
-            several => Ok(Observed::Diverged {
+            )),
+            several => Observed::Diverged {
                 expected: "one member that takes writes".to_owned(),
-                found: format!("{} of them", several.len()),
-            }),
-        }
+                found: format!("{several} of them"),
+            },
+        })
     }
 
     async fn hand_over(
@@ -281,11 +270,7 @@ fn session(
 ) -> Session {
     Session::new(
         &member.pod.name,
-        Target {
-            pod: member.pod.clone(),
-            ip: member.ip.clone(),
-            port: spec.port,
-        },
+        member.target(spec.port),
         Arc::clone(&outside.dial),
         credentials.clone(),
     )

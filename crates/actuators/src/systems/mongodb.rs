@@ -30,7 +30,6 @@ use crate::databases::mongodb::server::Server;
 use crate::databases::mongodb::session::{Credentials, Session};
 use crate::databases::mongodb::window::{self, Cast};
 use crate::databases::mongodb::wire::WireServer;
-use crate::dial::Target;
 use crate::steps::{class, done, waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, secret_key};
 use look::Look;
@@ -145,35 +144,22 @@ impl System for Mongo<'_> {
         to: &ObjectRef,
     ) -> Result<Observed, AskError> {
         let standing = self.standing(Some(WHOLE_LAG)).await?;
-        match &standing.leaders[..] {
-            [(leader, _)] if leader == from => Ok(Observed::Ready),
-            [(leader, term)] if leader == to => {
-                // Everybody says so, and the old primary follows.
-                for pod in [to, from] {
-                    let stand = standing.of(pod).map(|stand| &stand.whole);
-                    if let Some(Err(waiting)) = stand {
-                        return Ok(Observed::InFlight(waiting.clone()));
-                    }
-                }
-                Ok(done(format!(
-                    "{to} is the primary of term {term} in the view of every member, {from} follows it"
-                )))
-            }
-            [(leader, _)] => Ok(Observed::Diverged {
-                expected: format!("{from} or {to} as the primary"),
-                found: format!("{leader} is the primary"),
-            }),
-            [] => Ok(Observed::InFlight(waiting(
-                to,
-                "no member is the primary",
-                "the set has elected one",
-            ))),
-            several => Ok(Observed::InFlight(waiting(
-                to,
-                format!("{} members say that they are the primary", several.len()),
-                "the one of the older term has stepped down",
-            ))),
+        let of_term = |term| {
+            done(format!(
+                "{to} is the primary of term {term} in the view of every member, {from} follows it"
+            ))
+        };
+        if let Some(observed) = standing.of_hand_over(from, to, of_term) {
+            return Ok(observed);
         }
+        Ok(Observed::InFlight(match standing.leaders.len() {
+            0 => waiting(to, "no member is the primary", "the set has elected one"),
+            several => waiting(
+                to,
+                format!("{several} members say that they are the primary"),
+                "the one of the older term has stepped down",
+            ),
+        }))
     }
 
     async fn hand_over(
@@ -318,11 +304,7 @@ fn session(
 ) -> Session {
     Session::new(
         &member.pod.name,
-        Target {
-            pod: member.pod.clone(),
-            ip: member.ip.clone(),
-            port: spec.port,
-        },
+        member.target(spec.port),
         Arc::clone(&outside.dial),
         credentials.clone(),
     )

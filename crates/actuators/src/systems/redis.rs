@@ -27,7 +27,6 @@ use crate::databases::redis::record::Record;
 use crate::databases::redis::server::Server;
 use crate::databases::redis::session::{Credentials, Session};
 use crate::databases::redis::wire::WireServer;
-use crate::dial::Target;
 use crate::steps::{probe, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World, optional_secret_key, secret_key};
 use shards::Servers;
@@ -200,11 +199,7 @@ fn session(
 ) -> Session {
     Session::new(
         &member.pod.name,
-        Target {
-            pod: member.pod.clone(),
-            ip: member.ip.clone(),
-            port: spec.port,
-        },
+        member.target(spec.port),
         Arc::clone(&outside.dial),
         credentials.clone(),
     )

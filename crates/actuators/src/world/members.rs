@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::{AskError, World};
+use crate::dial::Target;
 use crate::kubernetes::{find, read, request};
 
 /// A member's pod as it is now.
@@ -26,6 +27,17 @@ pub struct MemberPod {
     pub ready: bool,
     /// Being deleted.
     pub terminating: bool,
+}
+
+impl MemberPod {
+    /// Its server, at this port.
+    pub(crate) fn target(&self, port: u16) -> Target {
+        Target {
+            pod: self.pod.clone(),
+            ip: self.ip.clone(),
+            port,
+        }
+    }
 }
 
 /// A count of the members of a database.

@@ -12,7 +12,6 @@ use crate::databases::postgres::server::{Server, Status};
 use crate::databases::postgres::session::{Credentials, Session, chain};
 use crate::databases::postgres::tls::Tls;
 use crate::databases::postgres::wire::WireServer;
-use crate::dial::Target;
 use crate::kubernetes::poolers::{self, PoolerPod};
 
 /// A member with its server's status.
@@ -92,11 +91,7 @@ impl World {
                 .or_insert_with(|| {
                     let session = Session::new(
                         &member.pod.name,
-                        Target {
-                            pod: member.pod.clone(),
-                            ip: member.ip.clone(),
-                            port: spec.port,
-                        },
+                        member.target(spec.port),
                         Arc::clone(&self.outside.dial),
                         superuser.clone(),
                         "postgres",

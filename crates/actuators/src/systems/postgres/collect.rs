@@ -90,11 +90,7 @@ async fn ask_member(
     }
     let session = Session::new(
         &member.pod.name,
-        Target {
-            pod: member.pod.clone(),
-            ip: member.ip.clone(),
-            port: spec.port,
-        },
+        member.target(spec.port),
         Arc::clone(&outside.dial),
         superuser.clone(),
         "postgres",

@@ -77,11 +77,8 @@ pub async fn observe(
     }
     if new == Some(to) && old == Some(to) {
         // Every node says so, and the old primary follows.
-        for pod in [to, from] {
-            let stand = standing.of(pod).map(|stand| &stand.whole);
-            if let Some(Err(waiting)) = stand {
-                return Ok(Observed::InFlight(waiting.clone()));
-            }
+        if let Some(waiting) = standing.awaited(&[to, from]) {
+            return Ok(Observed::InFlight(waiting));
         }
         return Ok(done(format!(
             "{to} is the primary in the view of every node, {from} follows it"
