@@ -389,24 +389,20 @@ fn way_back(scene: &Scene<'_>, all: &[Found<'_, '_>], findings: &mut Vec<Finding
 
 fn budgets_fit(all: &[Found<'_, '_>], before: &[Finding]) -> Practice {
     let title = "budgets fit the topology";
-    let covered: Vec<String> = all
+    let about: Vec<&Finding> = before
         .iter()
-        .flat_map(|found| {
-            let object = found.workload.object;
-            before
-                .iter()
-                .filter(move |finding| {
-                    BUDGETS.contains(&finding.code)
-                        && finding.object.namespace.as_deref() == object.namespace.as_deref()
-                        && (finding.object.name == *object.name
-                            || finding
-                                .evidence
-                                .iter()
-                                .any(|evidence| evidence.detail == found.workload.name()))
-                })
-                .map(|finding| format!("{} of {}", finding.code, finding.object.name))
-        })
+        .filter(|finding| BUDGETS.contains(&finding.code))
         .collect();
+    let mut covered = Vec::new();
+    for found in all {
+        let (object, name) = (found.workload.object, found.workload.name());
+        let of_it = about.iter().filter(|finding| {
+            finding.object.namespace.as_deref() == object.namespace.as_deref()
+                && (finding.object.name == *object.name
+                    || finding.evidence.iter().any(|seen| seen.detail == name))
+        });
+        covered.extend(of_it.map(|finding| format!("{} of {}", finding.code, finding.object.name)));
+    }
     if covered.is_empty() {
         practice(
             7,
