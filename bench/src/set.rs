@@ -50,6 +50,11 @@ impl Member {
     pub const fn is_ready(&self) -> bool {
         self.ready
     }
+
+    /// A container of it was started again: the kubelet may delay its next start.
+    pub const fn has_restarted(&self) -> bool {
+        self.restarts > 0
+    }
 }
 
 impl Set {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::system::Scene;
 use crate::error::{Result, unexpected};
 use crate::program::{self, Kubectl, until};
-use crate::set::Member;
+use crate::set::{Member, member};
 
 /// A start from nothing, with the forming of a cluster.
 const START: Duration = Duration::from_secs(300);
@@ -70,6 +70,33 @@ impl Example {
         self.within(&pods).await?;
         self.within(&["delete", "pvc", "--all"]).await?;
         self.form().await
+    }
+
+    /// Pods whose containers were started again are made anew, one at a time, with their disks and in their role: the
+    /// kubelet would delay their next start, which a plan refuses.
+    ///
+    /// # Errors
+    /// One does not come back.
+    pub async fn refresh(&self) -> Result<()> {
+        for pod in self.pods().await? {
+            let seen = member(&pod);
+            if !seen.has_restarted() {
+                continue;
+            }
+            self.within(&["delete", "pod", &seen.name]).await?;
+            until("the pod to be ready again", START, LOOK, async || {
+                let pods = self.pods().await?;
+                let ready = pods.iter().map(member).filter(Member::is_ready).count();
+                Ok((ready == self.members).then_some(()))
+            })
+            .await?;
+            if let Some(role) = pod["metadata"]["labels"]["role"].as_str() {
+                let role = format!("role={role}");
+                self.within(&["label", "pod", &seen.name, "--overwrite", &role])
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn within(&self, arguments: &[&str]) -> Result<()> {

@@ -249,8 +249,8 @@ impl System for Mariadb {
         example::agreed(WHOLE, async || self.look().await).await
     }
 
-    async fn rebuild(&self) -> Result<()> {
-        self.example.rebuild().await
+    fn example(&self) -> &Example {
+        &self.example
     }
 }
 

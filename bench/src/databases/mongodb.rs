@@ -250,8 +250,8 @@ impl System for Mongodb {
         example::agreed(WHOLE, async || self.look().await).await
     }
 
-    async fn rebuild(&self) -> Result<()> {
-        self.example.rebuild().await
+    fn example(&self) -> &Example {
+        &self.example
     }
 }
 

@@ -297,15 +297,16 @@ impl System for Redis {
         agreed
     }
 
-    async fn rebuild(&self) -> Result<()> {
-        self.example.rebuild().await
+    fn example(&self) -> &Example {
+        &self.example
     }
 
     async fn whole(&mut self) -> Result<Scene> {
         let ended = *self.ended.borrow();
+        self.example.refresh().await?;
         if let Err(error) = self.settled().await {
             tracing::warn!(%error, "the cluster is made anew");
-            self.rebuild().await?;
+            self.example.rebuild().await?;
             self.settled().await?;
         }
         let elapsed = ended.map_or(Duration::ZERO, |at| at.elapsed());

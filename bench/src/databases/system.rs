@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use ferriswheel_probe::config::{MemberAddress, RunConfig};
 use serde_json::Value;
 
+use super::example::Example;
 use super::mariadb::Mariadb;
 use super::mongodb::Mongodb;
 use super::redis::Redis;
@@ -133,11 +134,8 @@ pub trait System {
     /// They do not.
     async fn settled(&self) -> Result<Scene>;
 
-    /// Makes it anew, from empty disks.
-    ///
-    /// # Errors
-    /// It does not come up.
-    async fn rebuild(&self) -> Result<()>;
+    /// Where it is.
+    fn example(&self) -> &Example;
 
     /// The same as [`System::settled`] before a round, when nothing is left of the one before; a database that does not
     /// become so is made anew.
@@ -145,11 +143,15 @@ pub trait System {
     /// # Errors
     /// It does not become whole.
     async fn whole(&mut self) -> Result<Scene> {
-        match self.settled().await {
+        let refreshed = async {
+            self.example().refresh().await?;
+            self.settled().await
+        };
+        match refreshed.await {
             Ok(scene) => Ok(scene),
             Err(error) => {
                 tracing::warn!(%error, "the database is made anew");
-                self.rebuild().await?;
+                self.example().rebuild().await?;
                 self.settled().await
             }
         }
