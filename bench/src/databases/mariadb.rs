@@ -139,9 +139,8 @@ impl Mariadb {
 
 /// Its role and its source; the password stays inside.
 async fn ask(kubectl: &Kubectl, pod: &str) -> Result<String> {
-    const LINE: &str = "MYSQL_PWD=\"$(cat /etc/mariadb-secrets/password)\" exec mariadb --user=root \
-                        --skip-column-names --batch --execute \
-                        'SELECT CONCAT(\"read_only: \", @@read_only); SHOW ALL SLAVES STATUS\\G'";
+    const LINE: &str = "MYSQL_PWD=\"$(cat /etc/mariadb-secrets/password)\" exec mariadb --user=root --batch \
+                        --execute 'SELECT IF(@@read_only, 1, 0) AS read_only\\G SHOW ALL SLAVES STATUS\\G'";
     let arguments = [
         "exec",
         pod,
