@@ -105,6 +105,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("bench-postgres", "Ferriswheel, no pooler"),
     ("bench-redis", "Ferriswheel"),
     ("bench-mongodb", "Ferriswheel"),
+    ("bench-mariadb", "Ferriswheel"),
 ];
 
 fn strings(texts: &[&str]) -> Vec<String> {
@@ -320,7 +321,7 @@ pub(super) fn database(found: &Found) -> Choice {
             found,
             "replicas move first; the primary moves once, behind a lock, when the replica has its last position; `plan` asks the \
              servers whether they replicate by GTID, and refuses otherwise",
-            None,
+            measured("bench-mariadb", "Ferriswheel"),
             "~30 seconds",
         ),
         "MySQL" | "MariaDB" => people(
