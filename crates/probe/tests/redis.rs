@@ -91,8 +91,9 @@ async fn clients_follow_a_takeover_and_every_member_of_each_shard_is_judged() {
     assert_eq!(
         (certificate.verdict, &certificate.reasons),
         (Verdict::Pass, &vec![]),
-        "{:?}",
-        certificate.error_kinds
+        "{:?}\n{}",
+        certificate.error_kinds,
+        follower.run(&["CLUSTER", "NODES"]).await.unwrap()
     );
     assert_eq!(certificate.errors, 0, "{:?}", certificate.error_kinds);
     let member = |name: &str| certificate.members.iter().find(|m| m.name == name).unwrap();

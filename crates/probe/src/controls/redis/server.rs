@@ -170,7 +170,8 @@ impl Server {
             .map(drop)
     }
 
-    /// Becomes a replica of a server of a cluster, and has its data.
+    /// Becomes a replica of a server of a cluster, has its data, and knows the whole cluster: one
+    /// that takes over while it has not heard of every slot's leader holds the cluster for down.
     ///
     /// # Errors
     /// See [`ControlError`].
@@ -184,6 +185,11 @@ impl Server {
         until("the replica follows", async || {
             let info = self.run(&["INFO", "replication"]).await.unwrap_or_default();
             info.contains("master_link_status:up")
+        })
+        .await?;
+        until("the replica knows the cluster", async || {
+            let info = self.run(&["CLUSTER", "INFO"]).await.unwrap_or_default();
+            info.contains("cluster_state:ok")
         })
         .await
     }
