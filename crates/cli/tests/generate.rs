@@ -52,6 +52,19 @@ fn files_streams_and_refusals() {
     assert_eq!(budget["metadata"]["name"], "web");
     assert_eq!(made["left_out"][0]["object"], "Deployment shop/lone");
 
+    // What is asked for by name is not read from an input: one of the two would be ignored.
+    for own in [
+        ["--name", "web"],
+        ["--selector", "app=web"],
+        ["--members", "3"],
+        ["--database", "redis"],
+    ] {
+        let (code, _, refusal) = run(&[&["budgets", "--from", "a.yaml"], &own[..]].concat());
+        assert_eq!(code, 2, "{own:?}: {refusal}");
+        assert!(refusal.contains("cannot be used with"), "{refusal}");
+    }
+    assert_eq!(run(&["probes", "--target", "1.36"]).0, 2);
+
     // Several patches are several files.
     let probes = ["probes", "--from", "a.yaml", "--target", "1.36"];
     let (code, stdout, refusal) = run(&probes);

@@ -57,13 +57,19 @@ pub struct BudgetsArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "live"])]
     pub name: Option<String>,
     /// Labels of its pods, and of no others
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        value_parser = label,
+        value_delimiter = ',',
+        conflicts_with_all = ["from", "live"]
+    )]
     pub selector: Vec<(String, String)>,
     /// How many pods it has
-    #[arg(long, value_name = "PODS")]
+    #[arg(long, value_name = "PODS", conflicts_with_all = ["from", "live"])]
     pub members: Option<u32>,
     /// What it runs, as the image is called (postgres, mongo, kafka)
-    #[arg(long, value_name = "DATABASE")]
+    #[arg(long, value_name = "DATABASE", conflicts_with_all = ["from", "live"])]
     pub database: Option<String>,
 }
 
