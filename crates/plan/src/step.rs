@@ -3,9 +3,13 @@
 //! A step carries every choice; nothing is decided while it runs. It can be observed ("is it
 //! done?") from the world alone, without knowing who did it.
 
+mod lag;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use lag::Lag;
 
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Uid, Zone};
 use crate::version::KubernetesVersion;
@@ -373,38 +377,6 @@ pub struct MariadbTerms {
     pub window_budget_ms: u64,
     /// Commits wait for a replica: the others follow the candidate before it takes writes.
     pub semi_sync: bool,
-}
-
-/// How far a replica may be behind, in the unit in which its servers tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lag {
-    /// Bytes of the log.
-    #[serde(rename = "max_lag_bytes")]
-    Bytes(u64),
-    /// Milliseconds.
-    #[serde(rename = "max_lag_ms")]
-    Millis(u64),
-}
-
-impl Lag {
-    /// So many bytes are within it. A bound of another unit holds for nobody.
-    pub fn holds_bytes(self, behind: u64) -> bool {
-        matches!(self, Self::Bytes(most) if behind <= most)
-    }
-
-    /// So many milliseconds are within it. A bound of another unit holds for nobody.
-    pub fn holds_millis(self, behind: u64) -> bool {
-        matches!(self, Self::Millis(most) if behind <= most)
-    }
-}
-
-impl fmt::Display for Lag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(bytes) => write!(f, "{} KiB", bytes / 1024),
-            Self::Millis(ms) => write!(f, "{ms} ms"),
-        }
-    }
 }
 
 /// A condition that is checked again right before the act.
