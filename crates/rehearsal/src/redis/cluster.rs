@@ -1,38 +1,22 @@
 //! The servers of a cluster: who leads which shard, what everybody knows of everybody, and the failover
 //! that a replica is asked for.
 
+mod bus;
+mod election;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::clients::Client;
-
-/// A replica gives its failover up after this time, and its primary lets its clients go on.
-///
-/// # Source
-/// `CLUSTER_MF_TIMEOUT` in `cluster.c` of Redis 7.0.
-const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
+use bus::{BUS, Message};
+use election::Election;
+pub use election::Failover;
 
 /// `cluster-node-timeout`: the default.
 pub const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Twice [`NODE_TIMEOUT`]. For so long the votes of an election count, also for a later failover of the same replica; for
-/// as long again it begins no other one; and no primary votes again in the place of the same one.
-///
-/// # Source
-/// `auth_timeout`, `auth_retry_time` and `voted_time` in `cluster.c` of Redis 7.0.
-const ELECTION: Duration = Duration::from_secs(30);
-
-/// A message of the bus on its way.
-const BUS: Duration = Duration::from_millis(1);
-
 /// Everybody tells everybody else how he stands, again and again.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// A server that changed its role is heard of by everybody with its next message to each.
-const ANNOUNCED: Duration = Duration::from_millis(20);
-
-/// A replica's link to a primary that it follows from now on.
-const LINKED: Duration = Duration::from_millis(10);
 
 /// A step of time while something moves.
 const FINE: Duration = Duration::from_millis(1);
@@ -124,36 +108,6 @@ pub struct Seen {
     pub shard: Option<usize>,
     /// Its configuration epoch, or its primary's.
     pub epoch: u64,
-}
-
-/// A failover that a replica was asked for.
-#[derive(Debug)]
-pub struct Failover {
-    ends: Duration,
-    /// What the primary had when it began to hold its clients.
-    target: Option<usize>,
-}
-
-/// An election that a replica asked for.
-#[derive(Debug)]
-struct Election {
-    at: Duration,
-    epoch: u64,
-    votes: BTreeSet<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Message {
-    /// A replica asks its primary to hold its clients.
-    Begin { from: usize },
-    /// The primary holds them, and has so much.
-    Holding { from: usize, target: usize },
-    /// A replica asks for a vote in the place of its primary.
-    Elect { from: usize, of: usize, epoch: u64 },
-    /// A primary votes.
-    Vote { from: usize, epoch: u64 },
-    /// How a server stands.
-    State { from: usize, seen: Seen },
 }
 
 impl Cluster {
@@ -313,227 +267,6 @@ impl Cluster {
         for node in &mut self.nodes {
             node.sent = node.log.len();
         }
-    }
-
-    fn send(&mut self, to: usize, after: Duration, message: Message) {
-        self.bus.push((self.now + after, to, message));
-    }
-
-    /// Tells everybody how a server stands.
-    fn announce(&mut self, n: usize, after: Duration) {
-        if !self.answers(n) {
-            return;
-        }
-        let node = &self.nodes[n];
-        let seen = Seen {
-            upstream: node.upstream,
-            shard: node.shard,
-            epoch: node.epoch,
-        };
-        for to in (0..self.nodes.len()).filter(|to| *to != n) {
-            self.send(to, after, Message::State { from: n, seen });
-        }
-    }
-
-    /// Messages that are due, in order; those to a server that stands still wait in its socket.
-    fn deliver(&mut self) {
-        let mut waiting = Vec::new();
-        for (at, to, message) in std::mem::take(&mut self.bus) {
-            if !self.nodes[to].runs {
-                continue;
-            }
-            if at > self.now || self.nodes[to].frozen {
-                waiting.push((at, to, message));
-            } else {
-                self.receive(to, message);
-            }
-        }
-        waiting.append(&mut self.bus);
-        self.bus = waiting;
-    }
-
-    fn receive(&mut self, to: usize, message: Message) {
-        let now = self.now;
-        match message {
-            Message::Begin { from } => {
-                let node = &mut self.nodes[to];
-                if node.upstream.is_none() && node.views[from].upstream == Some(to) {
-                    node.held_until = Some(now + FAILOVER_TIMEOUT);
-                    let target = node.log.len();
-                    self.send(from, BUS, Message::Holding { from: to, target });
-                }
-            }
-            Message::Holding { from, target } => {
-                let node = &mut self.nodes[to];
-                if node.upstream == Some(from)
-                    && let Some(failover) = &mut node.failover
-                {
-                    failover.target = Some(target);
-                }
-            }
-            Message::Elect { from, of, epoch } => {
-                let node = &mut self.nodes[to];
-                let votes = node.shard.is_some()
-                    && node.views[from].upstream == Some(of)
-                    && epoch >= node.current_epoch
-                    && epoch > node.last_vote
-                    && node.voted.get(&of).is_none_or(|at| now >= *at + ELECTION);
-                if votes {
-                    node.current_epoch = epoch;
-                    node.last_vote = epoch;
-                    node.voted.insert(of, now);
-                    self.send(from, BUS, Message::Vote { from: to, epoch });
-                }
-            }
-            Message::Vote { from, epoch } => {
-                if let Some(election) = &mut self.nodes[to].election
-                    && election.epoch == epoch
-                {
-                    election.votes.insert(from);
-                }
-            }
-            Message::State { from, seen } => self.hear(to, from, seen),
-        }
-    }
-
-    /// A server hears how another one stands. Slots belong to whoever claims them with the newest configuration.
-    fn hear(&mut self, n: usize, from: usize, seen: Seen) {
-        let now = self.now;
-        let node = &mut self.nodes[n];
-        node.current_epoch = node.current_epoch.max(seen.epoch);
-        if let Some(shard) = seen.shard {
-            let owner = (0..node.views.len())
-                .find(|other| *other != from && node.views[*other].shard == Some(shard));
-            if let Some(owner) = owner {
-                let newer = node.views[owner];
-                if newer.epoch >= seen.epoch {
-                    // An older claim: it is told of the newer one.
-                    if newer.epoch > seen.epoch {
-                        let seen = newer;
-                        self.send(from, BUS, Message::State { from: owner, seen });
-                    }
-                    return;
-                }
-                node.views[owner].shard = None;
-                // It was mine, or my primary's: I follow who took it.
-                if owner == n || node.upstream == Some(owner) {
-                    node.upstream = Some(from);
-                    node.shard = None;
-                    node.epoch = seen.epoch;
-                    node.held_until = None;
-                    node.failover = None;
-                    node.linked_at = now + LINKED;
-                    node.views[n] = Seen {
-                        upstream: Some(from),
-                        shard: None,
-                        epoch: seen.epoch,
-                    };
-                    node.views[from] = seen;
-                    self.announce(n, ANNOUNCED);
-                    return;
-                }
-            }
-        }
-        node.views[from] = seen;
-    }
-
-    /// What a server does by itself.
-    fn go_on(&mut self, n: usize) {
-        if !self.answers(n) {
-            return;
-        }
-        for _ in 0..std::mem::take(&mut self.nodes[n].unread) {
-            // Nobody waits for the answer any more.
-            let _ = self.begin_failover(n);
-        }
-        let now = self.now;
-        let node = &mut self.nodes[n];
-        node.held_until = node.held_until.filter(|until| now < *until);
-        node.down_until = node.down_until.filter(|until| now < *until);
-        let (log, current, upstream) = (node.log.len(), node.current_epoch, node.upstream);
-        let voters = node
-            .views
-            .iter()
-            .filter(|seen| seen.shard.is_some())
-            .count();
-        let Some(failover) = node.failover.as_mut() else {
-            return;
-        };
-        if now >= failover.ends {
-            node.failover = None;
-            return;
-        }
-        if failover.target != Some(log) {
-            return;
-        }
-        match &node.election {
-            // An earlier one's votes count as well.
-            Some(election) if now <= election.at + ELECTION => {
-                let epoch = election.epoch;
-                if election.votes.len() > voters / 2 {
-                    self.promote(n, epoch);
-                }
-            }
-            Some(election) if now <= election.at + 2 * ELECTION => {}
-            _ => {
-                let Some(of) = upstream else { return };
-                let epoch = current + 1;
-                node.current_epoch = epoch;
-                node.election = Some(Election {
-                    at: now,
-                    epoch,
-                    votes: BTreeSet::new(),
-                });
-                for to in (0..self.nodes.len()).filter(|to| *to != n) {
-                    self.send(to, BUS, Message::Elect { from: n, of, epoch });
-                }
-            }
-        }
-    }
-
-    fn promote(&mut self, n: usize, epoch: u64) {
-        let node = &mut self.nodes[n];
-        let Some(old) = node.upstream.take() else {
-            return;
-        };
-        node.failover = None;
-        node.shard = node.views[old].shard.take();
-        node.epoch = epoch;
-        node.views[n] = Seen {
-            upstream: None,
-            shard: node.shard,
-            epoch,
-        };
-        let (shard, log) = (node.shard, &node.log);
-        if let Some(client) = shard.map(|shard| &self.clients[shard]) {
-            let lost = client.acked.iter().filter(|id| !log.contains(id)).count();
-            if lost > 0 {
-                self.broken.insert(format!(
-                    "redis-{n} took over without {lost} acknowledged writes"
-                ));
-            }
-        }
-        self.promotions.push(n);
-        self.announce(n, BUS);
-    }
-
-    /// `CLUSTER FAILOVER`.
-    ///
-    /// # Errors
-    /// What the server answers in place of `OK`.
-    pub fn begin_failover(&mut self, n: usize) -> Result<(), &'static str> {
-        let Some(primary) = self.nodes[n].upstream else {
-            return Err("You should send CLUSTER FAILOVER to a replica");
-        };
-        if !self.is_linked(n) {
-            return Err("Master is down or failed, please use CLUSTER FAILOVER FORCE");
-        }
-        self.nodes[n].failover = Some(Failover {
-            ends: self.now + FAILOVER_TIMEOUT,
-            target: None,
-        });
-        self.send(primary, BUS, Message::Begin { from: n });
-        Ok(())
     }
 
     /// A server takes a write of a shard; `None`: it is not the primary of it, holds its clients, or is down.
