@@ -270,8 +270,18 @@ async fn nobody_copies_from_a_member_that_leaves() {
     assert_eq!(told, ["mongo-2 copies from mongo-0 now"]);
     assert_eq!(part_with(&servers, "mongo-1").await.unwrap(), [""; 0]);
     set.kill(1).await;
-    let written = writers.stop().await;
-    assert!(!written.acked.is_empty());
+    // Two of three are a majority, and clients go on by them.
+    let after = Writers::start(&set);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for written in [writers.stop().await, after.stop().await] {
+        assert!(!written.acked.is_empty());
+        for n in [0, 2] {
+            set.until("both others have everything", async || {
+                written.lost_on(&set, n).await == 0
+            })
+            .await;
+        }
+    }
 }
 
 /// The process that hands over dies right after its order: whoever comes next finds a set that has
