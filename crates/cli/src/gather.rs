@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use ferriswheel_actuators::databases::postgres::session::chain;
+use ferriswheel_actuators::databases::session::chain;
 use ferriswheel_actuators::kubernetes::dump::{self, DumpError, Resource, Sink};
 use ferriswheel_analysis::manifest::{Reading, Want, manifests_alone};
 use ferriswheel_plan::policy::ClusterRef;

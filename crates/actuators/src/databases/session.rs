@@ -12,7 +12,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::postgres::session::chain;
 use crate::dial::{Dial, Stream, Target};
 
 /// A server did not do what it was asked; `C` is how its system names errors.
@@ -208,4 +207,19 @@ impl<T> Slot<T> {
             .await
             .map_err(|_| way.timed_out(deadline))
     }
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -9,9 +9,10 @@ use ferriswheel_plan::policy::{self, PostgresSpec};
 use super::{AskError, LOOK, MemberPod, World, role_labels, secret_key};
 use crate::databases::postgres::order::Member;
 use crate::databases::postgres::server::{Server, Status};
-use crate::databases::postgres::session::{Credentials, Session, chain};
+use crate::databases::postgres::session::{Credentials, Session};
 use crate::databases::postgres::tls::Tls;
 use crate::databases::postgres::wire::WireServer;
+use crate::databases::session::chain;
 use crate::kubernetes::poolers::{self, PoolerPod};
 
 /// A member with its server's status.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use ferriswheel_actuators::collect::collect;
-use ferriswheel_actuators::databases::postgres::session::chain;
+use ferriswheel_actuators::databases::session::chain;
 use ferriswheel_actuators::world::World;
 use ferriswheel_engine::clock::SystemClock;
 use ferriswheel_engine::driver::{DriveError, Driver, Outcome};

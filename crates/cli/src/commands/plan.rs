@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ferriswheel_actuators::collect::{CollectError, collect};
-use ferriswheel_actuators::databases::postgres::session::chain;
+use ferriswheel_actuators::databases::session::chain;
 use ferriswheel_plan::policy::{self, Upgrade};
 use ferriswheel_plan::world::Snapshot;
 use ferriswheel_plan::{display, planner};

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::server::ServerError;
 use super::tls::{Carrier, Tls};
+use crate::databases::session::chain;
 use crate::dial::{Dial, Target};
 
 /// How a session says who it is, and makes sure that nobody listens.
@@ -246,21 +247,6 @@ impl Session {
             after,
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// A text as an SQL literal.

@@ -120,7 +120,7 @@ pub enum Reason {
         name: String,
         /// Seconds until then.
         rest_s: u64,
-        /// Four times `cluster-node-timeout`, in seconds.
+        /// How long an election counts, in seconds.
         forgotten_after_s: u64,
     },
     /// A write did not go through to the candidate.

@@ -123,8 +123,12 @@ impl Tenure {
         if self.runs <= follows + BEGINNING {
             return Duration::ZERO;
         }
-        let counted = (self.node_timeout * 2).max(SHORTEST);
-        (counted * 2).saturating_sub(follows)
+        self.forgotten_after().saturating_sub(follows)
+    }
+
+    /// How long an election stands in the way of the next one.
+    pub fn forgotten_after(&self) -> Duration {
+        (self.node_timeout * 2).max(SHORTEST) * 2
     }
 }
 

@@ -413,7 +413,7 @@ async fn check_rested(order: &Order, cast: &Cast) -> Result<(), Reason> {
     Err(Reason::NotRested {
         name: order.candidate.name.clone(),
         rest_s: rest.as_secs(),
-        forgotten_after_s: (tenure.node_timeout * 4).as_secs(),
+        forgotten_after_s: tenure.forgotten_after().as_secs(),
     })
 }
 

@@ -6,7 +6,7 @@ use ferriswheel_plan::world::{self, MariadbMember, PrimaryService};
 use super::{credentials, session};
 use crate::collect::CollectError;
 use crate::databases::mariadb::facts;
-use crate::databases::postgres::session::chain;
+use crate::databases::session::chain;
 use crate::world::{Outside, members, role_labels, user_name};
 
 /// Asks every server.

@@ -11,7 +11,7 @@ use ferriswheel_plan::world::GtidPosition;
 
 use crate::databases::mariadb::server::{Server, ServerError, Status};
 use crate::databases::mariadb::wire::WireServer;
-use crate::databases::postgres::session::chain;
+use crate::databases::session::chain;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};

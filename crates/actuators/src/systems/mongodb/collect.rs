@@ -6,7 +6,7 @@ use ferriswheel_plan::world::{self, MongoMember};
 use super::{credentials, session};
 use crate::collect::CollectError;
 use crate::databases::mongodb::facts;
-use crate::databases::postgres::session::chain;
+use crate::databases::session::chain;
 use crate::world::{Outside, members};
 
 /// Asks every server.

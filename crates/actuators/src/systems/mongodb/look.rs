@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ferriswheel_engine::actuator::WaitingOn;
+use ferriswheel_plan::step::Lag;
 
 use crate::databases::mongodb::server::{Server, ServerError, Status};
 use crate::databases::mongodb::wire::WireServer;
-use crate::databases::postgres::session::chain;
+use crate::databases::session::chain;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
-use ferriswheel_plan::step::Lag;
 
 /// A member and what its server says.
 pub(super) struct Look {

@@ -5,8 +5,8 @@ use ferriswheel_plan::world::{self, RedisMember};
 
 use super::{credentials, session};
 use crate::collect::CollectError;
-use crate::databases::postgres::session::chain;
 use crate::databases::redis::facts;
+use crate::databases::session::chain;
 use crate::world::{Outside, members};
 
 /// Asks every server.

@@ -7,10 +7,10 @@ use ferriswheel_engine::actuator::WaitingOn;
 use ferriswheel_plan::ids::ObjectRef;
 use ferriswheel_plan::step::Lag;
 
-use crate::databases::postgres::session::chain;
 use crate::databases::redis::cluster::{Node, View};
 use crate::databases::redis::server::{Role, Server, ServerError};
 use crate::databases::redis::slot::SLOTS;
+use crate::databases::session::chain;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};

@@ -71,9 +71,8 @@ pub async fn observe(
     let standing = standing(servers, Some(WHOLE_LAG)).await?;
     let (old, new) = (standing.leader_of(from), standing.leader_of(to));
     if new == Some(from) && old == Some(from) {
-        return Ok(rested(servers, to)
-            .await?
-            .map_or_else(Observed::InFlight, |()| Observed::Ready));
+        let unrested = unrested(servers, to).await?;
+        return Ok(unrested.map_or(Observed::Ready, Observed::InFlight));
     }
     if new == Some(to) && old == Some(to) {
         // Every node says so, and the old primary follows.
@@ -101,25 +100,20 @@ pub async fn observe(
     )))
 }
 
-async fn rested(servers: &dyn Servers, to: &ObjectRef) -> Result<Result<(), WaitingOn>, AskError> {
+/// What the successor waits for, if an election of its own may still count.
+async fn unrested(servers: &dyn Servers, to: &ObjectRef) -> Result<Option<WaitingOn>, AskError> {
     let everybody = servers.everybody().await?;
     let Some((_, server)) = everybody.iter().find(|(member, _)| member.pod == *to) else {
-        return Ok(Ok(()));
+        return Ok(None);
     };
     // Who does not say it is refused by the hand-over itself, with the reason.
     let tenure = server.tenure(LOOK).await;
     let rest = tenure.map_or(Duration::ZERO, |tenure| tenure.rest());
-    if rest.is_zero() {
-        return Ok(Ok(()));
-    }
-    Ok(Err(waiting(
-        to,
-        format!(
-            "an election that it may have been part of counts for {} s more",
-            rest.as_secs()
-        ),
-        "the servers have forgotten it",
-    )))
+    let words = format!(
+        "an election that it may have been part of counts for {} s more",
+        rest.as_secs()
+    );
+    Ok((!rest.is_zero()).then(|| waiting(to, words, "the servers have forgotten it")))
 }
 
 /// Everybody who takes part, with sessions of their own.
@@ -209,8 +203,8 @@ pub async fn hand_over(
             }
             Outcome::Undone { reason, asked } => {
                 attempts.undone(reason.code(), &reason);
-                // The shard's clients have waited for seconds, and the primaries do not vote for
-                // it again within twice `cluster-node-timeout`.
+                // The shard's clients have waited for seconds, and the next election would be in vain: this
+                // one is in its way for four times `cluster-node-timeout`.
                 if asked {
                     attempts.give_up();
                 }
