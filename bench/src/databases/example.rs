@@ -23,8 +23,7 @@ const LOOK: Duration = Duration::from_millis(300);
 pub struct Example {
     /// Reaches the sandbox.
     pub kubectl: Kubectl,
-    /// Its namespace.
-    pub namespace: &'static str,
+    namespace: &'static str,
     set: &'static str,
     members: usize,
     up: PathBuf,

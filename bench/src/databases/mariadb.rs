@@ -85,6 +85,7 @@ pub const FACTS: Facts = Facts {
             ("settled", "everybody follows, beside"),
         ],
     },
+    rest: Duration::ZERO,
     database: "store",
 };
 

@@ -85,6 +85,7 @@ pub const FACTS: Facts = Facts {
             ("thawed", "everybody may be elected again, beside"),
         ],
     },
+    rest: Duration::ZERO,
     database: "shop",
 };
 

@@ -4,15 +4,13 @@
 //! was elected within the last four times `cluster-node-timeout` fails when it is asked again, so a round that comes too
 //! soon measures that and not the method.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_probe::config::RunConfig;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::example::{self, Example};
 use super::system::{Act, Facts, Goals, Method, Scene, Shard, System, Way};
@@ -99,14 +97,13 @@ pub const FACTS: Facts = Facts {
             ("rejoined", "the old primary's link is up, beside"),
         ],
     },
+    rest: FORGOTTEN,
     database: "sessions",
 };
 
 /// The cluster.
 pub struct Redis {
     example: Example,
-    /// When the round before ended; a script may have moved a primary there and back.
-    ended: RefCell<Option<Instant>>,
 }
 
 impl Redis {
@@ -118,7 +115,6 @@ impl Redis {
         let up = repository.join("examples/redis/up.sh");
         Ok(Self {
             example: Example::up(kubectl, &up, (NAMESPACE, "redis"), MEMBERS).await?,
-            ended: RefCell::default(),
         })
     }
 
@@ -292,26 +288,11 @@ impl System for Redis {
     }
 
     async fn settled(&self) -> Result<Scene> {
-        let agreed = example::agreed(WHOLE, async || self.look().await).await;
-        self.ended.replace(Some(Instant::now()));
-        agreed
+        example::agreed(WHOLE, async || self.look().await).await
     }
 
     fn example(&self) -> &Example {
         &self.example
-    }
-
-    async fn whole(&mut self) -> Result<Scene> {
-        let ended = *self.ended.borrow();
-        self.example.refresh().await?;
-        if let Err(error) = self.settled().await {
-            tracing::warn!(%error, "the cluster is made anew");
-            self.example.rebuild().await?;
-            self.settled().await?;
-        }
-        let elapsed = ended.map_or(Duration::ZERO, |at| at.elapsed());
-        sleep(FORGOTTEN.saturating_sub(elapsed)).await;
-        self.settled().await
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Runner {
     sandbox: Sandbox,
     kubectl: Kubectl,
     scripts: PathBuf,
+    /// When the round before ended, or the database was made.
+    ended: Instant,
 }
 
 impl Runner {
@@ -51,6 +53,7 @@ impl Runner {
             sandbox,
             kubectl,
             scripts: repository.join("bench").join(facts.key),
+            ended: Instant::now(),
         })
     }
 
@@ -86,8 +89,25 @@ impl Runner {
                 detail: error.to_string(),
             });
         }
+        self.ended = Instant::now();
         round.took_s = clock.elapsed().as_secs_f64();
         round
+    }
+
+    /// Whole, and nothing of the round before counts any more; a script may have moved a leader there and back, so every
+    /// round leaves something.
+    async fn rested(&self) -> Result<Scene> {
+        let scene = self.system.whole().await?;
+        let rest = self
+            .system
+            .facts()
+            .rest
+            .saturating_sub(self.ended.elapsed());
+        if rest.is_zero() {
+            return Ok(scene);
+        }
+        sleep(rest).await;
+        self.system.settled().await
     }
 
     async fn carry_out(
@@ -97,7 +117,7 @@ impl Runner {
     ) -> Result<(), (Stage, Error)> {
         let at = |stage| move |error| (stage, error);
         let subject = format!("{} {}", method.key, round.number);
-        let before = self.system.whole().await.map_err(at(Stage::Preparation))?;
+        let before = self.rested().await.map_err(at(Stage::Preparation))?;
         round.before = leaders(&before);
         let plan = match method.act {
             Act::Ferriswheel => Some(self.plan(&subject).await.map_err(at(Stage::Preparation))?),

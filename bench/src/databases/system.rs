@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_probe::config::{MemberAddress, RunConfig};
@@ -32,6 +33,8 @@ pub struct Facts {
     pub goals: Goals,
     /// How the agent's record of a hand-over is read.
     pub way: Way,
+    /// How long after a round something of it still stands in the way of the next one.
+    pub rest: Duration,
     /// Name of the database in the spec, and so in the names of the records.
     pub database: &'static str,
 }
@@ -142,7 +145,7 @@ pub trait System {
     ///
     /// # Errors
     /// It does not become whole.
-    async fn whole(&mut self) -> Result<Scene> {
+    async fn whole(&self) -> Result<Scene> {
         let refreshed = async {
             self.example().refresh().await?;
             self.settled().await
