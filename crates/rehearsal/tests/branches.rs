@@ -122,13 +122,22 @@ const BRANCHES: &[Branch] = &[
         code: Some("FW0206"),
     },
     Branch {
+        name: "old primary killed before it is looked at",
+        fault: || at("pauseSent", |world| kill(world, "db/pg-0")),
+        prepare: nothing,
+        relieve: nothing,
+        promotions: &["pg-0", "pg-1"],
+        errors: false,
+        code: Some("FW0204"),
+    },
+    Branch {
         name: "old primary killed instead of stopped",
         fault: || at("paused", |world| kill(world, "db/pg-0")),
         prepare: nothing,
         relieve: nothing,
         promotions: &["pg-0", "pg-1"],
         errors: false,
-        code: Some("FW0204"),
+        code: Some("FW0205"),
     },
     Branch {
         name: "old primary killed in its shutdown",

@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::lsn::Lsn;
+
+/// Pause between two looks at a server inside the window.
+///
+/// 1 ms: measured hand-overs spend most of their time in PostgreSQL itself; a coarser poll would
+/// add its half to each of four waits.
+pub const LOOK: Duration = Duration::from_millis(1);
 
 /// One server, with a session that is opened beforehand and opened again when it broke.
 ///
@@ -19,9 +26,34 @@ pub trait Server: Send + Sync {
     /// Role and positions, by one read-only statement.
     async fn status(&self, deadline: Duration) -> Result<Status, ServerError>;
 
-    /// Whether the server takes writes: what a status says, for less of the server's time.
-    async fn is_primary(&self, deadline: Duration) -> Result<bool, ServerError> {
-        Ok(!self.status(deadline).await?.in_recovery)
+    /// Whether the server takes writes, as soon as it does, or after `patience`.
+    async fn becomes_primary(
+        &self,
+        patience: Duration,
+        deadline: Duration,
+    ) -> Result<bool, ServerError> {
+        let end = Instant::now() + patience;
+        loop {
+            let primary = !self.status(deadline).await?.in_recovery;
+            if primary || Instant::now() >= end {
+                return Ok(primary);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Returns as soon as this standby has replayed anything after a position, or after `patience`.
+    async fn replays_after(
+        &self,
+        position: Lsn,
+        patience: Duration,
+        deadline: Duration,
+    ) -> Result<(), ServerError> {
+        let end = Instant::now() + patience;
+        while self.status(deadline).await?.replay <= Some(position) && Instant::now() < end {
+            sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Has the server load what the first session of a database waits for: its catalogs.

@@ -22,7 +22,7 @@ use super::pooler::Pooler;
 use super::prepare::{Prepared, prepare};
 use super::record::{Log, Moment, Outcome, Reason};
 use super::recover::{self, Knowledge};
-use super::server::{LastRecord, Server, ServerError, Status};
+use super::server::{LOOK, LastRecord, Server, ServerError, Status};
 
 /// Deadline of one statement outside the window: a healthy server answers in milliseconds, a
 /// loaded one in tens; 5 s tells "slow" from "gone".
@@ -30,12 +30,6 @@ pub const STATEMENT: Duration = Duration::from_secs(5);
 
 /// Deadline of a checkpoint outside the window: it writes every dirty buffer.
 pub const CHECKPOINT: Duration = Duration::from_secs(300);
-
-/// Pause between two looks at a server inside the window.
-///
-/// 1 ms: measured hand-overs spend most of their time in PostgreSQL itself; a coarser poll would
-/// add its half to each of four waits.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// The trigger of a promotion is sent again after this time.
 ///
@@ -83,7 +77,13 @@ pub async fn open_window(
 ) -> Outcome {
     let opened = Instant::now();
     log.note(Moment::PauseSent);
-    if let Err(reason) = pause_all(order, cast).await {
+    // The first look at the old primary costs no time of its own while clients are paused.
+    let (paused, seen) = futures::future::join(
+        pause_all(order, cast),
+        cast.old.status(order.forward_budget()),
+    )
+    .await;
+    if let Err(reason) = paused {
         log.note(Moment::Faltered {
             reason: reason.clone(),
         });
@@ -102,7 +102,8 @@ pub async fn open_window(
         stop_sent: Some(false),
         proven: None,
     };
-    let failed = match forward(order, cast, opened, &mut known, log).await {
+    let seen = seen.ok().filter(|_| opened.elapsed() <= FRESH);
+    let failed = match forward(order, cast, opened, seen, &mut known, log).await {
         Ok(()) => {
             aftercare(order, cast, log).await;
             return Outcome::HandedOver { recovered: None };
@@ -138,20 +139,28 @@ async fn pause_all(order: &Order, cast: &Cast) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Age up to which a look at the old primary stands for the present: twice a usual PAUSE. A PAUSE
+/// that a transaction held up takes up to its budget, and a stream may have broken meanwhile.
+const FRESH: Duration = Duration::from_millis(50);
+
 /// Stop, prove, promote, re-point, commit, reload, resume.
 async fn forward(
     order: &Order,
     cast: &Cast,
     opened: Instant,
+    seen: Option<Status>,
     known: &mut Knowledge,
     log: &dyn Log,
 ) -> Result<(), Reason> {
     let limit = opened + order.forward_budget();
-    let before = cast
-        .old
-        .status(left(limit))
-        .await
-        .map_err(|e| Reason::StopFailed(e.to_string()))?;
+    let before = match seen {
+        Some(seen) => seen,
+        None => cast
+            .old
+            .status(left(limit))
+            .await
+            .map_err(|e| Reason::StopFailed(e.to_string()))?,
+    };
     let streaming = before
         .followers
         .iter()
@@ -242,6 +251,7 @@ pub(super) async fn finish_forward(
 
 async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Reason> {
     let mut last = String::from("no answer yet");
+    let mut replayed = since;
     let mut look_at_old = Instant::now() + LOOK_AT_OLD;
     while Instant::now() < limit {
         match tokio::time::timeout_at(limit, cast.candidate.last_record(since)).await {
@@ -251,6 +261,7 @@ async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Re
                     "last record ends at {}, received {}, replayed {}, clean shutdown {}",
                     record.end, record.receive, record.replay, record.shutdown_checkpoint
                 );
+                replayed = record.replay;
             }
             Ok(Err(ServerError::Disconnected { cause, .. })) => {
                 return Err(Reason::CandidateLost(cause));
@@ -270,10 +281,20 @@ async fn prove(cast: &Cast, since: Lsn, limit: Instant) -> Result<LastRecord, Re
                 )));
             }
         }
-        sleep(LOOK).await;
+        let waited = cast
+            .candidate
+            .replays_after(replayed, LOOK_AGAIN, left(limit));
+        if waited.await.is_err() {
+            // The next question finds out what is wrong.
+            sleep(LOOK).await;
+        }
     }
     Err(Reason::NotProven(last))
 }
+
+/// Longest wait for the candidate's replay before its log is looked at all the same. 20 ms: what is
+/// waited for comes after 10 to 40 ms, and a look costs the server one of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Time that the clients have the disks for themselves. 100 ms: their sessions are opened anew and
 /// have committed after 15 to 50 ms; for as long the other standbys lag, which an asynchronous set
@@ -301,9 +322,10 @@ pub(super) async fn promote(server: &dyn Server, limit: Instant) -> Result<u32, 
                 Err(e) => last = e.to_string(),
             }
         }
-        match server.is_primary(left(limit)).await {
+        let patience = next.saturating_duration_since(Instant::now());
+        match server.becomes_primary(patience, left(limit)).await {
             Ok(true) => return Ok(triggers),
-            Ok(false) => {}
+            Ok(false) => continue,
             Err(ServerError::Disconnected { cause, .. }) => {
                 return Err(Reason::CandidateLost(cause));
             }

@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use super::conninfo::ConnInfo;
 use super::durability::{self, Before};
 use super::lsn::Lsn;
-use super::server::{Follower, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream};
-use super::session::{Session, literal};
+use super::server::{
+    Follower, LOOK, LastRecord, OpenTransaction, Server, ServerError, Status, Upstream,
+};
+use super::session::{Rows, Session, literal};
 use super::wal::{self, Tail};
 
 /// Deadline of a small statement.
@@ -19,6 +21,12 @@ const STATEMENT: Duration = Duration::from_secs(5);
 /// costs a session.
 const DATABASES: &str = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate \
      ORDER BY pg_database_size(oid) DESC LIMIT 8";
+
+/// Whether the server takes writes.
+const IS_PRIMARY: &str = "SELECT NOT pg_is_in_recovery()";
+
+/// SQLSTATE `undefined_object`, which `DO` answers without its language.
+const NO_SUCH_LANGUAGE: &str = "42704";
 
 /// Reads the catalogs that every session reads when it starts.
 const CATALOGS: &str = "SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute), \
@@ -54,7 +62,7 @@ impl WireServer {
         }
     }
 
-    async fn run(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ServerError> {
+    async fn run(&self, sql: &str) -> Result<Rows, ServerError> {
         self.session.run(sql, STATEMENT).await
     }
 
@@ -210,6 +218,38 @@ impl WireServer {
         .await
     }
 
+    /// Waits in the server's own session while a condition holds, at most `patience`, then asks.
+    ///
+    /// One statement instead of one a millisecond: the servers, the agent and whatever carries the
+    /// session share the processors with the shutdown and the promotion that are waited for.
+    ///
+    /// # Source
+    /// `DO` is allowed during recovery; `pg_is_in_recovery()` reads the server's present state also
+    /// in a transaction that began before the promotion. A database whose owner has dropped
+    /// PL/pgSQL answers at once, and its caller asks again.
+    async fn wait_inside(
+        &self,
+        condition: &str,
+        patience: Duration,
+        then: &str,
+        deadline: Duration,
+    ) -> Result<Rows, ServerError> {
+        let millis = patience.as_millis();
+        let wait = format!(
+            "DO $$ DECLARE enough timestamptz := clock_timestamp() + interval '{millis} ms'; \
+             BEGIN WHILE {condition} AND clock_timestamp() < enough \
+             LOOP PERFORM pg_sleep(0.001); END LOOP; END $$; {then}"
+        );
+        match self.session.run(&wait, deadline).await {
+            Err(ServerError::Sql { sqlstate, .. }) if sqlstate == NO_SUCH_LANGUAGE => {
+                let rows = self.session.run(then, deadline).await;
+                tokio::time::sleep(LOOK).await;
+                rows
+            }
+            other => other,
+        }
+    }
+
     /// What postgresql.auto.conf says of a setting.
     async fn auto_setting(&self, name: &str) -> Result<Option<String>, ServerError> {
         let rows = self
@@ -235,12 +275,27 @@ impl Server for WireServer {
         read_status(&rows).ok_or_else(|| self.unexpected("a status that cannot be read"))
     }
 
-    async fn is_primary(&self, deadline: Duration) -> Result<bool, ServerError> {
+    async fn becomes_primary(
+        &self,
+        patience: Duration,
+        deadline: Duration,
+    ) -> Result<bool, ServerError> {
         let rows = self
-            .session
-            .run("SELECT NOT pg_is_in_recovery()", deadline)
+            .wait_inside("pg_is_in_recovery()", patience, IS_PRIMARY, deadline)
             .await?;
         Ok(cell(&rows, 0) == Some("t"))
+    }
+
+    async fn replays_after(
+        &self,
+        position: Lsn,
+        patience: Duration,
+        deadline: Duration,
+    ) -> Result<(), ServerError> {
+        let condition = format!("coalesce(pg_last_wal_replay_lsn() <= '{position}', true)");
+        self.wait_inside(&condition, patience, "SELECT", deadline)
+            .await
+            .map(drop)
     }
 
     async fn warm(&self, deadline: Duration) -> Result<(), ServerError> {
@@ -339,7 +394,11 @@ impl Server for WireServer {
     async fn arm_promotion(&self) -> Result<(), ServerError> {
         self.run("ALTER SYSTEM SET wal_retrieve_retry_interval = '10ms'")
             .await?;
-        self.run("SELECT pg_reload_conf()").await.map(|_| ())
+        self.run("SELECT pg_reload_conf()").await?;
+        // The session loads now what it will wait with.
+        self.becomes_primary(Duration::ZERO, STATEMENT)
+            .await
+            .map(drop)
     }
 
     async fn disarm_promotion(&self) -> Result<(), ServerError> {
