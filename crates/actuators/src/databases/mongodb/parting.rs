@@ -26,7 +26,7 @@ struct Asked<'s> {
 }
 
 /// Lets everybody who copies from the leaving member copy from the primary, and waits until all have what it has. Says
-/// who does now.
+/// who was told, and whether he does now.
 ///
 /// # Errors
 /// Somebody refuses, or does not catch up. The member may leave nevertheless: that costs time and nothing else.
@@ -51,21 +51,26 @@ pub async fn part_with(servers: &[&dyn Server], leaving: &str) -> Result<Vec<Str
         one.server.copy_from(source, COMMAND).await?;
     }
     let end = Instant::now() + SWITCHED;
+    let mut told = Vec::new();
     for one in &followers {
-        while one.server.status(COMMAND).await?.copies_from.as_ref() != Some(source)
-            && Instant::now() < end
-        {
-            sleep(AGAIN).await;
+        let mut copies = false;
+        while !copies && Instant::now() < end {
+            copies = one.server.status(COMMAND).await?.copies_from.as_ref() == Some(source);
+            if !copies {
+                sleep(AGAIN).await;
+            }
         }
+        let (follower, leader) = (one.server.name(), leader.server.name());
+        told.push(if copies {
+            format!("{follower} copies from {leader} now")
+        } else {
+            format!("{follower} was told to copy from {leader}, and does not yet")
+        });
     }
     let left = end.saturating_duration_since(Instant::now()).max(AGAIN);
     let everybody = By::Members(asked.len());
     leader.server.barrier("parting", everybody, left).await?;
-    let told = |one: &&Asked<'_>| {
-        let (follower, leader) = (one.server.name(), leader.server.name());
-        format!("{follower} copies from {leader} now")
-    };
-    Ok(followers.iter().map(told).collect())
+    Ok(told)
 }
 
 async fn ask(server: &dyn Server) -> Result<Asked<'_>, ServerError> {
