@@ -14,6 +14,7 @@ mod arm;
 mod helm;
 mod json;
 mod object;
+mod plain;
 mod scan;
 mod yaml;
 

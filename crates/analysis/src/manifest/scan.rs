@@ -441,7 +441,7 @@ fn plain_then(parent: usize, text: &str) -> After {
 }
 
 /// The inside of a sequence's entry, if the text is one.
-fn dash(text: &str) -> Option<&str> {
+pub(super) fn dash(text: &str) -> Option<&str> {
     match text.strip_prefix('-')? {
         "" => Some(""),
         rest => rest
@@ -450,14 +450,18 @@ fn dash(text: &str) -> Option<&str> {
     }
 }
 
-enum Split<'a> {
+/// A line's text, as far as it is `key: value`.
+pub(super) enum Split<'a> {
+    /// A key, of quotes what is between them, and the text after the colon.
     Key(&'a str, &'a str),
+    /// It is none.
     None,
+    /// The parser must tell.
     Odd,
 }
 
 /// Splits `key: value`.
-fn split_key(text: &str) -> Split<'_> {
+pub(super) fn split_key(text: &str) -> Split<'_> {
     let Some(first) = text.bytes().next() else {
         return Split::None;
     };
@@ -529,13 +533,13 @@ fn may_start(text: &str) -> bool {
 }
 
 /// Is the whole text one plain scalar, with a comment after it at most?
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     let text = text.split(" #").next().unwrap_or_default().trim_ascii_end();
     may_start(text) && !text.ends_with(':') && !text.contains(": ") && !text.contains(":\t")
 }
 
 /// Where a quoted scalar at the start of the text ends, if it ends there and holds no escapes.
-fn quoted(text: &str) -> Option<usize> {
+pub(super) fn quoted(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let quote = *bytes.first()?;
     let mut at = 1;
@@ -554,13 +558,14 @@ fn quoted(text: &str) -> Option<usize> {
     }
 }
 
-fn nothing_after(rest: &str) -> Option<()> {
+/// Nothing where more than a comment comes after a quoted scalar.
+pub(super) fn nothing_after(rest: &str) -> Option<()> {
     let rest = rest.trim_ascii();
     (rest.is_empty() || rest.starts_with('#')).then_some(())
 }
 
 /// `[]`, `{}`, or a list of scalars without anything that needs a parser.
-fn simple_flow(text: &str) -> Option<()> {
+pub(super) fn simple_flow(text: &str) -> Option<()> {
     let text = text.split(" #").next()?.trim_ascii_end();
     if matches!(text, "[]" | "{}") {
         return Some(());
@@ -579,6 +584,12 @@ fn simple_flow(text: &str) -> Option<()> {
         .then_some(())
 }
 
+/// Is it a word that some YAML reads as something else than text?
+pub(super) fn is_other(text: &str) -> bool {
+    // None of them is longer.
+    text.len() <= 5 && OTHER.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// A scalar's text without quotes and comment; nothing where the parser must tell.
 fn scalar(value: &str) -> Option<&str> {
     if value.starts_with(['"', '\'']) {
@@ -593,7 +604,7 @@ fn scalar(value: &str) -> Option<&str> {
         .unwrap_or_default()
         .trim_ascii_end();
     // What YAML reads as something else than text is the parser's to tell.
-    let other = OTHER.iter().any(|word| text.eq_ignore_ascii_case(word))
+    let other = is_other(text)
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
     (is_plain(value) && !other).then_some(text)
 }
