@@ -1,5 +1,7 @@
 //! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
 
+use std::io::{ErrorKind, Result, Write};
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -142,6 +144,22 @@ pub enum PatchKind {
 impl Patch {
     /// As a command.
     pub fn command(&self) -> String {
+        self.with_body(&self.body.to_string())
+    }
+
+    /// The same, where it has so many bytes at most.
+    pub(crate) fn short_command(&self, most: usize) -> Option<String> {
+        // The command is longer than its body, and some bodies are whole files.
+        let mut body = Bounded {
+            text: Vec::new(),
+            most,
+        };
+        serde_json::to_writer(&mut body, &self.body).ok()?;
+        let command = self.with_body(std::str::from_utf8(&body.text).ok()?);
+        (command.len() <= most).then_some(command)
+    }
+
+    fn with_body(&self, body: &str) -> String {
         let object = &self.object;
         let namespace = match &object.namespace {
             Some(namespace) => format!("-n {namespace} "),
@@ -152,12 +170,32 @@ impl Patch {
             object.kind.to_ascii_lowercase(),
             object.name
         );
-        let quoted = self.body.to_string().replace('\'', "'\\''");
+        let quoted = body.replace('\'', "'\\''");
         match self.kind {
             PatchKind::Json => format!("kubectl patch {target} --type=json -p '{quoted}'"),
             PatchKind::Create => format!("echo '{quoted}' | kubectl create -f -"),
             PatchKind::Delete => format!("kubectl delete {target}"),
         }
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        if self.text.len() + bytes.len() > self.most {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

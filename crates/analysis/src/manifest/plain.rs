@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
             b'[' | b'{' => self.flow(text)?,
             _ => {
                 scan::is_plain(text).then_some(())?;
-                resolve(before_comment(text))?
+                resolve(scan::before_comment(text))?
             }
         };
         // A line below it that belongs to it: the parser puts them together.
@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
     /// `[]`, `{}`, or a list of scalars.
     fn flow(&mut self, text: &str) -> Option<Value> {
         scan::simple_flow(text)?;
-        let text = before_comment(text);
+        let text = scan::before_comment(text);
         match text {
             "[]" => return Some(Value::Array(Vec::new())),
             "{}" => return Some(Value::Object(Map::new())),
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
 
     /// A literal block scalar below a key or dash in column `parent`.
     fn literal(&mut self, parent: usize, header: &str) -> Option<Value> {
-        let strip = match before_comment(header) {
+        let strip = match scan::before_comment(header) {
             "|" => false,
             "|-" => true,
             _ => return None,
@@ -325,12 +325,6 @@ impl<'a> Reader<'a> {
         content.truncate(if strip { kept } else { kept + 1 });
         Some(Value::String(content))
     }
-}
-
-/// A plain or flow value without the comment after it.
-fn before_comment(text: &str) -> &str {
-    let text = text.split(" #").next().unwrap_or_default();
-    text.trim_ascii_end()
 }
 
 /// The text between quotes. In single ones two stand for one; escapes in double ones are not here.

@@ -5,7 +5,7 @@
 //! comments. Anything else makes a document not plain, and a real parser must read it. The scan may
 //! call plain text not plain, never the other way round.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// One document of a stream.
 #[derive(Debug)]
@@ -409,7 +409,7 @@ impl<'a> Scan<'a> {
         match first {
             b'#' => self.after = After::Pending,
             b'|' | b'>' => {
-                let header = value.get(1..)?.split(" #").next()?.trim();
+                let header = before_comment(value.get(1..)?).trim();
                 matches!(header, "" | "-" | "+").then_some(())?;
                 self.block = Some(Block {
                     parent,
@@ -433,7 +433,7 @@ impl<'a> Scan<'a> {
 
 /// What may follow a plain scalar: a comment ends it.
 fn plain_then(parent: usize, text: &str) -> After {
-    if text.contains(" #") {
+    if comment(text).is_some() {
         After::Nothing
     } else {
         After::Plain(parent)
@@ -488,10 +488,10 @@ pub(super) fn split_key(text: &str) -> Split<'_> {
         match bytes.get(colon + 1) {
             None | Some(b' ') => {
                 let key = text.get(..colon).unwrap_or_default();
-                if key.contains(" #") {
+                if comment(key).is_some() {
                     return Split::None;
                 }
-                if key.contains("{{") {
+                if memchr(b'{', key.as_bytes()).is_some() && key.contains("{{") {
                     return Split::Odd;
                 }
                 let value = text.get(colon + 1..).unwrap_or_default();
@@ -532,10 +532,28 @@ fn may_start(text: &str) -> bool {
     }
 }
 
+/// Where ` #` begins a comment.
+fn comment(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    // A searcher for two bytes would be made anew for each line, which takes longer than the line.
+    memchr_iter(b'#', bytes)
+        .filter_map(|at| at.checked_sub(1))
+        .find(|before| bytes.get(*before) == Some(&b' '))
+}
+
+/// What stands before a comment.
+pub(super) fn before_comment(text: &str) -> &str {
+    let end = comment(text).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().trim_ascii_end()
+}
+
 /// Is the whole text one plain scalar, with a comment after it at most?
 pub(super) fn is_plain(text: &str) -> bool {
-    let text = text.split(" #").next().unwrap_or_default().trim_ascii_end();
-    may_start(text) && !text.ends_with(':') && !text.contains(": ") && !text.contains(":\t")
+    let text = before_comment(text);
+    may_start(text)
+        && !text.ends_with(':')
+        && !memchr_iter(b':', text.as_bytes())
+            .any(|at| matches!(text.as_bytes().get(at + 1), Some(b' ' | b'\t')))
 }
 
 /// Where a quoted scalar at the start of the text ends, if it ends there and holds no escapes.
@@ -566,7 +584,7 @@ pub(super) fn nothing_after(rest: &str) -> Option<()> {
 
 /// `[]`, `{}`, or a list of scalars without anything that needs a parser.
 pub(super) fn simple_flow(text: &str) -> Option<()> {
-    let text = text.split(" #").next()?.trim_ascii_end();
+    let text = before_comment(text);
     if matches!(text, "[]" | "{}") {
         return Some(());
     }
@@ -598,11 +616,7 @@ fn scalar(value: &str) -> Option<&str> {
         let inside = value.get(1..end - 1)?;
         return (!inside.contains('\'')).then_some(inside);
     }
-    let text = value
-        .split(" #")
-        .next()
-        .unwrap_or_default()
-        .trim_ascii_end();
+    let text = before_comment(value);
     // What YAML reads as something else than text is the parser's to tell.
     let other = is_other(text)
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));

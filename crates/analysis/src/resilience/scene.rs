@@ -253,7 +253,7 @@ impl<'a> Scene<'a> {
             self.budgets.push(Budget {
                 object,
                 body,
-                selector: Selector::of(body.pointer("/spec/selector")),
+                selector: Selector::of(at(body, "/spec/selector")),
                 workloads: Vec::new(),
                 pods: Vec::new(),
             });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::databases;
 use super::draft::{Draft, Edit};
 use super::scene::{Pod, Scene, Workload};
-use super::values::{has, list, text};
+use super::values::{at, has, list, text};
 use crate::codes;
 use crate::findings::{Finding, Severity};
 
@@ -47,10 +47,8 @@ fn wanted(workload: &Workload<'_>) -> Option<Finding> {
     {
         return None;
     }
-    let labels = workload
-        .body
-        .pointer("/spec/selector/matchLabels")
-        .or_else(|| pod.pointer("/metadata/labels"))?;
+    let labels =
+        at(workload.body, "/spec/selector/matchLabels").or_else(|| at(pod, "/metadata/labels"))?;
     let constraint = |key: &str| {
         json!({
             "maxSkew": 1,
