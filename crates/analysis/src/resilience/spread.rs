@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::databases;
 use super::draft::{Draft, Edit};
 use super::scene::{Pod, Scene, Workload};
-use super::values::{at, has, list, text};
+use super::values::{at, has, list};
 use crate::codes;
 use crate::findings::{Finding, Severity};
 
@@ -139,7 +139,7 @@ fn real(
         .saw(
             "pods",
             pods.iter()
-                .filter_map(|pod| Some(format!("{} on {}", pod.object.name, text(pod.body, "/spec/nodeName")?)))
+                .filter_map(|pod| Some(format!("{} on {}", pod.object.name, pod.node()?)))
                 .collect::<Vec<_>>()
                 .join(", "),
         )

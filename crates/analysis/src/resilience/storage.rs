@@ -250,12 +250,9 @@ impl<'a> Nodes<'a> {
 fn claim_users<'a>(scene: &Scene<'a>) -> BTreeMap<(&'a str, &'a str), (&'a str, &'a str)> {
     let mut users = BTreeMap::new();
     for pod in &scene.pods {
-        for volume in list(pod.body, "/spec/volumes") {
-            if let (Some(claim), Some(node)) =
-                (text(volume, "/persistentVolumeClaim/claimName"), pod.node())
-            {
-                users.insert((namespace(pod.object), claim), (&*pod.object.name, node));
-            }
+        let Some(node) = pod.node() else { continue };
+        for claim in &pod.facts.claims {
+            users.insert((namespace(pod.object), *claim), (&*pod.object.name, node));
         }
     }
     users

@@ -166,7 +166,7 @@ pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, 
     };
     let want = match (scope.resilience.is_some(), scope.drain.is_some()) {
         (true, true) => Want::All,
-        (true, false) => Want::Bodies,
+        (true, false) => Want::Checks,
         (false, true) => Want::Sketches,
         (false, false) => Want::Names,
     };
