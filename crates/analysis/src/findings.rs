@@ -1,5 +1,6 @@
 //! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Result, Write};
 
 use serde::Serialize;
@@ -162,20 +163,34 @@ impl Patch {
     fn with_body(&self, body: &str) -> String {
         let object = &self.object;
         let namespace = match &object.namespace {
-            Some(namespace) => format!("-n {namespace} "),
+            Some(namespace) => format!("-n {} ", word(namespace)),
             None => String::new(),
         };
         let target = format!(
             "{namespace}{} {}",
-            object.kind.to_ascii_lowercase(),
-            object.name
+            word(&object.kind.to_ascii_lowercase()),
+            word(&object.name)
         );
-        let quoted = body.replace('\'', "'\\''");
         match self.kind {
-            PatchKind::Json => format!("kubectl patch {target} --type=json -p '{quoted}'"),
-            PatchKind::Create => format!("echo '{quoted}' | kubectl create -f -"),
+            PatchKind::Json => format!("kubectl patch {target} --type=json -p {}", quoted(body)),
+            PatchKind::Create => format!("echo {} | kubectl create -f -", quoted(body)),
             PatchKind::Delete => format!("kubectl delete {target}"),
         }
+    }
+}
+
+/// A text as one word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The same of a name, which needs no quotes as a rule. What a file calls a name need not be one.
+fn word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(quoted(text))
     }
 }
 

@@ -248,7 +248,16 @@ impl Context {
             let reason = format!("line {line}: metadata is not a mapping: the file may be cut off");
             return reading.skip(&self.file, reason);
         }
-        let object = Object::of(self, api, kind, line, value);
+        self.add(Object::of(self, api, kind, line, value), reading);
+    }
+
+    fn add(&self, object: Object, reading: &mut Reading) {
+        if object::lacks_name(&object.api, &object.kind, &object.name) {
+            let kind = &object.kind;
+            let line = object.line;
+            let reason = format!("line {line}: a {kind} without a name: the file may be cut off");
+            return reading.skip(&self.file, reason);
+        }
         reading.objects.push(object);
     }
 

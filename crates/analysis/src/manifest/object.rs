@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Context, Want};
+use crate::deprecations;
 use crate::drain::{self, Sketch};
 use crate::findings::{ObjectRef, Place};
 use crate::resilience::{self, PodBrief};
@@ -292,6 +293,14 @@ fn without_ballast(mut value: Value) -> Value {
 pub(super) fn wants_body(want: Want, kind: &str) -> bool {
     WITH_BODY.binary_search(&kind).is_ok()
         || (want == Want::Diagnosis && WITH_BODY_IN_DIAGNOSIS.binary_search(&kind).is_ok())
+}
+
+/// Is it an object of Kubernetes that checks look at, and has no name? An API server takes none such: it is
+/// what is left of one.
+pub(super) fn lacks_name(api: &str, kind: &str, name: &str) -> bool {
+    name.is_empty()
+        && WITH_BODY.binary_search(&kind).is_ok()
+        && deprecations::row(api, kind).is_some()
 }
 
 /// Does a ConfigMap hold a setting that a check looks at?

@@ -20,12 +20,13 @@ pub(crate) fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         .iter()
         .filter_map(|(object, body)| Some((&*object.name, zone(body)?)))
         .collect();
+    let known: BTreeSet<&str> = zones.values().copied().collect();
     for workload in &scene.workloads {
         if !workload.makes.scales() || workload.fewest().is_none_or(|fewest| fewest < 2) {
             continue;
         }
         findings.extend(wanted(workload));
-        findings.extend(real(scene, workload, &zones));
+        findings.extend(real(scene, workload, &zones, &known));
     }
 }
 
@@ -93,6 +94,7 @@ fn real(
     scene: &Scene<'_>,
     workload: &Workload<'_>,
     zones: &BTreeMap<&str, &str>,
+    known: &BTreeSet<&str>,
 ) -> Option<Finding> {
     let pods: Vec<&Pod<'_>> = workload
         .pods
@@ -118,7 +120,6 @@ fn real(
             .done(),
         );
     }
-    let known: BTreeSet<&str> = zones.values().copied().collect();
     let used: Vec<Option<&&str>> = nodes.iter().map(|node| zones.get(node)).collect();
     let first = used.first().copied().flatten()?;
     if known.len() < 2 || !used.iter().all(|zone| *zone == Some(first)) {

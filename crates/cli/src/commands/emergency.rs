@@ -23,7 +23,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people};
 
 /// Is it safe to upgrade now, by which pattern, and what is ready if it goes wrong; changes nothing
 #[derive(Debug, Args)]
@@ -113,7 +113,7 @@ pub async fn run(args: EmergencyArgs, output: Output, quiet: bool) -> Result<Exi
             "{}",
             document(&list, &looks).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => out!("{}", text(&list, &looks)),
+        Output::Text => people(&text(&list, &looks))?,
     }
     if !quiet {
         for skipped in &skipped {

@@ -215,6 +215,18 @@ fn values(az: &Az<'_>, found: &mut Findings) {
             );
         }
     }
+    for option in ["--max-surge", "--max-unavailable"] {
+        let share = az.value(&[option]).and_then(|text| text.strip_suffix('%'));
+        let percent = share.and_then(super::number);
+        if let (Some(flag), Some(101..)) = (az.flag(&[option]), percent) {
+            found.push(
+                codes::AZ_VALUE,
+                flag.word.place,
+                format!("{option} takes at most 100%"),
+                "write a number of nodes, or a percentage up to 100%: 33% is what Microsoft advises for a surge",
+            );
+        }
+    }
     let number = |option: &str| {
         az.value(&[option])
             .and_then(|text| super::number(text.trim_end_matches('%')))
