@@ -57,6 +57,30 @@ fn lists_streams_and_dumps() {
 }
 
 #[test]
+fn what_is_left_of_an_object_is_named() {
+    for text in [
+        "apiVersion: apps/v1\nkind: Deployment\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: [a]\n",
+        "apiVersion: v1\nkind: Service\nmetadata:\n",
+        r#"{"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"}"#,
+    ] {
+        for want in [Want::Names, Want::Checks] {
+            let reading = read("f", text.as_bytes(), want);
+            assert_eq!(names(&reading.objects), Vec::<String>::new(), "{text}");
+            let reason = &reading.skipped[0].reason;
+            assert!(
+                reason.ends_with("without a name: the file may be cut off"),
+                "{reason}"
+            );
+        }
+    }
+    // Files of other programs have a kind and no name.
+    let text = "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  generateName: a-\n";
+    let reading = read("f", text.as_bytes(), Want::Checks);
+    assert_eq!((reading.objects.len(), reading.skipped.len()), (2, 0));
+}
+
+#[test]
 fn yaml_lists_and_flow_style() {
     let reading = text(
         "l.yaml",

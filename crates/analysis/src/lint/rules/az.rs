@@ -215,17 +215,17 @@ fn values(az: &Az<'_>, found: &mut Findings) {
             );
         }
     }
-    for option in ["--max-surge", "--max-unavailable"] {
-        let share = az.value(&[option]).and_then(|text| text.strip_suffix('%'));
-        let percent = share.and_then(super::number);
-        if let (Some(flag), Some(101..)) = (az.flag(&[option]), percent) {
-            found.push(
-                codes::AZ_VALUE,
-                flag.word.place,
-                format!("{option} takes at most 100%"),
-                "write a number of nodes, or a percentage up to 100%: 33% is what Microsoft advises for a surge",
-            );
-        }
+    let share = az
+        .value(&["--max-surge"])
+        .and_then(|text| text.strip_suffix('%'));
+    let percent = share.and_then(super::number);
+    if let (Some(flag), Some(101..)) = (az.flag(&["--max-surge"]), percent) {
+        found.push(
+            codes::AZ_VALUE,
+            flag.word.place,
+            "--max-surge takes at most 100%",
+            "write a percentage from 1% to 100% (33% is what Microsoft advises), or a number of nodes",
+        );
     }
     let number = |option: &str| {
         az.value(&[option])
