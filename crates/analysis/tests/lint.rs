@@ -405,7 +405,7 @@ const CASES: &[Case] = &[
 fn a_surge_is_at_most_the_whole_pool() {
     let found = |surge: &str| {
         let text = format!("az aks nodepool update -g a --cluster-name b -n c --max-surge {surge}");
-        codes_of("x.sh", &text).contains(codes::AZ_VALUE.0)
+        codes_of("x.sh", &text).contains(&codes::AZ_VALUE.0)
     };
     assert!(found("150%") && found("101%"));
     assert!(!found("100%") && !found("33%") && !found("150") && !found("$SURGE"));

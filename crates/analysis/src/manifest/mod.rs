@@ -248,15 +248,25 @@ impl Context {
             let reason = format!("line {line}: metadata is not a mapping: the file may be cut off");
             return reading.skip(&self.file, reason);
         }
-        self.add(Object::of(self, api, kind, line, value), reading);
+        let name = metadata.and_then(|metadata| metadata.get("name"));
+        let odd = name.is_some_and(|name| !name.is_null() && !name.is_string());
+        self.add(Object::of(self, api, kind, line, value), odd, reading);
     }
 
-    fn add(&self, object: Object, reading: &mut Reading) {
+    /// Takes an object; `odd` says that its name is there and no text.
+    fn add(&self, mut object: Object, odd: bool, reading: &mut Reading) {
         if object::lacks_name(&object.api, &object.kind, &object.name) {
-            let kind = &object.kind;
-            let line = object.line;
-            let reason = format!("line {line}: a {kind} without a name: the file may be cut off");
-            return reading.skip(&self.file, reason);
+            let (kind, line) = (&object.kind, object.line);
+            let reason = if odd {
+                format!("line {line}: the name of a {kind} is no text: put it in quotes")
+            } else {
+                format!("line {line}: a {kind} without a name: the file may be cut off")
+            };
+            reading.skip(&self.file, reason);
+            // Its version counts all the same; of the rest who knows how much is there.
+            object.body = None;
+            object.brief = None;
+            object.sketch = None;
         }
         reading.objects.push(object);
     }

@@ -66,7 +66,7 @@ pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
                 (Some(api), Some(kind)) => {
                     let name = head.name.unwrap_or_default();
                     let object = Object::named(context, api, kind, head.namespace, name, line);
-                    context.add(object, reading);
+                    context.add(object, false, reading);
                 }
                 _ => reading.skip(
                     &context.file,

@@ -83,6 +83,19 @@ pub async fn run(args: EmergencyArgs, output: Output, quiet: bool) -> Result<Exi
         started,
         reading.is_none().then(|| late(budget)),
     ));
+    if let Some(reading) = &reading
+        && reading.objects.is_empty()
+        && reading.releases.is_empty()
+    {
+        // Of nothing everything is well.
+        let why = reading.skipped.first().map_or_else(
+            || "there is no object in the input".to_owned(),
+            |skipped| format!("{}: {}", skipped.file, skipped.reason),
+        );
+        return Err(Failure::input(format!("nothing was read: {why}")).fix(
+            "say --from with a dump of the cluster (ferriswheel snapshot --out DIR writes one)",
+        ));
+    }
     let reading = reading.unwrap_or_default();
     let skipped = reading.skipped.clone();
     let ask = Ask {
