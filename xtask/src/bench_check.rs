@@ -11,11 +11,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::manifests;
+use crate::{dump, manifests};
 
 /// Runs of each fast tool, and of each slow one.
 const FAST: usize = 31;
 const SLOW: usize = 5;
+/// Nodes of the dump: what the drain simulation is to be at home with.
+const NODES: usize = 5_000;
 /// Slower than this, in seconds, a tool runs [`SLOW`] times.
 const PATIENCE: f64 = 3.0;
 
@@ -33,22 +35,27 @@ struct Tool {
 /// Measures and writes the page. `others` is a kube-score, where there is one.
 pub fn run(root: &Path, ferriswheel: &Path, kube_score: Option<&Path>) -> Result<()> {
     let directory = std::env::temp_dir().join(format!("bench-check-{}", std::process::id()));
-    let result = measure(root, &directory, ferriswheel, kube_score);
+    // Beside the manifests: other tools are given all of those.
+    let cluster = std::env::temp_dir().join(format!("bench-dump-{}", std::process::id()));
+    let result = measure(root, &directory, &cluster, ferriswheel, kube_score);
     let _ = fs::remove_dir_all(&directory);
+    let _ = fs::remove_dir_all(&cluster);
     result
 }
 
 fn measure(
     root: &Path,
     directory: &Path,
+    cluster: &Path,
     ferriswheel: &Path,
     kube_score: Option<&Path>,
 ) -> Result<()> {
     manifests::write(directory)?;
+    dump::write(cluster, NODES)?;
     let files = files(directory)?;
     let own = ferriswheel.display().to_string();
-    let from = directory.display().to_string();
-    let check = |more: &[&str]| {
+    let check = |from: &Path, more: &[&str]| {
+        let from = from.display().to_string();
         let all = [
             "check", "--from", &from, "--target", "1.36", "--output", "json",
         ];
@@ -60,13 +67,25 @@ fn measure(
         Tool {
             name: "ferriswheel check --only apis",
             version: version.clone(),
-            command: check(&["--only", "apis"]),
+            command: check(directory, &["--only", "apis"]),
             runs: Vec::new(),
         },
         Tool {
             name: "ferriswheel check --only apis,resilience",
+            version: version.clone(),
+            command: check(directory, &["--only", "apis,resilience"]),
+            runs: Vec::new(),
+        },
+        Tool {
+            name: "ferriswheel check --only drain, of the dump",
+            version: version.clone(),
+            command: check(cluster, &["--only", "drain"]),
+            runs: Vec::new(),
+        },
+        Tool {
+            name: "ferriswheel check, everything, of the dump",
             version,
-            command: check(&["--only", "apis,resilience"]),
+            command: check(cluster, &[]),
             runs: Vec::new(),
         },
     ];
@@ -194,12 +213,13 @@ fn publish(root: &Path, tools: &[Tool], load: &str) -> Result<()> {
     );
     let raw = format!("benchmarks/check-{day}.json");
     let mut text = format!(
-        "{BEGIN}\nMeasured {day} with `cargo xtask bench-check`: {} documents in {} files, {} of them old; whole processes, taking turns, \
+        "{BEGIN}\nMeasured {day} with `cargo xtask bench-check`: {} documents in {} files, {} of them old, and the dump of a cluster of {NODES} nodes with {} pods; whole processes, taking turns, \
          files in the page cache. {cores} cores ({processor}), commit {commit}, optimised build, load {load} before the first run.\n\n\
          | tool | n | p50 | p90 | max | memory, max |\n|---|---|---|---|---|---|\n",
         manifests::DOCUMENTS,
         manifests::FILES,
-        manifests::old()
+        manifests::old(),
+        NODES * dump::PODS
     );
     for tool in tools {
         let mut times: Vec<f64> = tool.runs.iter().map(|(seconds, _)| *seconds).collect();
@@ -238,6 +258,7 @@ fn publish(root: &Path, tools: &[Tool], load: &str) -> Result<()> {
         "documents": manifests::DOCUMENTS,
         "files": manifests::FILES,
         "old": manifests::old(),
+        "nodes": NODES,
         "tools": data,
     });
     fs::write(root.join("docs").join(&raw), format!("{data:#}\n"))?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// Pods a node, daemon sets' included.
-const PODS: usize = 20;
+pub const PODS: usize = 20;
 /// Daemon sets.
 const DAEMONS: usize = 3;
 /// Objects a file: kubectl reads lists in pages of 500, people store them in larger pieces.

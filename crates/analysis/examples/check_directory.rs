@@ -1,7 +1,7 @@
 //! The deprecation check alone, or the drain simulation alone, over a directory, to measure them
 //! without the rest of the binary:
-//! `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36 [drain|resilience]`
-//! (`resilience` comes on top of the deprecations).
+//! `cargo run --release -p ferriswheel-analysis --example check_directory -- DIR 1.36 [drain|resilience|all]`
+//! (`resilience` comes on top of the deprecations, `all` is everything).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,14 +17,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let (directory, target, more) = match arguments.as_slice() {
         [_, directory, target] => (directory, target, ""),
-        [_, directory, target, more] if more == "drain" || more == "resilience" => {
+        [_, directory, target, more] if ["drain", "resilience", "all"].contains(&more.as_str()) => {
             (directory, target, more.as_str())
         }
-        _ => return Err("usage: check_directory DIR VERSION [drain|resilience]".into()),
+        _ => return Err("usage: check_directory DIR VERSION [drain|resilience|all]".into()),
     };
     let want = match more {
         "drain" => Want::Sketches,
-        "resilience" => Want::Bodies,
+        "resilience" => Want::Checks,
+        "all" => Want::All,
         _ => Want::Names,
     };
     let target = Target::parse([target.as_str()])?;
@@ -69,6 +70,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "resilience" => Scope {
             resilience: Some(resilience::Settings::default()),
             ..Scope::API_VERSIONS
+        },
+        "all" => Scope {
+            api_versions: true,
+            resilience: Some(resilience::Settings::default()),
+            drain: Some(Settings::default()),
         },
         _ => Scope::API_VERSIONS,
     };

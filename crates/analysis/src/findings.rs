@@ -1,5 +1,8 @@
 //! What a check found, in the form that machines read (`ferriswheel.findings.v1`).
 
+use std::borrow::Cow;
+use std::io::{ErrorKind, Result, Write};
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -142,22 +145,72 @@ pub enum PatchKind {
 impl Patch {
     /// As a command.
     pub fn command(&self) -> String {
+        self.with_body(&self.body.to_string())
+    }
+
+    /// The same, where it has so many bytes at most.
+    pub(crate) fn short_command(&self, most: usize) -> Option<String> {
+        // The command is longer than its body, and some bodies are whole files.
+        let mut body = Bounded {
+            text: Vec::new(),
+            most,
+        };
+        serde_json::to_writer(&mut body, &self.body).ok()?;
+        let command = self.with_body(std::str::from_utf8(&body.text).ok()?);
+        (command.len() <= most).then_some(command)
+    }
+
+    fn with_body(&self, body: &str) -> String {
         let object = &self.object;
         let namespace = match &object.namespace {
-            Some(namespace) => format!("-n {namespace} "),
+            Some(namespace) => format!("-n {} ", word(namespace)),
             None => String::new(),
         };
         let target = format!(
             "{namespace}{} {}",
-            object.kind.to_ascii_lowercase(),
-            object.name
+            word(&object.kind.to_ascii_lowercase()),
+            word(&object.name)
         );
-        let quoted = self.body.to_string().replace('\'', "'\\''");
         match self.kind {
-            PatchKind::Json => format!("kubectl patch {target} --type=json -p '{quoted}'"),
-            PatchKind::Create => format!("echo '{quoted}' | kubectl create -f -"),
+            PatchKind::Json => format!("kubectl patch {target} --type=json -p {}", quoted(body)),
+            PatchKind::Create => format!("echo {} | kubectl create -f -", quoted(body)),
             PatchKind::Delete => format!("kubectl delete {target}"),
         }
+    }
+}
+
+/// A text as one word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The same of a name, which needs no quotes as a rule. What a file calls a name need not be one.
+fn word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(quoted(text))
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        if self.text.len() + bytes.len() > self.most {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -402,6 +402,16 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
+fn a_surge_is_at_most_the_whole_pool() {
+    let found = |surge: &str| {
+        let text = format!("az aks nodepool update -g a --cluster-name b -n c --max-surge {surge}");
+        codes_of("x.sh", &text).contains(&codes::AZ_VALUE.0)
+    };
+    assert!(found("150%") && found("101%"));
+    assert!(!found("100%") && !found("33%") && !found("150") && !found("$SURGE"));
+}
+
+#[test]
 fn each_rule_finds_its_mistake_and_leaves_the_right_alone() {
     let known: Vec<codes::Rule> = CASES.iter().map(|(rule, ..)| *rule).collect();
     assert_eq!(known, codes::ALL);

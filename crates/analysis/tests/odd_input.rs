@@ -89,6 +89,9 @@ proptest! {
         let target = Target::parse(["1.36"]).expect("a target");
         let report = check(read("a.json", text.as_bytes(), Want::Bodies), &target, &scope);
         prop_assert!(serde_json::to_string(&report).is_ok());
+        // What is kept for the checks alone is all that they ask.
+        let briefly = check(read("a.json", text.as_bytes(), Want::Checks), &target, &scope);
+        prop_assert_eq!(&briefly, &report);
         if let Some(new) = convert(&text, &target).text {
             prop_assert!(serde_json::from_str::<Value>(&new).is_ok());
         }

@@ -57,6 +57,44 @@ fn lists_streams_and_dumps() {
 }
 
 #[test]
+fn what_is_left_of_an_object_is_named() {
+    let (cut, odd) = (
+        "without a name: the file may be cut off",
+        "is no text: put it in quotes",
+    );
+    for (text, reason) in [
+        ("apiVersion: apps/v1\nkind: Deployment\n", cut),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: [a]\n",
+            odd,
+        ),
+        // Which YAML reads as true.
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: y\n",
+            odd,
+        ),
+        ("apiVersion: v1\nkind: Service\nmetadata:\n", cut),
+        (
+            r#"{"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"}"#,
+            cut,
+        ),
+    ] {
+        for want in [Want::Names, Want::Checks] {
+            let reading = read("f", text.as_bytes(), want);
+            // Its version counts, and nothing else of it.
+            assert_eq!(reading.objects.len(), 1, "{text}");
+            assert!(reading.objects[0].body.is_none(), "{text}");
+            let said = &reading.skipped[0].reason;
+            assert!(said.ends_with(reason), "{said}");
+        }
+    }
+    // Files of other programs have a kind and no name.
+    let text = "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  generateName: a-\n";
+    let reading = read("f", text.as_bytes(), Want::Checks);
+    assert_eq!((reading.objects.len(), reading.skipped.len()), (2, 0));
+}
+
+#[test]
 fn yaml_lists_and_flow_style() {
     let reading = text(
         "l.yaml",

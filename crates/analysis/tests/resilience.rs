@@ -11,13 +11,20 @@ use std::path::{Path, PathBuf};
 use ferriswheel_analysis::check::{Scope, check};
 use ferriswheel_analysis::codes;
 use ferriswheel_analysis::deprecations::Target;
-use ferriswheel_analysis::findings::{Finding, Patch, PatchKind, Severity};
+use ferriswheel_analysis::findings::{Finding, Patch, PatchKind, Report, Severity};
 use ferriswheel_analysis::manifest::{Want, read};
 use ferriswheel_analysis::resilience::{Settings, days};
 use serde_json::{Value, json};
 
 fn findings(name: &str, text: &str) -> Vec<Finding> {
-    let reading = read(name, text.as_bytes(), Want::Bodies);
+    let report = report(name, text, Want::Checks);
+    assert_eq!(report, self::report(name, text, Want::Bodies), "{name}");
+    assert_eq!(report.skipped, [], "{name}");
+    report.findings
+}
+
+fn report(name: &str, text: &str, want: Want) -> Report {
+    let reading = read(name, text.as_bytes(), want);
     let scope = Scope {
         api_versions: false,
         resilience: Some(Settings {
@@ -27,9 +34,7 @@ fn findings(name: &str, text: &str) -> Vec<Finding> {
         }),
         drain: None,
     };
-    let report = check(reading, &Target::parse(["1.36"]).expect("a target"), &scope);
-    assert_eq!(report.skipped, [], "{name}");
-    report.findings
+    check(reading, &Target::parse(["1.36"]).expect("a target"), &scope)
 }
 
 fn directories() -> Vec<(String, PathBuf)> {

@@ -183,6 +183,8 @@ fn walk(root: &Path, files: &mut Vec<PathBuf>, skipped: &mut Vec<Skipped>) {
             if about.is_dir() {
                 if hidden {
                     skip(&path, "a hidden directory".to_owned());
+                } else if goes_round(&directory, &path) {
+                    skip(&path, "a link to a directory that it is in".to_owned());
                 } else {
                     open.push((path, depth + 1));
                 }
@@ -200,6 +202,15 @@ fn walk(root: &Path, files: &mut Vec<PathBuf>, skipped: &mut Vec<Skipped>) {
         }
     }
     files.sort();
+}
+
+/// Does a path in a directory lead back to it, or above it?
+fn goes_round(directory: &Path, path: &Path) -> bool {
+    path.is_symlink()
+        && match (directory.canonicalize(), path.canonicalize()) {
+            (Ok(directory), Ok(path)) => directory.starts_with(path),
+            _ => false,
+        }
 }
 
 fn is_manifest(path: &Path) -> bool {

@@ -1,5 +1,6 @@
 //! Standard output, where data goes: for a reader who may have seen enough.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
 
@@ -20,6 +21,25 @@ pub fn print(text: fmt::Arguments<'_>) -> Result<(), Failure> {
             ErrorKind::BrokenPipe => Failure::refused(Exit::ReaderGone, Vec::new()),
             _ => Failure::unexpected(&e),
         })
+}
+
+/// [`print`] of text for people. Names come from files that anybody wrote, and a terminal does what
+/// control characters say.
+///
+/// # Errors
+/// Those of [`print`].
+pub fn people(text: &str) -> Result<(), Failure> {
+    print(format_args!("{}", visible(text)))
+}
+
+/// The text with its control characters replaced, the ends of lines and tabs aside.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(acts) {
+        Cow::Owned(text.replace(acts, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// [`print`] of formatted text.

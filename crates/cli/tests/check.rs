@@ -323,6 +323,63 @@ fn standard_input_and_other_forms() {
     assert_eq!(report["schema"], "ferriswheel.findings.v1");
 }
 
+/// Names come from files that anybody wrote.
+#[test]
+fn names_act_on_no_terminal_and_no_shell() {
+    let root = tempfile::tempdir().expect("a directory");
+    let input = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"a; reboot \\e[2J\"\n  namespace: \"$(id)'\"\nspec:\n  replicas: 1\n";
+    let output = check(
+        root.path(),
+        &[
+            "--from", "-", "--target", "1.36", "--write", "a.md", "--write", "a.html", "--write",
+            "a.xml",
+        ],
+        input,
+    );
+    let seen = text(&output.stdout);
+    let command = "kubectl patch -n '$(id)'\\''' deployment 'a; reboot \u{fffd}[2J' --type=json";
+    assert!(seen.contains(command), "{seen}");
+    for name in ["a.md", "a.html", "a.xml"] {
+        let written = std::fs::read_to_string(root.path().join(name)).expect(name);
+        assert!(written.contains("reboot \u{fffd}[2J"), "{written}");
+        assert!(!written.contains('\u{1b}'), "{written}");
+    }
+    assert!(!seen.contains('\u{1b}') && !text(&output.stderr).contains('\u{1b}'));
+}
+
+#[test]
+fn a_link_that_goes_round_is_not_followed() {
+    let root = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(root.path().join("m/sub")).expect("directories");
+    std::fs::write(root.path().join("m/a.yaml"), OLD).expect("a file");
+    std::os::unix::fs::symlink("..", root.path().join("m/sub/up")).expect("a link");
+    let output = check(
+        root.path(),
+        &[
+            "--from", "m", "--target", "1.36", "--only", "apis", "--output", "json",
+        ],
+        "",
+    );
+    let report = json(&output);
+    assert_eq!(codes(&report), ["FWD001"]);
+    assert_eq!(report["skipped"][0]["file"], "m/sub/up");
+}
+
+#[test]
+fn nothing_read_is_not_nothing_found() {
+    let root = tempfile::tempdir().expect("a directory");
+    let said =
+        |input: &str| text(&check(root.path(), &["--from", "-", "--target", "1.36"], input).stdout);
+    assert_eq!(
+        said("a: [1\n"),
+        "Nothing was read: there is no object in the input.\n"
+    );
+    assert!(
+        said("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n")
+            .starts_with("Nothing found that 1.36")
+    );
+}
+
 #[test]
 fn a_reader_that_has_gone_is_no_defect() {
     let (reader, writer) = std::io::pipe().expect("a pipe");

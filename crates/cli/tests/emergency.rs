@@ -56,5 +56,13 @@ fn a_dump_alone_never_says_begin() {
     assert!(items.iter().any(|item| item["part"] == "pattern"));
 
     assert_eq!(run(&["--from", "none", "--target", "1.36"]).0, 2);
+    // Of an input without objects nothing is known, least of all that it is well.
+    std::fs::write(root.path().join("cut.json"), "{\"kind\": [").expect("a file");
+    let (code, stdout, notes) = run(&["--from", "cut.json", "--target", "1.36"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(
+        notes.contains("nothing was read: cut.json: line 1: "),
+        "{notes}"
+    );
     assert_eq!(run(&[&base[..], &["--out", "plan.json"]].concat()).0, 2);
 }

@@ -58,7 +58,7 @@ fn owner<'a>(ward: &Ward<'a>, pod: &Pod<'a>) -> Owner<'a> {
     if let Some(workload) = pod.workload.and_then(|at| ward.scene.workloads.get(at)) {
         return (within, &workload.object.kind, &workload.object.name);
     }
-    let (kind, name) = pod.controller.unwrap_or(("Pod", &pod.object.name));
+    let (kind, name) = pod.facts.controller.unwrap_or(("Pod", &pod.object.name));
     (within, kind, name)
 }
 

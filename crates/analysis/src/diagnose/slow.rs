@@ -254,7 +254,11 @@ fn nodes(ward: &Ward<'_>, cases: &mut Vec<Case>) {
             .pods
             .iter()
             .filter(|pod| pod.node() == Some(&object.name) && !pod.is_ready())
-            .filter(|pod| pod.controller.is_some_and(|(kind, _)| kind == "DaemonSet"))
+            .filter(|pod| {
+                pod.facts
+                    .controller
+                    .is_some_and(|(kind, _)| kind == "DaemonSet")
+            })
             .map(|pod| short(pod.object))
             .take(NAMED)
             .collect::<Vec<_>>();

@@ -245,7 +245,10 @@ pub(crate) fn pool(body: &Value) -> Option<&str> {
 
 /// A drain leaves what a DaemonSet makes, what the kubelet makes of a file, and what is over.
 fn is_evictable(pod: &Pod<'_>) -> bool {
-    let daemon = pod.controller.is_some_and(|(kind, _)| kind == "DaemonSet");
+    let daemon = pod
+        .facts
+        .controller
+        .is_some_and(|(kind, _)| kind == "DaemonSet");
     let mirror = has(
         pod.body,
         "/metadata/annotations/kubernetes.io~1config.mirror",

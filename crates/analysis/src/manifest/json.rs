@@ -1,7 +1,8 @@
 //! JSON: `kubectl get -o json`, `kubectl cluster-info dump`, streams of objects.
 //!
-//! A whole dump as one tree would take ten times its text. So the text is validated first (which
-//! bounds its depth too), then walked, and the objects of a list become trees one at a time.
+//! A whole dump as one tree would take ten times its text. So a list is walked, and its objects become
+//! trees one at a time, which validates them; what stands around them is validated without them. Where
+//! any of that fails the whole text is validated first, and says where it is broken.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -31,6 +32,12 @@ pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) -> bool
             };
             let after = trimmed.get(end..).unwrap_or_default();
             at += end + after.find('\n').unwrap_or(after.len());
+            continue;
+        }
+        if let Some((length, found)) = valid(context, trimmed, || counted.line(text, at)) {
+            reading.append(found);
+            at += length;
+            first = false;
             continue;
         }
         let mut values = serde_json::Deserializer::from_str(trimmed).into_iter::<IgnoredAny>();
@@ -73,6 +80,96 @@ fn explain(e: &serde_json::Error) -> String {
         let text = e.to_string();
         let end = text.find(" at line ").unwrap_or(text.len());
         format!("not JSON: {}", text.get(..end).unwrap_or(&text))
+    }
+}
+
+/// What the object at the start of a text gives, with its length; nothing where it is not valid.
+/// `line` is asked once.
+fn valid(context: &Context, text: &str, line: impl FnOnce() -> u32) -> Option<(usize, Reading)> {
+    let outline = Outline::of(text)?;
+    let part = |(from, to): (usize, usize)| text.get(from..to);
+    let string = |name: &str| {
+        let found = outline.fields.iter().find(|(key, _)| *key == name)?;
+        serde_json::from_str::<String>(part(found.1)?).ok()
+    };
+    let mut reading = Reading::default();
+    let line = context.base_line + line();
+    let kind = string("kind").unwrap_or_default();
+    let Some((place, items)) = outline.items.filter(|_| kind.ends_with("List")) else {
+        let value = serde_json::from_str(part((0, outline.end))?).ok()?;
+        context.take_nested(value, line, &[], 1, None, &mut reading);
+        return Some((outline.end, reading));
+    };
+    let around = format!("{}[]{}", part((0, place.0))?, part((place.1, outline.end))?);
+    serde_json::from_str::<IgnoredAny>(&around).ok()?;
+    let api = string("apiVersion").unwrap_or_default();
+    let of = kind.strip_suffix("List").filter(|of| !of.is_empty());
+    let inherited = of.map(|of| (api.as_str(), of));
+    let mut counted = Lines::default();
+    for item in items {
+        let value = serde_json::from_str(part(item)?).ok()?;
+        let line = line + counted.line(text, item.0) - 1;
+        context.take_nested(value, line, &[], 1, inherited, &mut reading);
+    }
+    Some((outline.end, reading))
+}
+
+/// Where a part of a text is.
+type Place = (usize, usize);
+
+/// Where the parts of an object are, if it looks like one: what is between them nobody has read yet.
+struct Outline<'a> {
+    fields: Vec<(&'a str, Place)>,
+    /// The list of items, and each of them.
+    items: Option<(Place, Vec<Place>)>,
+    end: usize,
+}
+
+impl<'a> Outline<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let mut outline = Self {
+            fields: Vec::new(),
+            items: None,
+            end: 0,
+        };
+        let mut walk = Walk {
+            bytes: text.as_bytes(),
+            at: 0,
+        };
+        if walk.next() != Some(b'{') {
+            return None;
+        }
+        loop {
+            if walk.peek() != Some(b'"') {
+                return None;
+            }
+            let key = walk.at;
+            walk.string();
+            let name = text.get(key + 1..walk.at.checked_sub(1)?)?;
+            if walk.next() != Some(b':') {
+                return None;
+            }
+            let first = walk.peek()?;
+            let start = walk.at;
+            if name == "items" && first == b'[' {
+                let items = walk.array()?;
+                // Of two lists one is lost to some readers: which one the other path tells.
+                if outline.items.is_some() {
+                    return None;
+                }
+                outline.items = Some(((start, walk.at), items));
+            } else {
+                walk.value();
+            }
+            outline.fields.push((name, (start, walk.at)));
+            match walk.next() {
+                Some(b',') => {}
+                Some(b'}') => break,
+                _ => return None,
+            }
+        }
+        outline.end = walk.at;
+        Some(outline)
     }
 }
 
@@ -217,6 +314,27 @@ impl Walk<'_> {
         Some(byte)
     }
 
+    /// Steps over an array, and says where its elements are.
+    fn array(&mut self) -> Option<Vec<Place>> {
+        let mut found = Vec::new();
+        self.at += 1;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Some(found);
+        }
+        loop {
+            self.space();
+            let start = self.at;
+            self.value();
+            found.push((start, self.at));
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return Some(found),
+                _ => return None,
+            }
+        }
+    }
+
     fn string(&mut self) {
         self.at += 1;
         while let Some(rest) = self.bytes.get(self.at..) {
@@ -264,6 +382,48 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Both ways of reading say the same of any text, however broken.
+    #[test]
+    fn what_is_walked_is_what_is_validated() {
+        let context = Context {
+            file: "a.json".into(),
+            want: super::super::Want::Bodies,
+            origin: super::super::Origin::Manifest,
+            base_line: 0,
+        };
+        let whole = "{\"kind\": \"PodList\", \"apiVersion\": \"v1\",\n \"items\": [\n  {\"metadata\": {\"name\": \"a,]}\"}},\n  \
+                     {\"metadata\": {\"name\": \"b\"}, \"x\": [1, {}]}\n ], \"more\": {\"k\": \"v\\\"\"}} ";
+        let mut texts: Vec<String> = (0..whole.len())
+            .map(|end| whole[..end].to_owned())
+            .collect();
+        // Each byte once gone and once doubled: broken in every way that one byte can.
+        for (at, c) in whole.char_indices() {
+            texts.push(format!("{}{}", &whole[..at], &whole[at + 1..]));
+            texts.push(format!("{}{c}{}", &whole[..at], &whole[at..]));
+        }
+        let mut read = 0;
+        for text in texts {
+            let trimmed = text.trim_start();
+            let mut values = serde_json::Deserializer::from_str(trimmed).into_iter::<IgnoredAny>();
+            let is_valid = matches!(values.next(), Some(Ok(_))) && trimmed.starts_with('{');
+            let mut expected = Reading::default();
+            let end = values.byte_offset();
+            if is_valid {
+                take(&context, &trimmed[..end], 1, &mut expected);
+            }
+            match valid(&context, trimmed, || 1) {
+                Some((length, found)) => {
+                    assert!(is_valid, "{text}");
+                    assert_eq!(length, end, "{text}");
+                    assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{text}");
+                    read += found.objects.len();
+                }
+                None => assert!(!is_valid || trimmed.starts_with("{}"), "{text}"),
+            }
+        }
+        assert!(read > 20, "{read}");
+    }
 
     #[test]
     fn the_walk_finds_members_and_elements() {

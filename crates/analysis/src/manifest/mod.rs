@@ -14,6 +14,7 @@ mod arm;
 mod helm;
 mod json;
 mod object;
+mod plain;
 mod scan;
 mod yaml;
 
@@ -46,9 +47,11 @@ pub enum Want {
     Names,
     /// Whole objects of the kinds that other checks read.
     Bodies,
+    /// The same for the checks alone: of pods that something makes, and of nodes, no more than these ask.
+    Checks,
     /// What the drain simulation needs.
     Sketches,
-    /// Both.
+    /// What the checks and the drain simulation need.
     All,
     /// Whole objects of the kinds that a diagnosis reads: events too.
     Diagnosis,
@@ -57,7 +60,15 @@ pub enum Want {
 impl Want {
     /// Are whole objects wanted?
     pub fn bodies(self) -> bool {
-        matches!(self, Self::Bodies | Self::All | Self::Diagnosis)
+        matches!(
+            self,
+            Self::Bodies | Self::Checks | Self::All | Self::Diagnosis
+        )
+    }
+
+    /// Is of some objects less than the whole enough?
+    fn briefly(self) -> bool {
+        matches!(self, Self::Checks | Self::All)
     }
 
     /// Are sketches for the drain simulation wanted?
@@ -142,8 +153,7 @@ impl Context {
                 return reading.skip(&self.file, format!("line {line}: not UTF-8"));
             }
         };
-        let control = |b: &u8| *b < b' ' && !matches!(b, b'\n' | b'\r' | b'\t');
-        if let Some(at) = bytes.iter().position(control) {
+        if let Some(at) = control(bytes) {
             let line = self.base_line + 1 + newlines(bytes.get(..at).unwrap_or_default());
             return reading.skip(
                 &self.file,
@@ -238,7 +248,26 @@ impl Context {
             let reason = format!("line {line}: metadata is not a mapping: the file may be cut off");
             return reading.skip(&self.file, reason);
         }
-        let object = Object::of(self, api, kind, line, value);
+        let name = metadata.and_then(|metadata| metadata.get("name"));
+        let odd = name.is_some_and(|name| !name.is_null() && !name.is_string());
+        self.add(Object::of(self, api, kind, line, value), odd, reading);
+    }
+
+    /// Takes an object; `odd` says that its name is there and no text.
+    fn add(&self, mut object: Object, odd: bool, reading: &mut Reading) {
+        if object::lacks_name(&object.api, &object.kind, &object.name) {
+            let (kind, line) = (&object.kind, object.line);
+            let reason = if odd {
+                format!("line {line}: the name of a {kind} is no text: put it in quotes")
+            } else {
+                format!("line {line}: a {kind} without a name: the file may be cut off")
+            };
+            reading.skip(&self.file, reason);
+            // Its version counts all the same; of the rest who knows how much is there.
+            object.body = None;
+            object.brief = None;
+            object.sketch = None;
+        }
         reading.objects.push(object);
     }
 
@@ -254,6 +283,18 @@ impl Context {
         };
         reading.skip(&self.file, format!("line {line}: {what}"));
     }
+}
+
+/// Where the first control character stands that no text has.
+fn control(bytes: &[u8]) -> Option<usize> {
+    let is = |b: &u8| *b < b' ' && !matches!(b, b'\n' | b'\r' | b'\t');
+    // Without a way out in the middle the processor looks at many bytes at a time.
+    let chunk = bytes
+        .chunks(4096)
+        .position(|chunk| chunk.iter().fold(false, |found, byte| found | is(byte)))?;
+    let start = chunk * 4096;
+    let at = bytes.get(start..)?.iter().position(is)?;
+    Some(start + at)
 }
 
 /// Line breaks in a text.

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Context, Want};
+use crate::deprecations;
 use crate::drain::{self, Sketch};
 use crate::findings::{ObjectRef, Place};
-use crate::resilience;
+use crate::resilience::{self, PodBrief};
 
 /// Kinds whose bodies the other checks read.
 const WITH_BODY: &[&str] = &[
@@ -72,6 +73,8 @@ pub struct Object {
     pub detail: Option<Box<Detail>>,
     /// The whole object, where a check wants it.
     pub body: Option<Box<Value>>,
+    /// Of a pod that something makes, instead of the body, where that is enough.
+    pub brief: Option<Box<PodBrief>>,
     /// What a drain depends on, where that is wanted. What Helm rendered has none: the cluster does.
     pub sketch: Option<Box<Sketch>>,
 }
@@ -187,6 +190,7 @@ impl Object {
             origin: context.origin.clone(),
             detail: None,
             body: None,
+            brief: None,
             sketch: None,
         }
     }
@@ -224,7 +228,16 @@ impl Object {
         if context.want.bodies()
             && (wants_body(context.want, &kind) || (kind == "ConfigMap" && has_settings(&value)))
         {
-            object.body = Some(Box::new(value));
+            let brief = context.want.briefly() && kind == "Pod";
+            object.brief = brief.then(|| PodBrief::of(&value)).flatten().map(Box::new);
+            if object.brief.is_none() {
+                let value = if context.want.briefly() {
+                    without_ballast(value)
+                } else {
+                    value
+                };
+                object.body = Some(Box::new(value));
+            }
         }
         object
     }
@@ -265,10 +278,29 @@ impl Object {
     }
 }
 
+/// The object without what is long and no check reads: who wrote which field, and the images that a node
+/// has.
+fn without_ballast(mut value: Value) -> Value {
+    for (path, field) in [("/metadata", "managedFields"), ("/status", "images")] {
+        if let Some(fields) = value.pointer_mut(path).and_then(Value::as_object_mut) {
+            fields.remove(field);
+        }
+    }
+    value
+}
+
 /// Does somebody want the body of this kind?
 pub(super) fn wants_body(want: Want, kind: &str) -> bool {
     WITH_BODY.binary_search(&kind).is_ok()
         || (want == Want::Diagnosis && WITH_BODY_IN_DIAGNOSIS.binary_search(&kind).is_ok())
+}
+
+/// Is it an object of Kubernetes that checks look at, and has no name? An API server takes none such: it is
+/// what is left of one.
+pub(super) fn lacks_name(api: &str, kind: &str, name: &str) -> bool {
+    name.is_empty()
+        && WITH_BODY.binary_search(&kind).is_ok()
+        && deprecations::row(api, kind).is_some()
 }
 
 /// Does a ConfigMap hold a setting that a check looks at?

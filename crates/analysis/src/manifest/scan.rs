@@ -5,7 +5,7 @@
 //! comments. Anything else makes a document not plain, and a real parser must read it. The scan may
 //! call plain text not plain, never the other way round.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// One document of a stream.
 #[derive(Debug)]
@@ -409,7 +409,7 @@ impl<'a> Scan<'a> {
         match first {
             b'#' => self.after = After::Pending,
             b'|' | b'>' => {
-                let header = value.get(1..)?.split(" #").next()?.trim();
+                let header = before_comment(value.get(1..)?).trim();
                 matches!(header, "" | "-" | "+").then_some(())?;
                 self.block = Some(Block {
                     parent,
@@ -433,7 +433,7 @@ impl<'a> Scan<'a> {
 
 /// What may follow a plain scalar: a comment ends it.
 fn plain_then(parent: usize, text: &str) -> After {
-    if text.contains(" #") {
+    if comment(text).is_some() {
         After::Nothing
     } else {
         After::Plain(parent)
@@ -441,7 +441,7 @@ fn plain_then(parent: usize, text: &str) -> After {
 }
 
 /// The inside of a sequence's entry, if the text is one.
-fn dash(text: &str) -> Option<&str> {
+pub(super) fn dash(text: &str) -> Option<&str> {
     match text.strip_prefix('-')? {
         "" => Some(""),
         rest => rest
@@ -450,14 +450,18 @@ fn dash(text: &str) -> Option<&str> {
     }
 }
 
-enum Split<'a> {
+/// A line's text, as far as it is `key: value`.
+pub(super) enum Split<'a> {
+    /// A key, of quotes what is between them, and the text after the colon.
     Key(&'a str, &'a str),
+    /// It is none.
     None,
+    /// The parser must tell.
     Odd,
 }
 
 /// Splits `key: value`.
-fn split_key(text: &str) -> Split<'_> {
+pub(super) fn split_key(text: &str) -> Split<'_> {
     let Some(first) = text.bytes().next() else {
         return Split::None;
     };
@@ -484,10 +488,10 @@ fn split_key(text: &str) -> Split<'_> {
         match bytes.get(colon + 1) {
             None | Some(b' ') => {
                 let key = text.get(..colon).unwrap_or_default();
-                if key.contains(" #") {
+                if comment(key).is_some() {
                     return Split::None;
                 }
-                if key.contains("{{") {
+                if memchr(b'{', key.as_bytes()).is_some() && key.contains("{{") {
                     return Split::Odd;
                 }
                 let value = text.get(colon + 1..).unwrap_or_default();
@@ -528,14 +532,32 @@ fn may_start(text: &str) -> bool {
     }
 }
 
+/// Where ` #` begins a comment.
+fn comment(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    // A searcher for two bytes would be made anew for each line, which takes longer than the line.
+    memchr_iter(b'#', bytes)
+        .filter_map(|at| at.checked_sub(1))
+        .find(|before| bytes.get(*before) == Some(&b' '))
+}
+
+/// What stands before a comment.
+pub(super) fn before_comment(text: &str) -> &str {
+    let end = comment(text).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().trim_ascii_end()
+}
+
 /// Is the whole text one plain scalar, with a comment after it at most?
-fn is_plain(text: &str) -> bool {
-    let text = text.split(" #").next().unwrap_or_default().trim_ascii_end();
-    may_start(text) && !text.ends_with(':') && !text.contains(": ") && !text.contains(":\t")
+pub(super) fn is_plain(text: &str) -> bool {
+    let text = before_comment(text);
+    may_start(text)
+        && !text.ends_with(':')
+        && !memchr_iter(b':', text.as_bytes())
+            .any(|at| matches!(text.as_bytes().get(at + 1), Some(b' ' | b'\t')))
 }
 
 /// Where a quoted scalar at the start of the text ends, if it ends there and holds no escapes.
-fn quoted(text: &str) -> Option<usize> {
+pub(super) fn quoted(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let quote = *bytes.first()?;
     let mut at = 1;
@@ -554,14 +576,15 @@ fn quoted(text: &str) -> Option<usize> {
     }
 }
 
-fn nothing_after(rest: &str) -> Option<()> {
+/// Nothing where more than a comment comes after a quoted scalar.
+pub(super) fn nothing_after(rest: &str) -> Option<()> {
     let rest = rest.trim_ascii();
     (rest.is_empty() || rest.starts_with('#')).then_some(())
 }
 
 /// `[]`, `{}`, or a list of scalars without anything that needs a parser.
-fn simple_flow(text: &str) -> Option<()> {
-    let text = text.split(" #").next()?.trim_ascii_end();
+pub(super) fn simple_flow(text: &str) -> Option<()> {
+    let text = before_comment(text);
     if matches!(text, "[]" | "{}") {
         return Some(());
     }
@@ -579,6 +602,12 @@ fn simple_flow(text: &str) -> Option<()> {
         .then_some(())
 }
 
+/// Is it a word that some YAML reads as something else than text?
+pub(super) fn is_other(text: &str) -> bool {
+    // None of them is longer.
+    text.len() <= 5 && OTHER.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// A scalar's text without quotes and comment; nothing where the parser must tell.
 fn scalar(value: &str) -> Option<&str> {
     if value.starts_with(['"', '\'']) {
@@ -587,13 +616,9 @@ fn scalar(value: &str) -> Option<&str> {
         let inside = value.get(1..end - 1)?;
         return (!inside.contains('\'')).then_some(inside);
     }
-    let text = value
-        .split(" #")
-        .next()
-        .unwrap_or_default()
-        .trim_ascii_end();
+    let text = before_comment(value);
     // What YAML reads as something else than text is the parser's to tell.
-    let other = OTHER.iter().any(|word| text.eq_ignore_ascii_case(word))
+    let other = is_other(text)
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
     (is_plain(value) && !other).then_some(text)
 }

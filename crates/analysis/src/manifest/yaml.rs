@@ -4,6 +4,7 @@ use serde_json::Value;
 use serde_saphyr::{Error, Options};
 
 use super::object::wants_body;
+use super::plain;
 use super::scan::{self, Document};
 use super::{Context, MAX_DOCUMENT, Object, Reading};
 use crate::deprecations;
@@ -15,6 +16,9 @@ const MAX_DEPTH: usize = 64;
 
 /// Nodes of one document: a list of some ten thousand pods.
 const MAX_NODES: usize = 2_000_000;
+
+/// A plain document with more of them is for the parser to count, and to refuse.
+const PLAIN_NODES: usize = MAX_NODES / 2;
 
 /// Nodes that aliases may stand for. Manifests use a few anchors; an alias bomb needs many.
 const MAX_REPLAYED: usize = 100_000;
@@ -62,7 +66,7 @@ pub(super) fn read(context: &Context, text: &str, reading: &mut Reading) {
                 (Some(api), Some(kind)) => {
                     let name = head.name.unwrap_or_default();
                     let object = Object::named(context, api, kind, head.namespace, name, line);
-                    reading.objects.push(object);
+                    context.add(object, false, reading);
                 }
                 _ => reading.skip(
                     &context.file,
@@ -103,22 +107,31 @@ fn parse(context: &Context, document: &Document<'_>, line: u32, reading: &mut Re
         );
         return reading.skip(&context.file, reason);
     }
+    if document.plain
+        && let Some(value) = plain::tree(document.text, PLAIN_NODES)
+    {
+        return take(context, document, line, value, reading);
+    }
     let first = context.base_line + document.first;
     match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
-        Ok(value) => {
-            let lines: Vec<u32> = document
-                .head
-                .items
-                .iter()
-                .map(|line| context.base_line + line)
-                .collect();
-            context.take(value, line, &lines, reading);
-        }
+        Ok(value) => take(context, document, line, value, reading),
         Err(e) => reading.skip(&context.file, explain(&e, document.text, first)),
     }
 }
 
-fn options() -> Options {
+fn take(
+    context: &Context,
+    document: &Document<'_>,
+    line: u32,
+    value: Value,
+    reading: &mut Reading,
+) {
+    let items = document.head.items.iter();
+    let lines: Vec<u32> = items.map(|line| context.base_line + line).collect();
+    context.take(value, line, &lines, reading);
+}
+
+pub(super) fn options() -> Options {
     let mut options = Options::default();
     if let Some(budget) = options.budget.as_mut() {
         budget.max_depth = MAX_DEPTH;

@@ -72,8 +72,8 @@ fn unsized_pods(workload: &Workload<'_>) -> Option<Finding> {
 }
 
 /// Amounts of one node or pod.
-#[derive(Clone, Copy, Debug, Default)]
-struct Amount {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
     cpu: i128,
     memory: i128,
     pods: i128,
@@ -107,11 +107,13 @@ impl Amount {
     }
 }
 
-fn asked(spec: &Value) -> Amount {
+/// What a pod asks of its node.
+pub(crate) fn asked(spec: &Value) -> Amount {
     let of = |container: &Value, name: &str| {
-        container
-            .pointer(&format!("/resources/requests/{name}"))
-            .or_else(|| container.pointer(&format!("/resources/limits/{name}")))
+        let resources = container.get("resources");
+        let amount = |of: &str| resources?.get(of)?.get(name);
+        amount("requests")
+            .or_else(|| amount("limits"))
             .and_then(quantity)
             .unwrap_or(0)
     };
@@ -143,10 +145,9 @@ fn rooms(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     for pod in scene.pods.iter().filter(|pod| !pod.is_finished()) {
         let Some(node) = pod.node() else { continue };
         let entry = used.entry(node).or_default();
-        let amount = asked(pod.body.pointer("/spec").unwrap_or(&Value::Null));
-        entry.0.add(amount);
+        entry.0.add(pod.facts.asked);
         if moves(pod) {
-            entry.1.add(amount);
+            entry.1.add(pod.facts.asked);
         }
     }
     if used.is_empty() {
@@ -181,14 +182,18 @@ fn rooms(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
             .push((object, all.less(taken)));
     }
     for (pool, nodes) in &pools {
+        let mut all = Amount::default();
+        // Two entries of one name are one node.
+        let mut own: BTreeMap<&str, Amount> = BTreeMap::new();
+        for (node, amount) in nodes {
+            all.add(*amount);
+            own.entry(&node.name).or_default().add(*amount);
+        }
         for (node, _) in nodes {
             let Some((_, moving)) = used.get(&*node.name) else {
                 continue;
             };
-            let mut free = Amount::default();
-            for (_, other) in nodes.iter().filter(|(other, _)| other.name != node.name) {
-                free.add(*other);
-            }
+            let free = all.less(own.get(&*node.name).copied().unwrap_or_default());
             if moving.pods == 0 {
                 continue;
             }
@@ -219,7 +224,7 @@ fn rooms(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
 
 /// A drain leaves a DaemonSet's pods, and the kubelet's own.
 fn moves(pod: &Pod<'_>) -> bool {
-    !matches!(pod.controller, Some(("DaemonSet" | "Node", _)))
+    !matches!(pod.facts.controller, Some(("DaemonSet" | "Node", _)))
 }
 
 /// Autoscalers that would grow past what is there.

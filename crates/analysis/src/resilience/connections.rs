@@ -178,6 +178,8 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     fn of(setting: &Setting<'a>) -> Option<Self> {
         let value = setting.value;
+        // Most values are none, and this is cheaper than to look for each of them.
+        memchr::memchr(b':', value.as_bytes())?;
         let start = [
             "jdbc:",
             "postgres://",
@@ -473,6 +475,7 @@ fn names_for_ever(setting: &Setting<'_>) -> Option<Remark> {
     let plain = setting.plain.ends_with("networkaddress.cache.ttl") && setting.value.trim() == "-1";
     let option = ["networkaddress.cache.ttl=-1", "sun.net.inetaddr.ttl=-1"]
         .iter()
+        .filter(|_| memchr::memchr(b'=', setting.value.as_bytes()).is_some())
         .find_map(|option| setting.value.find(option).map(|at| at + option.len() - 2));
     let at = match (plain, option) {
         (true, _) => setting.at.clone(),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::values::at;
 use crate::findings::{Evidence, Finding, Patch, PatchKind, Severity};
 use crate::manifest::Object;
 
@@ -92,10 +93,11 @@ impl Draft {
     }
 
     pub(crate) fn done(mut self) -> Finding {
-        for patch in &self.finding.patches {
-            let command = patch.command();
-            if command.len() <= MAX_COMMAND {
-                self.finding.fix = format!("{}; {command}", self.finding.fix);
+        let Finding { patches, fix, .. } = &mut self.finding;
+        for patch in patches {
+            if let Some(command) = patch.short_command(MAX_COMMAND) {
+                fix.push_str("; ");
+                fix.push_str(&command);
             }
         }
         self.finding
@@ -133,30 +135,30 @@ impl<'a> Edit<'a> {
     /// parent must be set as one.
     pub(crate) fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
         let mut value = value.into();
-        let mut at = path;
-        while let Some((parent, last)) = at.rsplit_once('/') {
-            if parent.is_empty() || self.body.pointer(parent).is_some_and(|p| !p.is_null()) {
+        let mut place = path;
+        while let Some((parent, last)) = place.rsplit_once('/') {
+            if parent.is_empty() || at(self.body, parent).is_some_and(|p| !p.is_null()) {
                 break;
             }
             let key = last.replace("~1", "/").replace("~0", "~");
             value = json!({ key: value });
-            at = parent;
+            place = parent;
         }
         // `add` at an index of a list puts it before the entry that is there.
-        let operation = if self.body.pointer(at).is_some() {
+        let operation = if at(self.body, place).is_some() {
             "replace"
         } else {
             "add"
         };
         self.operations
-            .push(json!({ "op": operation, "path": at, "value": value }));
+            .push(json!({ "op": operation, "path": place, "value": value }));
         self
     }
 
     /// Adds to the end of a list, which may be missing.
     pub(crate) fn push(self, path: &str, value: impl Into<Value>) -> Self {
         let value = value.into();
-        if self.body.pointer(path).is_some_and(Value::is_array) {
+        if at(self.body, path).is_some_and(Value::is_array) {
             self.set(&format!("{path}/-"), value)
         } else {
             self.set(path, json!([value]))
@@ -165,7 +167,7 @@ impl<'a> Edit<'a> {
 
     /// Takes a field away, if it is there.
     pub(crate) fn remove(mut self, path: &str) -> Self {
-        if self.body.pointer(path).is_some() {
+        if at(self.body, path).is_some() {
             self.operations
                 .push(json!({ "op": "remove", "path": path }));
         }

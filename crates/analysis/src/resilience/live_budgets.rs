@@ -43,7 +43,7 @@ fn pods<'s, 'a>(scene: &'s Scene<'a>, budget: &'s Budget<'a>) -> impl Iterator<I
 /// Pods that run and are not ready.
 fn unready<'s, 'a>(scene: &'s Scene<'a>, budget: &'s Budget<'a>) -> Vec<&'s Pod<'a>> {
     pods(scene, budget)
-        .filter(|pod| text(pod.body, "/status/phase") == Some("Running"))
+        .filter(|pod| pod.facts.phase == Some("Running"))
         .filter(|pod| !pod.is_ready() && !pod.is_leaving())
         .collect()
 }

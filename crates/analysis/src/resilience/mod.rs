@@ -14,6 +14,7 @@ mod aks_nodes;
 mod aks_room;
 mod arithmetic;
 mod behaviour;
+mod brief;
 mod budgets;
 mod capacity;
 mod connections;
@@ -37,6 +38,7 @@ mod webhooks;
 
 pub(crate) use aks::surge;
 pub use aks_nodes::days;
+pub use brief::PodBrief;
 pub(crate) use connections::mentions;
 use scene::Scene;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::arithmetic::{Count, Rule};
 use super::scene::{Budget, Scene, namespace};
-use super::values::{flag, int, list, text};
+use super::values::{at, flag, int, list, text};
 use crate::manifest::Object;
 
 /// What an operator does about a drain.
@@ -126,16 +126,18 @@ pub(crate) fn owner(body: &Value) -> Option<(&'static str, String)> {
 fn recognise(body: &Value) -> Option<(&'static str, &'static str)> {
     for owner in list(body, "/metadata/ownerReferences") {
         let group = text(owner, "/apiVersion")?.split('/').next()?;
-        let found = OPERATORS
-            .iter()
-            .find(|(known, ..)| group == *known || group.ends_with(&format!(".{known}")));
+        let found = OPERATORS.iter().find(|(known, ..)| {
+            group
+                .strip_suffix(known)
+                .is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        });
         if let Some((_, operator, label)) = found {
             return Some((operator, label));
         }
     }
     // Without an owner, the operator's own labels tell.
     for path in ["/metadata/labels", "/spec/selector/matchLabels"] {
-        let labels = body.pointer(path).and_then(Value::as_object);
+        let labels = at(body, path).and_then(Value::as_object);
         for (key, value) in labels.into_iter().flatten() {
             let own = OPERATORS.iter().find(|(_, _, label)| {
                 label.contains('/') && !label.starts_with("app.kubernetes.io/") && key == label

@@ -1,7 +1,7 @@
 //! The ten best practices for upgrades under databases, each with a verdict: yes, no, or cannot know
 //! and why. Nothing is called kept because nothing speaks against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -223,6 +223,9 @@ fn synchronous(scene: &Scene<'_>, all: &[Found<'_, '_>], findings: &mut Vec<Find
         }
     }
     for source in super::settings::sources(scene) {
+        if !speaks_of_sync(&source.name) && !speaks_of_sync(source.text) {
+            continue;
+        }
         for setting in source.settings() {
             let last = setting
                 .plain
@@ -264,6 +267,26 @@ fn synchronous(scene: &Scene<'_>, all: &[Found<'_, '_>], findings: &mut Vec<Find
         ),
         (false, false) => practice(3, title, Verdict::Yes, places(true)),
     }
+}
+
+/// Has it `sync` in it, as every key that is looked for here has, whatever stands between the letters of
+/// a key (`-` and `_`) and however they are written?
+fn speaks_of_sync(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let letter = |byte: &&u8| !matches!(byte, b'-' | b'_');
+    let is =
+        |found: Option<&u8>, wanted: u8| found.is_some_and(|b| b.eq_ignore_ascii_case(&wanted));
+    memchr::memchr2_iter(b'y', b'Y', bytes).any(|at| {
+        let before = bytes.get(..at).unwrap_or_default();
+        let mut after = bytes
+            .get(at + 1..)
+            .unwrap_or_default()
+            .iter()
+            .filter(letter);
+        is(before.iter().rev().find(letter), b's')
+            && is(after.next(), b'n')
+            && is(after.next(), b'c')
+    })
 }
 
 fn lag_is_watched(
@@ -387,20 +410,38 @@ fn way_back(scene: &Scene<'_>, all: &[Found<'_, '_>], findings: &mut Vec<Finding
     }
 }
 
+/// Findings by a namespace and a name.
+type Places<'a> = BTreeMap<(Option<&'a str>, &'a str), Vec<usize>>;
+
 fn budgets_fit(all: &[Found<'_, '_>], before: &[Finding]) -> Practice {
     let title = "budgets fit the topology";
-    let about: Vec<&Finding> = before
-        .iter()
-        .filter(|finding| BUDGETS.contains(&finding.code))
-        .collect();
+    // By what they are about, and by what they rest on.
+    let (mut about, mut resting): (Places<'_>, Places<'_>) = (BTreeMap::new(), BTreeMap::new());
+    for (i, finding) in before.iter().enumerate() {
+        if !BUDGETS.contains(&finding.code) {
+            continue;
+        }
+        let within = finding.object.namespace.as_deref();
+        let name = (within, finding.object.name.as_str());
+        about.entry(name).or_default().push(i);
+        for seen in &finding.evidence {
+            resting.entry((within, &seen.detail)).or_default().push(i);
+        }
+    }
     let mut covered = Vec::new();
     for found in all {
         let (object, name) = (found.workload.object, found.workload.name());
-        let of_it = about.iter().filter(|finding| {
-            finding.object.namespace.as_deref() == object.namespace.as_deref()
-                && (finding.object.name == *object.name
-                    || finding.evidence.iter().any(|seen| seen.detail == name))
-        });
+        let within = object.namespace.as_deref();
+        let of_it: BTreeSet<usize> = [
+            about.get(&(within, &*object.name)),
+            resting.get(&(within, name.as_str())),
+        ]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .copied()
+        .collect();
+        let of_it = of_it.into_iter().filter_map(|at| before.get(at));
         covered.extend(of_it.map(|finding| format!("{} of {}", finding.code, finding.object.name)));
     }
     if covered.is_empty() {

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::brief::Facts;
 use super::select::{Labels, Selector, labels};
-use super::values::{at, has, int, list, text};
+use super::values::{at, int, list, text};
 use crate::manifest::{Object, Origin};
 
 /// What was read, in relation.
@@ -61,9 +62,10 @@ pub(crate) struct Workload<'a> {
 /// A pod.
 pub(crate) struct Pod<'a> {
     pub object: &'a Object,
+    /// The whole of it; `null` where the input was read for its facts alone.
     pub body: &'a Value,
-    /// Kind and name of its controller.
-    pub controller: Option<(&'a str, &'a str)>,
+    /// What checks ask about it.
+    pub facts: Facts<'a>,
     /// The workload that makes it, where the input has it.
     pub workload: Option<usize>,
 }
@@ -184,32 +186,24 @@ pub(crate) fn namespace(object: &Object) -> &str {
 
 impl<'a> Pod<'a> {
     pub(crate) fn labels(&self) -> Labels<'a> {
-        labels(self.body, "/metadata/labels")
+        self.facts.labels
     }
 
     pub(crate) fn node(&self) -> Option<&'a str> {
-        text(self.body, "/spec/nodeName")
+        self.facts.node
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        list(self.body, "/status/conditions")
-            .iter()
-            .any(|condition| {
-                text(condition, "/type") == Some("Ready")
-                    && text(condition, "/status") == Some("True")
-            })
+        self.facts.ready
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        has(self.body, "/metadata/deletionTimestamp")
+        self.facts.leaving
     }
 
     /// Succeeded or failed: it needs nobody, and no budget holds it.
     pub(crate) fn is_finished(&self) -> bool {
-        matches!(
-            text(self.body, "/status/phase"),
-            Some("Succeeded" | "Failed")
-        )
+        matches!(self.facts.phase, Some("Succeeded" | "Failed"))
     }
 }
 
@@ -226,7 +220,11 @@ impl<'a> Scene<'a> {
         };
         let objects: Vec<(&Object, &Value)> = objects
             .into_iter()
-            .filter_map(|object| Some((object, object.body.as_deref()?)))
+            .filter_map(|object| match (&object.body, &object.brief) {
+                (Some(body), _) => Some((object, &**body)),
+                (None, Some(_)) => Some((object, &Value::Null)),
+                (None, None) => None,
+            })
             .collect();
         let live: BTreeSet<(&str, &str, &str)> = objects
             .iter()
@@ -253,7 +251,7 @@ impl<'a> Scene<'a> {
             self.budgets.push(Budget {
                 object,
                 body,
-                selector: Selector::of(body.pointer("/spec/selector")),
+                selector: Selector::of(at(body, "/spec/selector")),
                 workloads: Vec::new(),
                 pods: Vec::new(),
             });
@@ -262,15 +260,22 @@ impl<'a> Scene<'a> {
         let Some((makes, template)) = Makes::of(&object.api, &object.kind) else {
             return;
         };
-        let controller = controller(body);
-        if makes == Makes::Naked {
+        let controller = if makes == Makes::Naked {
+            let facts = match &object.brief {
+                Some(brief) => brief.facts(),
+                None => Facts::of(body),
+            };
+            let controller = facts.controller;
             self.pods.push(Pod {
                 object,
                 body,
-                controller,
+                facts,
                 workload: None,
             });
-        }
+            controller
+        } else {
+            controller(body)
+        };
         // What another object makes is judged there.
         if controller.is_some() {
             return;
@@ -353,12 +358,13 @@ impl<'a> Scene<'a> {
         }
         for (i, pod) in self.pods.iter_mut().enumerate() {
             let within = namespace(pod.object);
-            let direct = pod.controller.unwrap_or(("Pod", &pod.object.name));
+            let direct = pod.facts.controller.unwrap_or(("Pod", &pod.object.name));
             let top = match above.get(&(within, direct.0, direct.1)) {
                 Some(owner) => *owner,
                 // A dump without ReplicaSets: the name of one is its Deployment's and a hash.
                 None if direct.0 == "ReplicaSet" => {
-                    let hash = text(pod.body, "/metadata/labels/pod-template-hash");
+                    let hash = pod.labels().and_then(|all| all.get("pod-template-hash"));
+                    let hash = hash.and_then(Value::as_str);
                     let name = hash.and_then(|hash| direct.1.strip_suffix(hash));
                     let name = name.and_then(|name| name.strip_suffix('-'));
                     name.map_or(direct, |name| ("Deployment", name))
@@ -431,7 +437,7 @@ fn identity(object: &Object) -> (&str, &str, &str) {
 }
 
 /// Kind and name of the controller of an object.
-fn controller(body: &Value) -> Option<(&str, &str)> {
+pub(crate) fn controller(body: &Value) -> Option<(&str, &str)> {
     let owner = list(body, "/metadata/ownerReferences")
         .iter()
         .find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;

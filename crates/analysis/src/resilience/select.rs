@@ -40,7 +40,7 @@ impl<'a> Selector<'a> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Self::Nothing;
         };
-        let labels: Vec<(&str, &str)> = pairs(value.pointer("/matchLabels"));
+        let labels: Vec<(&str, &str)> = pairs(at(value, "/matchLabels"));
         let conditions: Vec<Condition<'a>> = list(value, "/matchExpressions")
             .iter()
             .filter_map(|entry| {

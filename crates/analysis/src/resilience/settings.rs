@@ -158,7 +158,12 @@ impl<'a> Source<'a> {
 }
 
 fn setting(key: String, value: &str, at: Range<usize>) -> Setting<'_> {
-    let plain = key.to_ascii_lowercase().replace(['-', '_'], "");
+    let mut plain = String::with_capacity(key.len());
+    plain.extend(
+        key.chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .map(|c| c.to_ascii_lowercase()),
+    );
     Setting {
         key,
         plain,

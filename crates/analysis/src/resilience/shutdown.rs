@@ -10,7 +10,7 @@ use super::databases;
 use super::draft::{Draft, Edit};
 use super::scene::{Makes, Scene, Workload, namespace};
 use super::select::Selector;
-use super::values::{has, int, list, text, texts};
+use super::values::{at, has, int, list, text, texts};
 use crate::codes;
 use crate::findings::{Finding, Severity};
 
@@ -116,7 +116,7 @@ fn longest_hook<'a>(workload: &Workload<'a>) -> Option<(&'a str, i64)> {
 
 /// Seconds that a hook sleeps, as far as it says so.
 fn slept(container: &Value) -> Option<i64> {
-    let hook = container.pointer("/lifecycle/preStop")?;
+    let hook = at(container, "/lifecycle/preStop")?;
     if let Some(seconds) = int(hook, "/sleep/seconds") {
         return Some(seconds);
     }
@@ -138,7 +138,7 @@ fn slept(container: &Value) -> Option<i64> {
 fn unannounced(scene: &Scene<'_>, settings: &Settings, findings: &mut Vec<Finding>) {
     let mut seen = std::collections::BTreeSet::new();
     for (service, body) in scene.kind("Service") {
-        let selector = Selector::plain(body.pointer("/spec/selector"));
+        let selector = Selector::plain(at(body, "/spec/selector"));
         for workload in scene.picked(namespace(service), &selector) {
             let waits = list(workload.pod(), "/spec/containers")
                 .iter()

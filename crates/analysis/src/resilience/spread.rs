@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::databases;
 use super::draft::{Draft, Edit};
 use super::scene::{Pod, Scene, Workload};
-use super::values::{has, list, text};
+use super::values::{at, has, list};
 use crate::codes;
 use crate::findings::{Finding, Severity};
 
@@ -20,12 +20,13 @@ pub(crate) fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         .iter()
         .filter_map(|(object, body)| Some((&*object.name, zone(body)?)))
         .collect();
+    let known: BTreeSet<&str> = zones.values().copied().collect();
     for workload in &scene.workloads {
         if !workload.makes.scales() || workload.fewest().is_none_or(|fewest| fewest < 2) {
             continue;
         }
         findings.extend(wanted(workload));
-        findings.extend(real(scene, workload, &zones));
+        findings.extend(real(scene, workload, &zones, &known));
     }
 }
 
@@ -47,10 +48,8 @@ fn wanted(workload: &Workload<'_>) -> Option<Finding> {
     {
         return None;
     }
-    let labels = workload
-        .body
-        .pointer("/spec/selector/matchLabels")
-        .or_else(|| pod.pointer("/metadata/labels"))?;
+    let labels =
+        at(workload.body, "/spec/selector/matchLabels").or_else(|| at(pod, "/metadata/labels"))?;
     let constraint = |key: &str| {
         json!({
             "maxSkew": 1,
@@ -95,6 +94,7 @@ fn real(
     scene: &Scene<'_>,
     workload: &Workload<'_>,
     zones: &BTreeMap<&str, &str>,
+    known: &BTreeSet<&str>,
 ) -> Option<Finding> {
     let pods: Vec<&Pod<'_>> = workload
         .pods
@@ -120,7 +120,6 @@ fn real(
             .done(),
         );
     }
-    let known: BTreeSet<&str> = zones.values().copied().collect();
     let used: Vec<Option<&&str>> = nodes.iter().map(|node| zones.get(node)).collect();
     let first = used.first().copied().flatten()?;
     if known.len() < 2 || !used.iter().all(|zone| *zone == Some(first)) {
@@ -141,7 +140,7 @@ fn real(
         .saw(
             "pods",
             pods.iter()
-                .filter_map(|pod| Some(format!("{} on {}", pod.object.name, text(pod.body, "/spec/nodeName")?)))
+                .filter_map(|pod| Some(format!("{} on {}", pod.object.name, pod.node()?)))
                 .collect::<Vec<_>>()
                 .join(", "),
         )

@@ -225,11 +225,13 @@ fn volumes(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
 struct Nodes<'a> {
     /// Zone, pool, name.
     all: Vec<(&'a str, &'a str, &'a str)>,
+    /// The pool of each.
+    pools: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Nodes<'a> {
     fn of(scene: &Scene<'a>) -> Self {
-        let all = scene
+        let all: Vec<(&str, &str, &str)> = scene
             .kind("Node")
             .iter()
             .filter(|(_, body)| flag(body, "/spec/unschedulable") != Some(true))
@@ -242,7 +244,12 @@ impl<'a> Nodes<'a> {
                 Some((zone(body)?, pool.unwrap_or_default(), &*object.name))
             })
             .collect();
-        Self { all }
+        let mut pools = BTreeMap::new();
+        for (_, pool, name) in &all {
+            // Of two of one name the first one counts.
+            pools.entry(*name).or_insert(*pool);
+        }
+        Self { all, pools }
     }
 }
 
@@ -250,12 +257,9 @@ impl<'a> Nodes<'a> {
 fn claim_users<'a>(scene: &Scene<'a>) -> BTreeMap<(&'a str, &'a str), (&'a str, &'a str)> {
     let mut users = BTreeMap::new();
     for pod in &scene.pods {
-        for volume in list(pod.body, "/spec/volumes") {
-            if let (Some(claim), Some(node)) =
-                (text(volume, "/persistentVolumeClaim/claimName"), pod.node())
-            {
-                users.insert((namespace(pod.object), claim), (&*pod.object.name, node));
-            }
+        let Some(node) = pod.node() else { continue };
+        for claim in &pod.facts.claims {
+            users.insert((namespace(pod.object), *claim), (&*pod.object.name, node));
         }
     }
     users
@@ -288,18 +292,12 @@ fn pinned(
     if zones.is_empty() || nodes.all.is_empty() {
         return None;
     }
-    let pool = nodes
+    let pool = nodes.pools.get(node).copied();
+    let another = nodes
         .all
         .iter()
-        .find(|(_, _, name)| name == node)
-        .map(|(_, pool, _)| *pool);
-    let others: Vec<&str> = nodes
-        .all
-        .iter()
-        .filter(|(zone, of, name)| zones.contains(zone) && Some(*of) == pool && name != node)
-        .map(|(_, _, name)| *name)
-        .collect();
-    if !others.is_empty() {
+        .any(|(zone, of, name)| zones.contains(zone) && Some(*of) == pool && name != node);
+    if another {
         return None;
     }
     let zones: Vec<&str> = zones.into_iter().collect();

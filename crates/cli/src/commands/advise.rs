@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::gather;
 use crate::input;
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people};
 
 /// Name the strategy for this cluster and each of its databases, with reasons, and write a starting spec
 #[derive(Debug, Args)]
@@ -142,7 +142,7 @@ pub async fn run(args: &AdviseArgs, output: Output, quiet: bool) -> Result<Exit,
             "{}",
             serde_json::to_string(&advice).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => out!("{}", text(&advice)),
+        Output::Text => people(&text(&advice))?,
     }
     if !quiet {
         for skipped in &advice.skipped {

@@ -14,7 +14,7 @@ use crate::connect::{Connection, Managed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people};
 use crate::{gather, input};
 
 /// Say why an upgrade is stuck, slow, failed or hurting: cause, evidence, next command, and what not to do
@@ -74,7 +74,7 @@ pub async fn run(args: &DiagnoseArgs, output: Output, quiet: bool) -> Result<Exi
             "{}",
             serde_json::to_string(&report).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => out!("{}", words(&report)),
+        Output::Text => people(&words(&report))?,
     }
     if !quiet {
         eprint!("{}", notes(&report));

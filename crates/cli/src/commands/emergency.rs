@@ -23,7 +23,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people};
 
 /// Is it safe to upgrade now, by which pattern, and what is ready if it goes wrong; changes nothing
 #[derive(Debug, Args)]
@@ -83,6 +83,19 @@ pub async fn run(args: EmergencyArgs, output: Output, quiet: bool) -> Result<Exi
         started,
         reading.is_none().then(|| late(budget)),
     ));
+    if let Some(reading) = &reading
+        && reading.objects.is_empty()
+        && reading.releases.is_empty()
+    {
+        // Of nothing everything is well.
+        let why = reading.skipped.first().map_or_else(
+            || "there is no object in the input".to_owned(),
+            |skipped| format!("{}: {}", skipped.file, skipped.reason),
+        );
+        return Err(Failure::input(format!("nothing was read: {why}")).fix(
+            "say --from with a dump of the cluster (ferriswheel snapshot --out DIR writes one)",
+        ));
+    }
     let reading = reading.unwrap_or_default();
     let skipped = reading.skipped.clone();
     let ask = Ask {
@@ -113,7 +126,7 @@ pub async fn run(args: EmergencyArgs, output: Output, quiet: bool) -> Result<Exi
             "{}",
             document(&list, &looks).map_err(|e| Failure::unexpected(&e))?
         ),
-        Output::Text => out!("{}", text(&list, &looks)),
+        Output::Text => people(&text(&list, &looks))?,
     }
     if !quiet {
         for skipped in &skipped {

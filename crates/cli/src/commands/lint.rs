@@ -15,7 +15,7 @@ use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people};
 
 /// Find mistakes in the commands of runbooks, scripts and pipelines; runs nothing
 #[derive(Debug, Args)]
@@ -109,7 +109,7 @@ pub fn run(args: &LintArgs, output: Output, quiet: bool) -> Result<Exit, Failure
     }
     match output {
         Output::Json => outln!("{json}"),
-        Output::Text => out!("{}", text(&report.findings)),
+        Output::Text => people(&text(&report.findings))?,
     }
     if !quiet {
         eprint!("{}", notes(&report, args.files.len()));

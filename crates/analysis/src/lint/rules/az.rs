@@ -215,6 +215,18 @@ fn values(az: &Az<'_>, found: &mut Findings) {
             );
         }
     }
+    let share = az
+        .value(&["--max-surge"])
+        .and_then(|text| text.strip_suffix('%'));
+    let percent = share.and_then(super::number);
+    if let (Some(flag), Some(101..)) = (az.flag(&["--max-surge"]), percent) {
+        found.push(
+            codes::AZ_VALUE,
+            flag.word.place,
+            "--max-surge takes at most 100%",
+            "write a percentage from 1% to 100% (33% is what Microsoft advises), or a number of nodes",
+        );
+    }
     let number = |option: &str| {
         az.value(&[option])
             .and_then(|text| super::number(text.trim_end_matches('%')))

@@ -12,6 +12,7 @@ use crate::resilience::draft::{Draft, Edit};
 use crate::resilience::operators::{self, Managed};
 use crate::resilience::scene::{Budget, Scene, Workload, namespace};
 use crate::resilience::select::Selector;
+use crate::resilience::values::at;
 
 /// A budget for a workload without one.
 pub(super) fn missing(workload: &Workload<'_>) -> Option<Finding> {
@@ -19,10 +20,8 @@ pub(super) fn missing(workload: &Workload<'_>) -> Option<Finding> {
     if members < 2 || !workload.makes.scales() || !workload.budgets.is_empty() {
         return None;
     }
-    let labels = workload
-        .body
-        .pointer("/spec/selector/matchLabels")
-        .or_else(|| workload.pod().pointer("/metadata/labels"))
+    let labels = at(workload.body, "/spec/selector/matchLabels")
+        .or_else(|| at(workload.pod(), "/metadata/labels"))
         .filter(|labels| labels.as_object().is_some_and(|all| !all.is_empty()))?;
     let mut budget = json!({
         "apiVersion": "policy/v1",

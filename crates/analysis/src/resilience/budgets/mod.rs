@@ -89,7 +89,7 @@ fn count(scene: &Scene<'_>, budget: &Budget<'_>, size: Size) -> Count {
     for pod in budget.pods.iter().filter_map(|at| scene.pods.get(*at)) {
         if pod.workload.is_none() && !pod.is_finished() {
             count.pods += 1;
-            count.scale += i64::from(pod.controller.is_some());
+            count.scale += i64::from(pod.facts.controller.is_some());
         }
     }
     count

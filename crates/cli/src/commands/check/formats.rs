@@ -8,6 +8,7 @@ use ferriswheel_analysis::findings::{Finding, Report, Severity};
 use serde_json::json;
 
 use crate::sarif;
+use crate::stdout::visible;
 
 /// The form that a file name asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +230,8 @@ fn markdown(report: &Report) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
+    visible(text)
+        .replace('|', "\\|")
         .replace('\n', " ")
         .replace('<', "&lt;")
 }

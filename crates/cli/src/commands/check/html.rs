@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use ferriswheel_analysis::findings::{Finding, Report, Severity};
 
+use crate::stdout::visible;
+
 /// Owners named in the summary.
 const OWNERS: usize = 12;
 
@@ -198,7 +200,8 @@ fn one(text: &mut String, finding: &Finding, open: &str) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
+    visible(text)
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")

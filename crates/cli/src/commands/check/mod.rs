@@ -24,7 +24,7 @@ use crate::connect::{Connection, Managed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
-use crate::stdout::{out, outln};
+use crate::stdout::{outln, people, visible};
 use crate::{gather, input};
 use formats::Form;
 
@@ -166,7 +166,7 @@ pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, 
     };
     let want = match (scope.resilience.is_some(), scope.drain.is_some()) {
         (true, true) => Want::All,
-        (true, false) => Want::Bodies,
+        (true, false) => Want::Checks,
         (false, true) => Want::Sketches,
         (false, false) => Want::Names,
     };
@@ -208,16 +208,16 @@ pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, 
             serde_json::to_string(&report).map_err(|e| Failure::unexpected(&e))?
         ),
         Output::Text => {
-            out!("{}", text::findings(&report));
+            people(&text::findings(&report, objects))?;
             if let Some(simulation) = &report.drain {
-                out!("\n{}", drain::tables(simulation));
+                people(&format!("\n{}", drain::tables(simulation)))?;
             }
         }
     }
     if !quiet {
         eprint!(
             "{}",
-            text::notes(&report, files, objects, target.is_planned())
+            visible(&text::notes(&report, files, objects, target.is_planned()))
         );
         for note in notes {
             eprintln!("{note}");

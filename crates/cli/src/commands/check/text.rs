@@ -12,7 +12,7 @@ const MAX_SKIPPED: usize = 20;
 const MAX_ALIKE: usize = 5;
 
 /// Findings by severity, then by who must act.
-pub fn findings(report: &Report) -> String {
+pub fn findings(report: &Report, objects: usize) -> String {
     let mut text = String::new();
     for severity in Severity::ALL {
         let mut by_owner: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
@@ -48,7 +48,9 @@ pub fn findings(report: &Report) -> String {
     if !report.accepted.is_empty() {
         let _ = writeln!(text, "Accepted by the baseline: {}", report.accepted.len());
     }
-    if report.findings.is_empty() {
+    if objects == 0 && report.findings.is_empty() {
+        text.push_str("Nothing was read: there is no object in the input.\n");
+    } else if report.findings.is_empty() {
         let _ = writeln!(text, "Nothing found that {} would change.", report.target);
     }
     text
