@@ -61,3 +61,39 @@ fn quarters(text: &[u8]) -> [u32; 4] {
     };
     [at(0), at(1), at(2), at(3)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ring;
+
+    fn places(names: &[&str], port: u16, keys: usize) -> String {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let ring = Ring::of(&names, port);
+        (0..keys)
+            .filter_map(|n| ring.server_of(format!("key:{n}").as_bytes()))
+            .map(|server| server.to_string())
+            .collect()
+    }
+
+    /// Where libmemcached 1.1.4 (pylibmc, `ketama_weighted`) put `key:0` and its successors on three real servers at the
+    /// default port.
+    #[test]
+    fn keys_are_where_libmemcached_puts_them() {
+        let expected = "0201220210122202002211112020200111020111122211121222012011202201";
+        let found = places(
+            &["127.0.0.1", "127.0.0.2", "127.0.0.3"],
+            11_211,
+            expected.len(),
+        );
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn another_port_is_a_part_of_the_name() {
+        let names = ["a", "b"];
+        let with_it = ["a:7", "b:7"];
+        assert_eq!(places(&names, 7, 40), places(&with_it, 11_211, 40));
+        assert_ne!(places(&names, 7, 40), places(&names, 11_211, 40));
+        assert_eq!(places(&[], 7, 40), "");
+    }
+}

@@ -16,7 +16,7 @@ pub type ServerError = session::ServerError<String>;
 /// Longest line that a server sends: a key of 250 bytes, each written as three, and what is said of it.
 const LINE: u64 = 4_096;
 
-type Open = BufStream<Box<dyn Stream>>;
+struct Open(BufStream<Box<dyn Stream>>);
 
 /// A session that is opened when it is first needed and again when it broke.
 pub struct Session {
@@ -40,7 +40,7 @@ impl Session {
     pub async fn open(&self, deadline: Duration) -> Result<(), ServerError> {
         let connect = async {
             let stream = self.way.stream(None, deadline).await?;
-            Ok(BufStream::new(stream))
+            Ok(Open(BufStream::new(stream)))
         };
         self.open.fill(&self.way, deadline, |_| true, connect).await
     }
@@ -169,14 +169,15 @@ impl Session {
 
     async fn send_bytes(&self, open: &mut Open, command: &[u8]) -> Result<(), ServerError> {
         let lost = |e: std::io::Error| self.way.disconnected(&e.to_string());
-        open.write_all(command).await.map_err(lost)?;
-        open.flush().await.map_err(lost)
+        open.0.write_all(command).await.map_err(lost)?;
+        open.0.flush().await.map_err(lost)
     }
 
     /// One line without its end.
     async fn line(&self, open: &mut Open) -> Result<String, ServerError> {
         let mut line = Vec::new();
-        open.take(LINE)
+        (&mut open.0)
+            .take(LINE)
             .read_until(b'\n', &mut line)
             .await
             .map_err(|e| self.way.disconnected(&e.to_string()))?;
