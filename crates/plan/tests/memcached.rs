@@ -95,6 +95,8 @@ fn one_member_moves_at_a_time_and_waits_for_its_keys() {
         panic!("{:?}", plan.body.promises)
     };
     assert!(promise.durability.starts_with("none"), "{promise:?}");
+    let screen = display::text(&plan);
+    assert!(!screen.contains("lost writes"), "{screen}");
 }
 
 #[test]
