@@ -1,7 +1,5 @@
 //! Memcached servers as they are: what they say, and what is deleted before one of them leaves.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Memcached pools: their plans, what is refused, and what the checker finds.
 
+#![expect(clippy::expect_used, reason = "a test that fails says where")]
+
 mod support;
 
 use ferriswheel_plan::step::{Guard, Lag, StepKind};

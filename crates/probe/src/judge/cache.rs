@@ -96,17 +96,23 @@ pub(super) fn planted_controls() -> Vec<Control> {
         planted(
             "planted in the accounting: a second in which every other key is missed",
             ("50 %", 0),
-            |ms| match (1_300..2_300).contains(&ms) && ms % 2 == 0 {
-                true => Found::Nothing,
-                false => Found::Current,
+            |ms| {
+                if (1_300..2_300).contains(&ms) && ms.is_multiple_of(2) {
+                    Found::Nothing
+                } else {
+                    Found::Current
+                }
             },
         ),
         planted(
             "planted in the accounting: ten values of an earlier time",
             ("99 %", 10),
-            |ms| match (1_000..1_010).contains(&ms) {
-                true => Found::Wrong,
-                false => Found::Current,
+            |ms| {
+                if (1_000..1_010).contains(&ms) {
+                    Found::Wrong
+                } else {
+                    Found::Current
+                }
             },
         ),
     ]

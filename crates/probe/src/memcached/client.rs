@@ -149,13 +149,13 @@ impl Client for CacheClient {
     /// One request of an application. The keys of a writer are its own, one after the other.
     async fn write(&mut self, key: WriteKey<'_>) -> Result<(), Trouble> {
         let own = KEYS / self.writers.max(1);
-        let turn = u64::try_from(key.seq).unwrap_or(0);
+        let turn = key.seq;
         let at = usize::try_from(turn).unwrap_or(0) % own.max(1);
         let number = (at * self.writers + key.writer) % KEYS;
         self.get(number).await?;
         // Another key each time round: the number of keys is no multiple of what is skipped.
         let round = turn / u64::try_from(own.max(1)).unwrap_or(1);
-        if (turn + round) % CHANGES == 0 {
+        if (turn + round).is_multiple_of(CHANGES) {
             self.pool.change(number);
             self.set(number).await?;
         }

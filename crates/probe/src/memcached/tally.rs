@@ -94,8 +94,7 @@ impl Tally {
 
     fn slide(&mut self) {
         loop {
-            let spare =
-                self.closed.len() > SECOND && self.gets_of(self.closed.iter().skip(1)) >= ENOUGH;
+            let spare = self.closed.len() > SECOND && gets_of(self.closed.iter().skip(1)) >= ENOUGH;
             if !spare {
                 break;
             }
@@ -104,7 +103,7 @@ impl Tally {
         // What one second after another asks of the backend, whatever else the window holds.
         let last = self.closed.iter().rev().take(SECOND);
         self.most_loads = self.most_loads.max(last.map(|bucket| bucket.loads).sum());
-        let gets = self.gets_of(self.closed.iter());
+        let gets = gets_of(self.closed.iter());
         if self.closed.len() < SECOND || gets < ENOUGH {
             return;
         }
@@ -125,10 +124,6 @@ impl Tally {
         }
     }
 
-    fn gets_of<'a>(&self, buckets: impl Iterator<Item = &'a Bucket>) -> u64 {
-        buckets.map(|bucket| bucket.gets).sum()
-    }
-
     /// The worst window so far; `None`: none was long enough.
     pub(crate) const fn lowest(&self) -> Option<&CacheWindow> {
         self.lowest.as_ref()
@@ -138,6 +133,10 @@ impl Tally {
     pub(crate) const fn most_loads(&self) -> u64 {
         self.most_loads
     }
+}
+
+fn gets_of<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> u64 {
+    buckets.map(|bucket| bucket.gets).sum()
 }
 
 /// A part of a whole in percent, to a hundredth.
@@ -171,7 +170,7 @@ mod tests {
         let mut tally = Tally::default();
         ask(&mut tally, 0, 5_000, |ms| {
             let away = (1_700..2_700).contains(&ms);
-            if away && ms % 2 == 0 {
+            if away && ms.is_multiple_of(2) {
                 Found::Nothing
             } else {
                 Found::Current
