@@ -15,9 +15,13 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
   # prometheus for promtool, the judge of the rules.
-  packages+=(mariadb-server prometheus python3-venv)
-elif [ "${DATABASE:-}" = mariadb ] || [ "$purpose" = bench-databases ]; then
+  packages+=(mariadb-server memcached prometheus python3-venv)
+elif [ "$purpose" = bench-databases ]; then
+  packages+=(mariadb-server memcached)
+elif [ "${DATABASE:-}" = mariadb ]; then
   packages+=(mariadb-server)
+elif [ "${DATABASE:-}" = memcached ]; then
+  packages+=(memcached)
 fi
 mongodb=
 case $purpose:${DATABASE:-} in

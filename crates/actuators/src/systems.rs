@@ -4,6 +4,7 @@
 
 mod attempts;
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod postgres;
 pub mod redis;
@@ -21,10 +22,10 @@ use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
 use crate::collect::CollectError;
-use crate::steps::waiting;
+use crate::steps::{class, waiting};
 use crate::world::{AskError, MemberPod, Outside, World};
 
-/// A database of a plan.
+/// A database of a plan. A system in which nobody leads leaves out what is about hand-overs.
 #[async_trait]
 pub(crate) trait System: Send + Sync {
     /// How every member stands now, asked at the same time. A replica that lags more than this is
@@ -40,33 +41,47 @@ pub(crate) trait System: Send + Sync {
         Vec::new()
     }
 
+    /// What has to be done, and to hold, right before a member leaves, beside the guards; without it the member stays.
+    /// Says what was done.
+    async fn release(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+        Ok(Vec::new())
+    }
+
     /// Is the hand-over done, possible, under way?
     async fn observe_hand_over(
         &self,
-        from: &ObjectRef,
+        _from: &ObjectRef,
         to: &ObjectRef,
-    ) -> Result<Observed, AskError>;
+    ) -> Result<Observed, AskError> {
+        Err(nobody_leads(to))
+    }
 
     /// Hands over.
     async fn hand_over(
         &self,
-        from: &ObjectRef,
+        _from: &ObjectRef,
         to: &ObjectRef,
-        terms: &HandOverTerms,
-        key: &OperationKey,
-    ) -> Result<Ack, ActError>;
+        _terms: &HandOverTerms,
+        _key: &OperationKey,
+    ) -> Result<Ack, ActError> {
+        Err(class(nobody_leads(to)))
+    }
 
     /// Brings a hand-over whose end nobody saw to one end or the other.
     async fn settle(
         &self,
-        from: &ObjectRef,
+        _from: &ObjectRef,
         to: &ObjectRef,
-        terms: &HandOverTerms,
-        key: &OperationKey,
-    ) -> Result<Evidence, ActError>;
+        _terms: &HandOverTerms,
+        _key: &OperationKey,
+    ) -> Result<Evidence, ActError> {
+        Err(class(nobody_leads(to)))
+    }
 
     /// Makes the servers forget a member that was removed for good; `leader` is who would remember.
-    async fn forget(&self, leader: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError>;
+    async fn forget(&self, _leader: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
+        Err(nobody_leads(gone))
+    }
 
     /// Secret with the credentials that applications write with.
     fn application(&self) -> Option<&ObjectRef>;
@@ -85,6 +100,13 @@ pub(crate) trait System: Send + Sync {
     fn port(&self) -> u16;
 }
 
+/// A hand-over where there is none: the planner orders none, and its checker lets none through.
+fn nobody_leads(pod: &ObjectRef) -> AskError {
+    AskError::Absent {
+        what: format!("a system in which {pod} leads or follows"),
+    }
+}
+
 /// The system of a database of the plan.
 pub(crate) fn of<'w>(
     world: &'w World,
@@ -98,6 +120,9 @@ pub(crate) fn of<'w>(
         policy::System::Redis(found) => Box::new(redis::Redis::new(world, &spec.name, found)),
         policy::System::Mongodb(found) => Box::new(mongodb::Mongo::new(world, &spec.name, found)),
         policy::System::Mariadb(found) => Box::new(mariadb::Mariadb::new(world, &spec.name, found)),
+        policy::System::Memcached(found) => {
+            Box::new(memcached::Memcached::new(world, &spec.name, found))
+        }
     })
 }
 
@@ -113,6 +138,9 @@ pub(crate) async fn collect(
         policy::System::Redis(spec) => Database::Redis(redis::collect(outside, spec).await?),
         policy::System::Mongodb(spec) => Database::Mongodb(mongodb::collect(outside, spec).await?),
         policy::System::Mariadb(spec) => Database::Mariadb(mariadb::collect(outside, spec).await?),
+        policy::System::Memcached(spec) => {
+            Database::Memcached(memcached::collect(outside, spec).await?)
+        }
     })
 }
 

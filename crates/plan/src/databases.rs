@@ -6,6 +6,7 @@
 
 pub mod mariadb;
 mod members;
+pub mod memcached;
 pub mod mongodb;
 pub mod postgres;
 pub mod redis;
@@ -26,25 +27,40 @@ pub trait Pattern {
     /// touched. `seat`: one more replica rides along.
     fn gate(&self, world: &Snapshot, scope: &Scope<'_>, seat: bool) -> Findings;
 
+    /// Members lead others. Where nobody does, whatever is said of leaders and of hand-overs is left as it is here.
+    fn leads(&self) -> bool {
+        true
+    }
+
     /// Ordinals of the members that say they lead.
-    fn leaders(&self) -> Vec<u32>;
+    fn leaders(&self) -> Vec<u32> {
+        Vec::new()
+    }
 
     /// Who leads the set or the shard of a member; itself, if it leads. `None` if nobody, or more
     /// than one.
-    fn leader_of(&self, ordinal: u32) -> Option<u32>;
+    fn leader_of(&self, _ordinal: u32) -> Option<u32> {
+        None
+    }
 
     /// The member follows its leader without a gap.
-    fn follows(&self, member: &Member<'_>) -> bool;
+    fn follows(&self, _member: &Member<'_>) -> bool {
+        false
+    }
 
     /// Who moves when; `None` if that cannot be said, which [`Pattern::gate`] refuses.
     fn order(&self) -> Option<Order>;
 
     /// The hand-overs if nothing else moves, as pairs of leader and successor: to the member that
     /// is asked for, or to those that the pattern chooses.
-    fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)>;
+    fn hand_overs(&self, _wanted: Option<&str>) -> Vec<(u32, u32)> {
+        Vec::new()
+    }
 
-    /// One hand-over from one member to another.
-    fn change(&self, from: &ObjectRef, to: &ObjectRef) -> Change;
+    /// One hand-over from one member to another; `None` where nobody leads.
+    fn change(&self, _from: &ObjectRef, _to: &ObjectRef) -> Option<Change> {
+        None
+    }
 
     /// One replica more may ride along, so that no move lowers the redundancy.
     fn takes_seat(&self) -> bool;
@@ -58,6 +74,12 @@ pub trait Pattern {
 
     /// A replica counts as whole up to this lag.
     fn whole_lag(&self) -> Lag;
+
+    /// Longest that a member may take to leave its node and to be whole again, in milliseconds, where that is not the
+    /// same for all systems.
+    fn move_limit_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// What a crash in the middle of a move costs, if so many members are whole then.
     fn if_one_crashes(&self, whole: u32, seat: bool) -> String;
@@ -128,5 +150,6 @@ pub fn of<'a>(database: &'a DatabaseScope<'a>) -> Box<dyn Pattern + 'a> {
         Seen::Redis(spec, observed) => Box::new(redis::Cluster::new(database, spec, observed)),
         Seen::Mongodb(spec, observed) => Box::new(mongodb::Set::new(database, spec, observed)),
         Seen::Mariadb(spec, observed) => Box::new(mariadb::Set::new(database, spec, observed)),
+        Seen::Memcached(spec, observed) => Box::new(memcached::Pool::new(database, spec, observed)),
     }
 }

@@ -168,13 +168,28 @@ fn need(out: &mut String, body: &Body) {
         paragraph(out, "  Clients  ", &promise.clients);
         let limits = &promise.limits;
         let spec = &body.policy.spec;
-        let controls = spec
+        let database = spec
             .databases
             .iter()
-            .find(|database| spec.strategy.probes() && database.name == promise.database)
+            .find(|database| database.name == promise.database);
+        let controls = database
+            .filter(|_| spec.strategy.probes())
             .map_or_else(String::new, |database| {
                 format!(", the judge's controls {}", database.controls)
             });
+        if database.is_some_and(|database| database.memcached().is_some()) {
+            // Nothing is promised of what a cache holds.
+            paragraph(
+                out,
+                "  Limits   ",
+                &format!(
+                    "no answer for {} at most, old values 0, errors {}{controls}",
+                    limits.write_stall,
+                    limits.errors.unwrap_or(0)
+                ),
+            );
+            continue;
+        }
         paragraph(
             out,
             "  Limits   ",

@@ -3,6 +3,7 @@
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod parse;
 mod postgres;
@@ -10,6 +11,7 @@ mod redis;
 mod tls;
 
 pub use mariadb::MariadbSpec;
+pub use memcached::{Distribution, MemcachedSpec, POD};
 pub use mongodb::MongoSpec;
 pub use parse::{API_VERSION, KIND, parse};
 pub use postgres::PostgresSpec;
@@ -212,6 +214,8 @@ pub enum System {
     Mongodb(MongoSpec),
     /// A MariaDB set with asynchronous replication.
     Mariadb(Box<MariadbSpec>),
+    /// A pool of Memcached servers.
+    Memcached(MemcachedSpec),
 }
 
 impl DatabaseSpec {
@@ -222,6 +226,7 @@ impl DatabaseSpec {
             System::Redis(spec) => &spec.stateful_set,
             System::Mongodb(spec) => &spec.stateful_set,
             System::Mariadb(spec) => &spec.stateful_set,
+            System::Memcached(spec) => &spec.stateful_set,
         }
     }
 
@@ -232,6 +237,7 @@ impl DatabaseSpec {
             System::Redis(spec) => &spec.container,
             System::Mongodb(spec) => &spec.container,
             System::Mariadb(spec) => &spec.container,
+            System::Memcached(spec) => &spec.container,
         }
     }
 
@@ -239,7 +245,9 @@ impl DatabaseSpec {
     pub fn min_members(&self) -> Option<u32> {
         match &self.system {
             System::Postgres(spec) => spec.min_members,
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Memcached(_) => {
+                None
+            }
         }
     }
 
@@ -247,7 +255,9 @@ impl DatabaseSpec {
     pub fn postgres(&self) -> Option<&PostgresSpec> {
         match &self.system {
             System::Postgres(spec) => Some(spec),
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Memcached(_) => {
+                None
+            }
         }
     }
 
@@ -255,7 +265,10 @@ impl DatabaseSpec {
     pub fn redis(&self) -> Option<&RedisSpec> {
         match &self.system {
             System::Redis(spec) => Some(spec),
-            System::Postgres(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Postgres(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Memcached(_) => None,
         }
     }
 
@@ -263,7 +276,9 @@ impl DatabaseSpec {
     pub fn mongodb(&self) -> Option<&MongoSpec> {
         match &self.system {
             System::Mongodb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) => None,
+            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) | System::Memcached(_) => {
+                None
+            }
         }
     }
 
@@ -271,7 +286,17 @@ impl DatabaseSpec {
     pub fn mariadb(&self) -> Option<&MariadbSpec> {
         match &self.system {
             System::Mariadb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) => None,
+            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Memcached(_) => {
+                None
+            }
+        }
+    }
+
+    /// If it is a Memcached pool.
+    pub fn memcached(&self) -> Option<&MemcachedSpec> {
+        match &self.system {
+            System::Memcached(spec) => Some(spec),
+            _ => None,
         }
     }
 }
@@ -289,6 +314,8 @@ struct DatabaseText {
     mongodb: Option<MongoSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mariadb: Option<MariadbSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memcached: Option<MemcachedSpec>,
     #[serde(default)]
     limits: Limits,
     #[serde(default, skip_serializing_if = "Controls::is_default")]
@@ -296,7 +323,7 @@ struct DatabaseText {
 }
 
 /// Names of the fields, of which a database has exactly one.
-const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`";
+const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`, `memcached`";
 
 /// The text of a database does not say once what it is.
 #[derive(Debug, thiserror::Error)]
@@ -316,6 +343,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
             text.redis.map(System::Redis),
             text.mongodb.map(System::Mongodb),
             text.mariadb.map(|spec| System::Mariadb(Box::new(spec))),
+            text.memcached.map(System::Memcached),
         ]
         .into_iter()
         .flatten();
@@ -341,6 +369,7 @@ impl From<DatabaseSpec> for DatabaseText {
             redis: None,
             mongodb: None,
             mariadb: None,
+            memcached: None,
             limits: spec.limits,
             controls: spec.controls,
         };
@@ -349,6 +378,7 @@ impl From<DatabaseSpec> for DatabaseText {
             System::Redis(spec) => text.redis = Some(spec),
             System::Mongodb(spec) => text.mongodb = Some(spec),
             System::Mariadb(spec) => text.mariadb = Some(*spec),
+            System::Memcached(spec) => text.memcached = Some(spec),
         }
         text
     }

@@ -9,12 +9,13 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
 use crate::policy::{
-    DatabaseSpec, MariadbSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade,
+    DatabaseSpec, MariadbSpec, MemcachedSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System,
+    Upgrade,
 };
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
 use crate::world::{
-    Database, Mariadb, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
+    Database, Mariadb, Memcached, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
 };
 
 /// The part of the world that the plan is about.
@@ -73,6 +74,8 @@ pub enum Seen<'a> {
     Mongodb(&'a MongoSpec, &'a Mongo),
     /// A MariaDB set with asynchronous replication.
     Mariadb(&'a MariadbSpec, &'a Mariadb),
+    /// A pool of Memcached servers.
+    Memcached(&'a MemcachedSpec, &'a Memcached),
 }
 
 impl<'a> Seen<'a> {
@@ -88,8 +91,15 @@ impl<'a> Seen<'a> {
             (System::Mariadb(spec), Database::Mariadb(observed)) => {
                 Some(Self::Mariadb(spec, observed))
             }
+            (System::Memcached(spec), Database::Memcached(observed)) => {
+                Some(Self::Memcached(spec, observed))
+            }
             (
-                System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_),
+                System::Postgres(_)
+                | System::Redis(_)
+                | System::Mongodb(_)
+                | System::Mariadb(_)
+                | System::Memcached(_),
                 _,
             ) => None,
         }

@@ -4,6 +4,7 @@
 //! explicitly (`Option`), never by a default that looks like an observation.
 
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod postgres;
 mod redis;
@@ -11,6 +12,9 @@ mod redis;
 pub use mariadb::{
     Gtid, GtidPosition, GtidState, Mariadb, MariadbActivity, MariadbFacts, MariadbMember,
     MariadbSource,
+};
+pub use memcached::{
+    Absence, Memcached, MemcachedCounts, MemcachedFacts, MemcachedMember, percent,
 };
 pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
 pub use postgres::{
@@ -273,16 +277,19 @@ pub enum Database {
     Mongodb(Mongo),
     /// A MariaDB set with asynchronous replication.
     Mariadb(Mariadb),
+    /// A pool of Memcached servers.
+    Memcached(Memcached),
 }
 
 impl Database {
-    /// Members that say they lead: one of a set, one of each shard of a cluster.
+    /// Members that say they lead: one of a set, one of each shard of a cluster, none of a cache.
     pub fn leaders(&self) -> Vec<&str> {
         match self {
             Self::Postgres(set) => leading(&set.members, |facts| !facts.in_recovery),
             Self::Redis(set) => leading(&set.members, |facts| facts.role == RedisRole::Primary),
             Self::Mongodb(set) => leading(&set.members, |facts| facts.state == MongoState::Primary),
             Self::Mariadb(set) => leading(&set.members, |facts| facts.leads() && !facts.read_only),
+            Self::Memcached(_) => Vec::new(),
         }
     }
 }

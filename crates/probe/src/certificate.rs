@@ -63,6 +63,9 @@ pub struct Certificate {
     /// Each part of the database with a leader of its own; empty where one leader has all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<ShardRecord>,
+    /// What clients of a cache found; absent where something else than a cache was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheRecord>,
     /// What was promised.
     pub limits: Limits,
     /// Errors by SQLSTATE or transport kind.
@@ -71,6 +74,65 @@ pub struct Certificate {
     pub verdict: Verdict,
     /// Why, one sentence each; empty for a pass.
     pub reasons: Vec<String>,
+}
+
+/// What clients of a cache found. A cache promises nothing about what it holds: here writes are requests, and nothing is
+/// said of durability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// Keys that were asked for, again and again.
+    pub keys: u64,
+    /// Questions for a key.
+    pub gets: u64,
+    /// Questions answered with the key's current value.
+    pub hits: u64,
+    /// Values loaded from the backend because the cache had none.
+    pub loads: u64,
+    /// Hits of all questions, in percent.
+    pub hit_rate: f64,
+    /// The second with the lowest hit-rate; null when no second had questions enough.
+    pub lowest: Option<CacheWindow>,
+    /// Lowest allowed hit-rate of any second, in percent.
+    pub bound: f64,
+    /// Share of the keys that is left when the server with the most of them is away, in percent.
+    pub remaining_share: f64,
+    /// Most loads from the backend within a second.
+    pub most_loads_a_second: u64,
+    /// Answers that were not the key's current value: values of an earlier time, or of another key.
+    pub wrong_values: u64,
+    /// One of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_example: Option<String>,
+    /// Requests that another server answered because the first one hung up in the middle; no error for the application.
+    pub failed_over: u64,
+    /// Wall clock at which the counting began.
+    pub counted_from: Timestamp,
+    /// The servers.
+    pub servers: Vec<CacheServer>,
+}
+
+/// A second, or as long as it took to ask often enough.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheWindow {
+    /// When it began, since the counting began.
+    pub from_ms: u64,
+    /// How long it is.
+    pub length_ms: u64,
+    /// Questions.
+    pub gets: u64,
+    /// Hits of them, in percent.
+    pub hit_rate: f64,
+}
+
+/// A server of a cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheServer {
+    /// Its name.
+    pub name: String,
+    /// Share of the keys that it has when all are there, in percent.
+    pub share: f64,
+    /// How often it left the clients' ring.
+    pub left: u64,
 }
 
 /// Two quantiles in milliseconds; each at most 1.6 % above the true value.

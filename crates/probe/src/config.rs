@@ -28,7 +28,8 @@ pub struct RunConfig {
     /// or several, with `target_session_attrs` if wanted. Redis: `redis://[USER@]HOST[:PORT],...`,
     /// some nodes of the cluster; the others are asked for. MongoDB:
     /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`. MariaDB:
-    /// `mariadb://[USER@]HOST[:PORT],.../DATABASE`; of several hosts, the one that takes writes.
+    /// `mariadb://[USER@]HOST[:PORT],.../DATABASE`; of several hosts, the one that takes writes. Memcached:
+    /// `memcached://HOST[:PORT],...`, all servers under the names that clients have for them.
     pub dsn: String,
     /// Address of the readers; the clients' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +58,10 @@ pub struct RunConfig {
     /// What the run promises.
     #[serde(default)]
     pub limits: Limits,
+    /// Lowest hit-rate of a cache at any time, in percent; when absent the share of the keys that is left without the
+    /// server that has most of them, less five points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_hit_rate: Option<f64>,
     /// Without detected negative controls the verdict is inconclusive.
     #[serde(default)]
     pub controls_required: bool,
@@ -124,6 +129,7 @@ impl RunConfig {
             connect_deadline_ms: default_connect_deadline_ms(),
             reconnect_backoff_ms: default_reconnect_backoff_ms(),
             limits: Limits::default(),
+            min_hit_rate: None,
             controls_required: false,
         }
     }
@@ -156,6 +162,16 @@ impl RunConfig {
             system: SystemKind::Mariadb,
             subject: SystemKind::Mariadb.name().to_owned(),
             ..Self::new(address)
+        }
+    }
+
+    /// The defaults, for a pool of Memcached servers under these names.
+    #[must_use]
+    pub fn memcached(servers: impl Into<String>) -> Self {
+        Self {
+            system: SystemKind::Memcached,
+            subject: SystemKind::Memcached.name().to_owned(),
+            ..Self::new(servers)
         }
     }
 

@@ -5,6 +5,8 @@
 //! - Missing evidence is never a pass: no writes, no leader, a member that could not be read, a
 //!   required control that did not run, a control that was not detected.
 
+mod cache;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +18,8 @@ use crate::accounting::ledger::WriterLedger;
 use crate::accounting::presence::{Findings, Key, Presence};
 use crate::accounting::recorder::shard_of;
 use crate::certificate::{
-    Certificate, Control, Latency, Limits, Member, Reads, Role, SCHEMA, ShardRecord, Verdict,
-    millis,
+    CacheRecord, Certificate, Control, Latency, Limits, Member, Reads, Role, SCHEMA, ShardRecord,
+    Verdict, millis,
 };
 
 /// A part of the database with a leader of its own.
@@ -92,6 +94,8 @@ pub struct Evidence<'a> {
     pub shards: Vec<Shard>,
     /// The members.
     pub members: Vec<MemberEvidence>,
+    /// What clients of a cache found, if a cache was measured: then nothing was looked up.
+    pub cache: Option<CacheRecord>,
     /// Controls run elsewhere.
     pub controls: Vec<Control>,
     /// Whether controls on real servers must be among them.
@@ -141,6 +145,7 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
             .collect(),
         shards: shard_records(recorder, &evidence.shards, &leaders, evidence.anchor),
         controls: evidence.controls,
+        cache: evidence.cache,
         limits: evidence.limits,
         error_kinds: recorder.errors().kinds().clone(),
         verdict: Verdict::Inconclusive,
@@ -151,10 +156,22 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
         true if certificate.controls.is_empty() => Controls::Missing,
         true => Controls::Required,
     };
-    certificate.controls.extend(planted_controls());
+    certificate.controls.extend(match certificate.cache {
+        Some(_) => cache::planted_controls(),
+        None => planted_controls(),
+    });
 
-    let broken = broken_promises(&certificate, &evidence.members, &evidence.shards);
-    let mut missing = missing_evidence(&certificate, &evidence.members, &evidence.shards, controls);
+    let (broken, mut missing) = match &certificate.cache {
+        Some(found) => (
+            cache::broken_promises(&certificate, found),
+            cache::missing_evidence(&certificate, found, &evidence.members),
+        ),
+        None => (
+            broken_promises(&certificate, &evidence.members, &evidence.shards),
+            missing_evidence(&certificate, &evidence.members, &evidence.shards),
+        ),
+    };
+    missing.extend(undetected(&certificate, controls));
     if evidence.earlier_probes > 0 {
         missing.push(format!(
             "{} earlier probe(s) of this run ended without a certificate; their writes are not judged",
@@ -347,7 +364,6 @@ fn missing_evidence(
     certificate: &Certificate,
     members: &[MemberEvidence],
     shards: &[Shard],
-    controls: Controls,
 ) -> Vec<String> {
     let mut missing = Vec::new();
     if certificate.acked == 0 {
@@ -375,6 +391,12 @@ fn missing_evidence(
             missing.push(format!("{} could not be judged", member.name));
         }
     }
+    missing
+}
+
+/// Controls that had to be carried out, and those that saw nothing.
+fn undetected(certificate: &Certificate, controls: Controls) -> Vec<String> {
+    let mut missing = Vec::new();
     if controls == Controls::Missing {
         missing.push("the negative controls did not run and are required".to_owned());
     }

@@ -371,6 +371,7 @@ impl Probe {
             shards: &self.shared.shards,
             deadline: tokio::time::Instant::now() + Duration::from_millis(request.deadline_ms),
         };
+        let cache = self.shared.system.cache();
         let members = self.shared.system.examine(&examination).await;
         let certificate = judge(Evidence {
             run: self.shared.run_id.clone(),
@@ -381,6 +382,7 @@ impl Probe {
             readers: config.readers,
             shards: self.shared.shards.clone(),
             members,
+            cache,
             controls: request.controls.clone(),
             controls_required: config.controls_required,
             earlier_probes: self.earlier_probes,

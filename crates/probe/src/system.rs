@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::accounting::ledger::{Ledger, Outcome, Sequence};
+use crate::certificate::CacheRecord;
 use crate::config::{MemberAddress, RunConfig};
 use crate::judge::{MemberEvidence, Shard};
 use crate::mariadb::Mariadb;
+use crate::memcached::Memcached;
 use crate::mongodb::Mongo;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -30,6 +32,8 @@ pub enum SystemKind {
     Mongodb,
     /// A MariaDB primary with replicas.
     Mariadb,
+    /// A pool of Memcached servers.
+    Memcached,
 }
 
 impl SystemKind {
@@ -41,6 +45,7 @@ impl SystemKind {
             Self::Redis => "REDISCLI_AUTH",
             Self::Mongodb => "MONGODB_PASSWORD",
             Self::Mariadb => "MYSQL_PWD",
+            Self::Memcached => "MEMCACHED_PASSWORD",
         }
     }
 
@@ -52,6 +57,7 @@ impl SystemKind {
             Self::Redis => 6379,
             Self::Mongodb => 27017,
             Self::Mariadb => 3306,
+            Self::Memcached => 11211,
         }
     }
 
@@ -63,6 +69,7 @@ impl SystemKind {
             Self::Redis => "redis",
             Self::Mongodb => "mongodb",
             Self::Mariadb => "mariadb",
+            Self::Memcached => "memcached",
         }
     }
 }
@@ -77,6 +84,7 @@ pub(crate) fn of(
         SystemKind::Redis => Ok(Arc::new(Redis::new(config, password)?)),
         SystemKind::Mongodb => Ok(Arc::new(Mongo::new(config, password)?)),
         SystemKind::Mariadb => Ok(Arc::new(Mariadb::new(config, password)?)),
+        SystemKind::Memcached => Ok(Arc::new(Memcached::new(config)?)),
     }
 }
 
@@ -115,6 +123,11 @@ pub(crate) trait System: Send + Sync {
 
     /// Looks every key up on every member, when nobody writes any more.
     async fn examine(&self, what: &Examination<'_>) -> Vec<MemberEvidence>;
+
+    /// What clients of a cache found so far; `None` where something else than a cache is measured.
+    fn cache(&self) -> Option<CacheRecord> {
+        None
+    }
 
     /// Removes everything that the probe created.
     async fn drop_everything(&self) -> Result<(), Trouble>;

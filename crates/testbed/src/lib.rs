@@ -1,4 +1,4 @@
-//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, MongoDB and MariaDB sets, on
+//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, MongoDB and MariaDB sets, Memcached pools, on
 //! loopback addresses, for tests only.
 //!
 //! Nothing here is a stand-in: the servers are Debian's PostgreSQL 15 or PostgreSQL 18 with their
@@ -16,6 +16,7 @@
 
 pub mod death;
 pub mod mariadb;
+pub mod memcached;
 pub mod mongodb;
 pub mod program;
 pub mod redis;

@@ -1,6 +1,7 @@
 //! One client per database system.
 
 pub mod mariadb;
+pub mod memcached;
 pub mod mongodb;
 pub mod postgres;
 pub mod record;

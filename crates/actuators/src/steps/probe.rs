@@ -291,6 +291,19 @@ fn summary(certificate: &Value) -> Evidence {
         .iter()
         .filter_map(|key| Some(format!("{key} {}", text(certificate.get(key)?))))
         .collect();
+    // A cache promises nothing about what it holds.
+    if let Some(cache) = certificate.get("cache") {
+        lines.retain(|line| !line.ends_with(" null"));
+        let field = |path: &str| Some(text(cache.pointer(path)?));
+        let figures = [
+            ("lowest_hit_rate", "/lowest/hit_rate"),
+            ("bound", "/bound"),
+            ("wrong_values", "/wrong_values"),
+            ("most_loads_a_second", "/most_loads_a_second"),
+        ];
+        let figures = figures.map(|(name, path)| Some(format!("{name} {}", field(path)?)));
+        lines.extend(figures.into_iter().flatten());
+    }
     // Each part with a leader of its own.
     let shards = certificate.get("shards").and_then(Value::as_array);
     lines.extend(shards.into_iter().flatten().filter_map(|shard| {

@@ -6,7 +6,7 @@ use crate::azure::ArmError;
 use crate::databases::postgres::server::ServerError;
 use crate::databases::postgres::tls::TlsError;
 use crate::databases::session::chain;
-use crate::databases::{mariadb, mongodb, redis};
+use crate::databases::{mariadb, memcached, mongodb, redis};
 use crate::http::CallError;
 use crate::kubernetes::RequestError;
 
@@ -31,6 +31,9 @@ pub enum AskError {
     /// A MariaDB server.
     #[error(transparent)]
     Mariadb(#[from] mariadb::server::ServerError),
+    /// A server of a cache.
+    #[error("{0}")]
+    Memcached(memcached::session::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -89,6 +92,11 @@ impl AskError {
                 mariadb::server::ServerError::Refused { .. }
                 | mariadb::server::ServerError::Unexpected { .. },
             ) => false,
+            Self::Memcached(e) => !matches!(
+                e,
+                memcached::session::ServerError::Refused { .. }
+                    | memcached::session::ServerError::Unexpected { .. }
+            ),
             Self::Server(_)
             | Self::Redis(_)
             | Self::Mongodb(_)

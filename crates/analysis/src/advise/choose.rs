@@ -345,7 +345,10 @@ pub(super) fn database(found: &Found) -> Choice {
             "rollingReplace",
             "none",
             "a cache: what goes with a pod is read again from behind it",
-            &["one pod at a time; watch the load of what is behind the cache"],
+            &[
+                "one pod at a time, the next when the last one finds its keys again; watch the load of what is behind the cache",
+                "a StatefulSet whose clients have a ketama ring: `ferriswheel plan` with `memcached` in the spec does that and measures it (docs/patterns/memcached.md)",
+            ],
         ),
         other => people(
             found,

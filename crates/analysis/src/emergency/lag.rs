@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use ferriswheel_plan::world::{
-    Asked, Database, MariadbFacts, MongoFacts, MongoState, PostgresFacts, RedisFacts,
+    Asked, Database, MariadbFacts, MemcachedFacts, MongoFacts, MongoState, PostgresFacts,
+    RedisFacts,
 };
 
 /// What a member says: how it stands, or what it lacks. A leader copies from nobody and says nothing.
@@ -18,6 +19,7 @@ pub(super) fn said(database: &Database) -> Vec<Result<String, String>> {
         Database::Redis(set) => all(&set.members, redis),
         Database::Mongodb(set) => all(&set.members, mongodb),
         Database::Mariadb(set) => all(&set.members, mariadb),
+        Database::Memcached(set) => all(&set.members, memcached),
     }
 }
 
@@ -39,6 +41,15 @@ fn all<F>(
         )
     };
     members.iter().filter_map(of).collect()
+}
+
+/// Nobody copies from anybody: who answers is what it can be.
+#[expect(clippy::unnecessary_wraps, reason = "as the others say it")]
+fn memcached(facts: &MemcachedFacts) -> Said {
+    Some(Ok(match facts.lately.hit_rate() {
+        Some(rate) => format!("finds {rate:.0} % of its keys"),
+        None => format!("has {} keys", facts.items),
+    }))
 }
 
 fn postgres(facts: &PostgresFacts) -> Said {

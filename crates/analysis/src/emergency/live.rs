@@ -97,9 +97,17 @@ fn members(
                 "{} of {} members are Ready; {} lead",
                 found.ready_replicas,
                 found.replicas,
-                leaders.join(", ")
+                if leaders.is_empty() {
+                    "none".to_owned()
+                } else {
+                    leaders.join(", ")
+                }
             );
-            if leaders.is_empty() {
+            let nobody_leads = matches!(
+                world.databases.get(&database.name),
+                Some(world::Database::Memcached(_))
+            );
+            if leaders.is_empty() && !nobody_leads {
                 item(
                     State::Fail,
                     seen,

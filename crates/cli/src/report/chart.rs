@@ -35,6 +35,7 @@ pub(super) struct Span {
 
 /// The decoded curve.
 pub(super) struct Curve<'a> {
+    counted: &'static str,
     pub(super) timeline: &'a Timeline,
     pub(super) limits: Limits,
     acks: Vec<u32>,
@@ -62,9 +63,11 @@ const CLOCK: [f64; 15] = [
 ];
 
 impl<'a> Curve<'a> {
-    pub(super) fn of(timeline: &'a Timeline, limits: Limits) -> Self {
+    /// `counted` is what the curve counts: acknowledged writes, or answered requests.
+    pub(super) fn of(timeline: &'a Timeline, limits: Limits, counted: &'static str) -> Self {
         Self {
             timeline,
+            counted,
             limits,
             acks: decode(&timeline.acks).collect(),
             errors: decode(&timeline.errors).collect(),
@@ -114,7 +117,8 @@ impl<'a> Curve<'a> {
 
         let total: u64 = self.acks.iter().copied().map(u64::from).sum();
         let desc = format!(
-            "{total} acknowledged writes over {}; {}",
+            "{total} {}s over {}; {}",
+            self.counted,
             clock(end),
             self.longest().map_or_else(
                 || "nothing was acknowledged".to_owned(),
@@ -176,7 +180,8 @@ impl<'a> Curve<'a> {
                 let (from, to) = (x(gap.from_ms), x(gap.to_ms));
                 let width = (to - from).max(2.0);
                 let title = format!(
-                    "{length:.0} ms without an acknowledged write, from {}",
+                    "{length:.0} ms without an {}, from {}",
+                    self.counted,
                     clock(gap.from_ms)
                 );
                 let left = f64::midpoint(from, to) - width / 2.0;
@@ -269,7 +274,8 @@ impl<'a> Curve<'a> {
         let y = |count: f64| top + plot - count / peak * plot;
         let length = gap.to_ms - gap.from_ms;
         let desc = format!(
-            "{length:.1} ms without an acknowledged write; {}",
+            "{length:.1} ms without an {}; {}",
+            self.counted,
             inside
                 .iter()
                 .map(|f| format!("{} at {:+.0} ms", f.name, f.at_ms - zero))
@@ -395,7 +401,7 @@ impl<'a> Curve<'a> {
         svg.line("dim", a, y, b, y);
         svg.line("dim", a, y - 5.0, a, y + 5.0);
         svg.line("dim", b, y - 5.0, b, y + 5.0);
-        let text = format!("{length:.1} ms without an acknowledged write");
+        let text = format!("{length:.1} ms without an {}", self.counted);
         let wide = text_width(&text, 12.0);
         if b + 8.0 + wide <= WIDTH - RIGHT {
             svg.words("dimtext", Anchor::Start, b + 8.0, y + 4.0, &text);

@@ -4,6 +4,7 @@
 //! happened to each step. Any part may be missing; the report says so instead of guessing. All
 //! text of the outside world is escaped by the template engine.
 
+mod cache;
 mod chart;
 mod plan;
 mod svg;

@@ -137,6 +137,49 @@ fn members_of_different_shards_hold_different_keys() {
     assert!(page("3").contains("3 different contents in 2 shards"));
 }
 
+/// Hits, errors and old values; nothing of rows, members or loss.
+#[test]
+fn a_cache_is_told_by_its_hit_rate_and_not_by_what_it_holds() {
+    let page = |lowest: f64, wrong: u64| {
+        let mut json = serde_json::to_value(certificate()).unwrap();
+        for field in ["acked_lost", "phantoms", "duplicates"] {
+            json[field] = serde_json::Value::Null;
+        }
+        json["cache"] = serde_json::json!({
+            "keys": 4000, "gets": 9000, "hits": 8000, "loads": 1000, "hit_rate": 88.89,
+            "lowest": { "from_ms": 1_500, "length_ms": 1_000, "gets": 900, "hit_rate": lowest },
+            "bound": 61.5, "remaining_share": 66.5, "most_loads_a_second": 310,
+            "wrong_values": wrong, "failed_over": 2, "counted_from": at(0),
+            "servers": [{ "name": "memcached-0:11211", "share": 33.5, "left": 1 }],
+        });
+        let input = Input {
+            certificate: Some(serde_json::from_value(json).unwrap()),
+            ..full()
+        };
+        render(&input).unwrap()
+    };
+    let html = page(66.1, 0);
+    assert!(
+        html.contains("No client saw an error or an old value."),
+        "{html}"
+    );
+    assert!(html.contains(
+        "In the worst second 66.1 % of the keys were found; at least 61.5 % is allowed."
+    ));
+    assert!(html.contains("33.5 % of the keys, left 1 times"));
+    assert!(!html.contains("broken"), "{html}");
+    for word in [
+        "write was lost",
+        "acknowledged write",
+        "Digest of the table",
+        "new row",
+    ] {
+        assert!(!html.contains(word), "{word}");
+    }
+    assert!(page(40.0, 0).contains("broken"));
+    assert!(page(66.1, 7).contains("and 7 old values"));
+}
+
 #[test]
 fn text_of_the_outside_world_cannot_become_markup() {
     let html = render(&full()).unwrap();

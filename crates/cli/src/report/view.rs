@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ferriswheel_probe::certificate::{Certificate, Role, Verdict};
 use serde::Serialize;
 
+use super::cache;
 use super::chart::Curve;
 use super::plan::{PlanTable, flags, plan_table, spans};
 use super::words::{dash, grouped, known, lasting, moment};
@@ -18,6 +19,8 @@ pub(super) struct Page {
     verdict: Banner,
     tiles: Vec<Tile>,
     promises: Vec<Promise>,
+    /// A cache was measured: what is said of writes and of members is not said of it.
+    cached: bool,
     facts: Vec<(String, String)>,
     members: Vec<MemberRow>,
     controls: Vec<ControlRow>,
@@ -91,11 +94,17 @@ struct CurveNotes {
 impl Page {
     pub(super) fn of(input: &Input) -> Result<Self, RenderError> {
         let certificate = input.certificate.as_ref();
+        let cached = certificate.is_some_and(|c| c.cache.is_some());
         let anchor = input.timeline.as_ref().map(|t| t.anchor);
         let curve = input.timeline.as_ref().map(|timeline| {
             Curve::of(
                 timeline,
                 certificate.map(|c| c.limits.clone()).unwrap_or_default(),
+                if cached {
+                    "answered request"
+                } else {
+                    "acknowledged write"
+                },
             )
         });
         let spans = match (&input.plan, anchor, &input.timeline) {
@@ -112,6 +121,7 @@ impl Page {
             verdict: banner(certificate),
             tiles: certificate.map(tiles).unwrap_or_default(),
             promises: certificate.map(promises).unwrap_or_default(),
+            cached,
             facts: certificate.map(facts).unwrap_or_default(),
             members: certificate.map(members).unwrap_or_default(),
             controls: certificate.map(controls).unwrap_or_default(),
@@ -153,6 +163,15 @@ fn banner(certificate: Option<&Certificate>) -> Banner {
         Verdict::Fail => ("fail", "Fail", "\u{2717}"),
         Verdict::Inconclusive => ("inconclusive", "Inconclusive", "?"),
     };
+    if let Some(cache) = &certificate.cache {
+        return Banner {
+            class,
+            word,
+            sign,
+            sentence: cache::sentence(certificate, cache),
+            reasons: certificate.reasons.clone(),
+        };
+    }
     let lost = match certificate.acked_lost {
         Some(0) => "No acknowledged write was lost.".to_owned(),
         Some(1) => "1 acknowledged write was lost.".to_owned(),
@@ -186,6 +205,12 @@ fn tiles(c: &Certificate) -> Vec<Tile> {
         name,
         class,
     };
+    if let Some(found) = &c.cache {
+        return cache::tiles(c, found)
+            .into_iter()
+            .map(|(value, unit, name, class)| tile(value, unit, name, class))
+            .collect();
+    }
     vec![
         tile(grouped(c.acked), "", "writes acknowledged", ""),
         tile(
@@ -247,6 +272,12 @@ fn promises(c: &Certificate) -> Vec<Promise> {
             class,
         }
     };
+    if let Some(found) = &c.cache {
+        return cache::promises(c, found)
+            .into_iter()
+            .map(|(name, promised, measured, kept)| promise(name, promised, measured, kept))
+            .collect();
+    }
     let limits = &c.limits;
     let digests: Vec<_> = c.members.iter().map(|m| m.digest.as_deref()).collect();
     let read = digests.iter().filter(|d| d.is_some()).count();
@@ -333,6 +364,9 @@ fn promises(c: &Certificate) -> Vec<Promise> {
 }
 
 fn facts(c: &Certificate) -> Vec<(String, String)> {
+    if let Some(found) = &c.cache {
+        return cache::facts(c, found);
+    }
     let mut facts = vec![
         ("Subject".to_owned(), c.subject.clone()),
         ("Run".to_owned(), c.run.clone()),

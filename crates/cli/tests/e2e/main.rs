@@ -14,6 +14,7 @@ mod faults;
 mod in_cluster;
 mod kills;
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod redis;
 mod snapshot;

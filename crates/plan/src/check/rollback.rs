@@ -105,16 +105,23 @@ impl<'a> Replay<'a> {
     }
 
     fn guards(&mut self, step: &Step) {
+        // Where nobody leads there is nobody to ask.
+        let peers = match &step.kind {
+            StepKind::MoveReplica { database, .. } => {
+                let set = self.now.sets.get(database);
+                set.is_some_and(|set| set.shards.are_peers())
+            }
+            _ => false,
+        };
         let mut wants = |what: &str, is: &dyn Fn(&Guard) -> bool| {
             let has = step.guards.iter().any(is);
             self.must(has, || format!("no guard checks {what}"));
         };
         match &step.kind {
             StepKind::MoveReplica { pod, .. } => {
-                wants(
-                    "that the member is no primary",
-                    &|guard| matches!(guard, Guard::NotPrimary { pod: p, .. } if p == pod),
-                );
+                wants("that the member is no primary", &|guard| {
+                    peers || matches!(guard, Guard::NotPrimary { pod: p, .. } if p == pod)
+                });
                 wants(
                     "that the eviction is allowed",
                     &|guard| matches!(guard, Guard::EvictionAllowed { pod: p } if p == pod),

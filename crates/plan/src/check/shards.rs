@@ -18,9 +18,25 @@ pub(super) struct Shard {
 
 /// The shards of a set.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shards(Vec<Shard>);
+pub(super) struct Shards {
+    led: Vec<Shard>,
+    /// Members of a set in which nobody leads and nobody follows.
+    peers: BTreeSet<ObjectRef>,
+}
 
 impl Shards {
+    fn led(shards: Vec<Shard>) -> Self {
+        Self {
+            led: shards,
+            peers: BTreeSet::new(),
+        }
+    }
+
+    /// Nobody leads, so that nobody has to be asked who does.
+    pub(super) fn are_peers(&self) -> bool {
+        self.led.is_empty() && !self.peers.is_empty()
+    }
+
     /// As observed; members that follow nobody known are in no shard, and may not move.
     pub(super) fn of(database: Option<&Database>, members: &BTreeSet<ObjectRef>) -> Self {
         let pod_of = |name: &str| members.iter().find(|pod| pod.name == name).cloned();
@@ -31,12 +47,16 @@ impl Shards {
         };
         match database {
             None => Self::default(),
+            Some(Database::Memcached(set)) => Self {
+                led: Vec::new(),
+                peers: set.members.keys().filter_map(|name| pod_of(name)).collect(),
+            },
             Some(Database::Postgres(set)) => {
                 let leader = set.members.iter().find_map(|(name, member)| {
                     let leads = !member.facts.as_ref()?.in_recovery;
                     leads.then(|| pod_of(name)).flatten()
                 });
-                Self(
+                Self::led(
                     leader
                         .map(|primary| shard(primary, members.clone()))
                         .into_iter()
@@ -51,7 +71,7 @@ impl Shards {
                         .flatten()
                 });
                 let leader = leaders.next().map(|pod| shard(pod, members.clone()));
-                Self(leader.into_iter().collect())
+                Self::led(leader.into_iter().collect())
             }
             Some(Database::Mongodb(set)) => {
                 let mut leaders = set.members.iter().filter_map(|(name, member)| {
@@ -59,7 +79,7 @@ impl Shards {
                     leads.then(|| pod_of(name)).flatten()
                 });
                 let leader = leaders.next().map(|pod| shard(pod, members.clone()));
-                Self(leader.into_iter().collect())
+                Self::led(leader.into_iter().collect())
             }
             Some(Database::Redis(set)) => {
                 let answers = || {
@@ -78,31 +98,35 @@ impl Shards {
                         all.insert(primary.clone());
                         shard(primary, all)
                     });
-                Self(shards.collect())
+                Self::led(shards.collect())
             }
         }
     }
 
     /// The member leads a shard.
     pub(super) fn is_led_by(&self, pod: &ObjectRef) -> bool {
-        self.0.iter().any(|shard| shard.primary == *pod)
+        self.led.iter().any(|shard| shard.primary == *pod)
     }
 
-    /// The member is known to follow or to lead somebody.
+    /// The member is known to follow or to lead somebody, or to be one of peers.
     pub(super) fn has(&self, pod: &ObjectRef) -> bool {
-        self.0.iter().any(|shard| shard.members.contains(pod))
+        self.peers.contains(pod) || self.led.iter().any(|shard| shard.members.contains(pod))
     }
 
     /// A member more, as the extra seat of a set that is one shard.
     pub(super) fn join(&mut self, pod: &ObjectRef) {
-        if let [shard] = &mut self.0[..] {
+        if let [shard] = &mut self.led[..] {
             shard.members.insert(pod.clone());
         }
     }
 
     /// One leads instead of the other; what is wrong with that.
     pub(super) fn hand_over(&mut self, from: &ObjectRef, to: &ObjectRef) -> Vec<String> {
-        let Some(shard) = self.0.iter_mut().find(|shard| shard.members.contains(from)) else {
+        let Some(shard) = self
+            .led
+            .iter_mut()
+            .find(|shard| shard.members.contains(from))
+        else {
             return vec![format!("{from} is not the primary")];
         };
         let mut wrong = Vec::new();
@@ -122,7 +146,7 @@ impl Shards {
 
     /// Shards whose primary did not move once.
     pub(super) fn unmoved(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.0
+        self.led
             .iter()
             .filter(|shard| shard.hand_overs != 1)
             .map(|shard| &shard.primary)
@@ -130,16 +154,16 @@ impl Shards {
 
     /// The member with this name leads a shard.
     pub(super) fn is_led_by_name(&self, name: &str) -> bool {
-        self.0.iter().any(|shard| shard.primary.name == name)
+        self.led.iter().any(|shard| shard.primary.name == name)
     }
 
     /// Somebody's lead has moved.
     pub(super) fn has_moved(&self) -> bool {
-        self.0.iter().any(|shard| shard.hand_overs > 0)
+        self.led.iter().any(|shard| shard.hand_overs > 0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.led.is_empty()
     }
 }
 
@@ -163,8 +187,13 @@ pub(super) fn same_terms(spec: &DatabaseSpec, terms: &HandOverTerms) -> bool {
         (System::Mariadb(spec), HandOverTerms::Mariadb(terms)) => {
             terms.window_budget_ms == spec.window.0 && terms.lock_budget_ms == spec.transaction.0
         }
-        (System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_), _) => {
-            false
-        }
+        (
+            System::Postgres(_)
+            | System::Redis(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Memcached(_),
+            _,
+        ) => false,
     }
 }

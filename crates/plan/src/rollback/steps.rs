@@ -229,7 +229,8 @@ impl Builder<'_> {
         let members = self.members(database);
         let whole = members.saturating_sub(1);
         self.fewest = Some(self.fewest.map_or(whole, |fewest| fewest.min(whole)));
-        self.steps.push(
+        self.steps.move_member(
+            database,
             format!(
                 "move {} back from {} to {}",
                 back.pod.name, back.from.name, back.onto_pool
@@ -242,10 +243,6 @@ impl Builder<'_> {
                 onto_pool: back.onto_pool.clone(),
             },
             vec![
-                Guard::NotPrimary {
-                    database: back.database.clone(),
-                    pod: back.pod.clone(),
-                },
                 streaming(database, members),
                 Guard::EvictionAllowed {
                     pod: back.pod.clone(),

@@ -303,7 +303,8 @@ impl<'a> Builder<'a> {
             return;
         };
         self.room(&place, &member.name.name);
-        self.steps.push(
+        self.steps.move_member(
+            database,
             format!(
                 "move {} from {} to {}",
                 member.name.name, node.identity.name, place.name
@@ -316,10 +317,6 @@ impl<'a> Builder<'a> {
                 onto_pool: place.name.clone(),
             },
             vec![
-                Guard::NotPrimary {
-                    database: database.name.clone(),
-                    pod: member.name.clone(),
-                },
                 streaming(database, members),
                 Guard::EvictionAllowed {
                     pod: member.name.clone(),

@@ -63,6 +63,31 @@ impl Sequence {
         });
     }
 
+    /// A member leaves its node; where members lead others, it must not be one that leads.
+    pub(crate) fn move_member(
+        &mut self,
+        database: &DatabaseScope<'_>,
+        title: String,
+        kind: StepKind,
+        guards: Vec<Guard>,
+        undo: Undo,
+    ) {
+        let pattern = databases::of(database);
+        let led = match &kind {
+            StepKind::MoveReplica { database, pod, .. } if pattern.leads() => {
+                Some(Guard::NotPrimary {
+                    database: database.clone(),
+                    pod: pod.clone(),
+                })
+            }
+            _ => None,
+        };
+        self.push(title, kind, led.into_iter().chain(guards).collect(), undo);
+        if let (Some(limit), Some(step)) = (pattern.move_limit_ms(), self.steps.last_mut()) {
+            step.deadline_ms = limit + step.soak_ms;
+        }
+    }
+
     pub(crate) fn start_probe(&mut self, database: &DatabaseScope<'_>, on_pools: &[PoolName]) {
         self.push(
             format!(
@@ -106,7 +131,9 @@ impl Sequence {
         members: u32,
         ask: bool,
     ) {
-        let change = databases::of(database).change(&from.name, &to.name);
+        let Some(change) = databases::of(database).change(&from.name, &to.name) else {
+            return;
+        };
         let kind = StepKind::HandOver {
             database: database.name.clone(),
             from: from.name.clone(),

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test's own world is well formed")]
 
 pub mod mariadb;
+pub mod memcached;
 pub mod mongodb;
 pub mod redis;
 pub mod subject;

@@ -7,6 +7,7 @@
 mod frozen;
 mod lagging;
 pub mod mariadb;
+pub mod memcached;
 pub mod mongodb;
 pub mod redis;
 pub mod server;
@@ -40,6 +41,9 @@ pub enum ControlError {
         "find mariadbd: install it with `apt-get install mariadb-server`, or name its directory"
     )]
     NoMariadb,
+    /// No Memcached server to harm.
+    #[error("find memcached: install it with `apt-get install memcached`, or name its directory")]
+    NoMemcached,
     /// The servers refuse to run as root and there is no user for them.
     #[error("find the user \"postgres\", whom the servers run as when started by root")]
     NoUser,

@@ -57,6 +57,7 @@ fn evidence(recorder: &Recorder, members: Vec<MemberEvidence>) -> Evidence<'_> {
         readers: 0,
         shards: Shard::split(&[], recorder.ledger().writers().len()),
         members,
+        cache: None,
         controls: Vec::new(),
         controls_required: false,
         earlier_probes: 0,
@@ -192,6 +193,7 @@ fn missing_evidence_is_never_a_pass() {
             ..evidence(&recorder, vec![whole()])
         }),
         judge(Evidence {
+            cache: None,
             controls: vec![undetected],
             ..evidence(&recorder, vec![whole()])
         }),

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Image, Missing, PullError, Reference, Unknown, database, mariadb, mongodb, plain, redis,
+    Image, Missing, PullError, Reference, Unknown, database, mariadb, memcached, mongodb, plain,
+    redis,
 };
 
 /// The images of this machine.
@@ -81,6 +82,14 @@ const ENTRIES: &[Entry] = &[
         names: &["mariadb:10.11"],
         resolve: |_, reference| match reference.numbers()[..] {
             [10, 11, ..] => Some(mariadb::mariadb_10_11()),
+            _ => None,
+        },
+    },
+    Entry {
+        repositories: &["memcached"],
+        names: &["memcached:1.6"],
+        resolve: |_, reference| match reference.numbers()[..] {
+            [1] | [1, 6, ..] => Some(memcached::memcached_1_6()),
             _ => None,
         },
     },
@@ -211,6 +220,8 @@ mod tests {
             ("valkey/valkey:9.1", "valkey:9"),
             ("docker.io/library/mongo:6.0.5-jammy", "mongo:6.0"),
             ("docker.io/library/mariadb:10.11.19-jammy", "mariadb:10.11"),
+            ("memcached:1.6.18-bookworm", "memcached:1.6"),
+            ("memcached:1", "memcached:1.6"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -227,6 +238,7 @@ mod tests {
             "mongo:7.0",
             "mariadb:11.4",
             "mariadb:10",
+            "memcached:1.5",
             "redis",
         ] {
             let unknown = catalogue().resolve(image).unwrap_err();

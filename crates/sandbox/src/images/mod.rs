@@ -10,6 +10,7 @@ mod account;
 mod catalogue;
 mod database;
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod plain;
 mod redis;

@@ -148,7 +148,7 @@ async fn whole(
         None => return Ok(format!("follows {leader}")),
         Some(Lag::Millis(most)) => Duration::from_millis(most),
         // A bound of another unit holds for nobody.
-        Some(Lag::Bytes(_)) => Duration::ZERO,
+        Some(Lag::Bytes(_) | Lag::Points(_)) => Duration::ZERO,
     };
     match look.server.reaches(position, most).await {
         Ok(true) => Ok(format!("follows {leader}, has {position}")),

@@ -57,6 +57,14 @@ Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
     Mariadb(Box<MariadbArgs>),
+    /// Use a Memcached pool as clients with a ketama ring do, and count hits, loads, errors and old values
+    #[command(after_help = "Example:
+  ferriswheel probe memcached \\
+    --servers memcached-0.cache.svc,memcached-1.cache.svc,memcached-2.cache.svc \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Memcached(Box<MemcachedArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -105,6 +113,19 @@ pub(super) struct MariadbArgs {
     /// Address of the clients; of several hosts, the one that takes writes; no password in it
     #[arg(long, value_name = "ADDRESS")]
     pub(super) address: String,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MemcachedArgs {
+    /// All servers, HOST[:PORT],..., under the names that decide whose a key is
+    #[arg(long, value_name = "SERVERS")]
+    pub(super) servers: String,
+    /// Lowest hit-rate of any second, in percent [default: the share of the keys that is left without the server that has
+    /// most of them, less 5]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(super) min_hit_rate: Option<u8>,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
@@ -178,7 +199,7 @@ pub(super) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ControlsArgs {
-    /// System to harm: postgres, redis, mongodb or mariadb
+    /// System to harm: postgres, redis, mongodb, mariadb or memcached
     #[arg(long, value_name = "SYSTEM", default_value = "postgres", value_parser = system_kind)]
     pub(super) system: SystemKind,
     /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
@@ -193,6 +214,9 @@ pub(super) struct ControlsArgs {
     /// Directory with mariadbd [default: Debian's]
     #[arg(long, value_name = "DIR")]
     pub(super) mariadb_bin: Option<PathBuf>,
+    /// Directory with memcached [default: from the PATH]
+    #[arg(long, value_name = "DIR")]
+    pub(super) memcached_bin: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,10 +237,11 @@ fn system_kind(text: &str) -> Result<SystemKind, String> {
         SystemKind::Redis,
         SystemKind::Mongodb,
         SystemKind::Mariadb,
+        SystemKind::Memcached,
     ]
     .into_iter()
     .find(|kind| kind.name() == text)
-    .ok_or_else(|| "write postgres, redis, mongodb or mariadb".to_owned())
+    .ok_or_else(|| "write postgres, redis, mongodb, mariadb or memcached".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -44,6 +44,13 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
         ProbeCommand::Mariadb(args) => {
             measure(RunConfig::mariadb(args.address), args.run, json).await
         }
+        ProbeCommand::Memcached(args) => {
+            let config = RunConfig {
+                min_hit_rate: args.min_hit_rate.map(f64::from),
+                ..RunConfig::memcached(format!("memcached://{}", args.servers))
+            };
+            measure(config, args.run, json).await
+        }
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
     }

@@ -22,21 +22,55 @@ pub(super) fn in_words(certificate: &Certificate) -> String {
         line("", format!("- {reason}"));
     }
     line("subject", certificate.subject.clone());
-    line(
-        "writes",
-        format!(
-            "{} sent, {} acknowledged",
-            certificate.attempted, certificate.acked
-        ),
-    );
-    line("acknowledged and lost", known(certificate.acked_lost));
-    line("phantoms, duplicates", {
-        format!(
-            "{}, {}",
-            known(certificate.phantoms),
-            known(certificate.duplicates)
-        )
-    });
+    if let Some(cache) = &certificate.cache {
+        line(
+            "requests",
+            format!(
+                "{} sent, {} answered, {} by another server",
+                certificate.attempted, certificate.acked, cache.failed_over
+            ),
+        );
+        line(
+            "hit-rate",
+            format!("{} % of {} questions", cache.hit_rate, cache.gets),
+        );
+        line(
+            "lowest hit-rate",
+            cache.lowest.as_ref().map_or_else(
+                || "unknown".to_owned(),
+                |lowest| {
+                    format!(
+                        "{} % over {} ms, at least {} % is allowed",
+                        lowest.hit_rate, lowest.length_ms, cache.bound
+                    )
+                },
+            ),
+        );
+        line(
+            "loads from the backend",
+            format!(
+                "{}, {} within a second at most",
+                cache.loads, cache.most_loads_a_second
+            ),
+        );
+        line("old or wrong values", cache.wrong_values.to_string());
+    } else {
+        line(
+            "writes",
+            format!(
+                "{} sent, {} acknowledged",
+                certificate.attempted, certificate.acked
+            ),
+        );
+        line("acknowledged and lost", known(certificate.acked_lost));
+        line("phantoms, duplicates", {
+            format!(
+                "{}, {}",
+                known(certificate.phantoms),
+                known(certificate.duplicates)
+            )
+        });
+    }
     line(
         "errors",
         format!(
@@ -45,7 +79,11 @@ pub(super) fn in_words(certificate: &Certificate) -> String {
         ),
     );
     line(
-        "longest gap without acks",
+        if certificate.cache.is_some() {
+            "longest without answers"
+        } else {
+            "longest gap without acks"
+        },
         certificate
             .longest_ack_gap_ms
             .map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.1} ms")),

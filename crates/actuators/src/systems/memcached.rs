@@ -1,0 +1,341 @@
+//! Memcached: who has its keys again, and what has to be done before the next one leaves.
+//!
+//! Nobody leads: a pool has members that are whole or are being refilled, and nothing is handed over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ferriswheel_engine::actuator::{ActError, WaitingOn};
+use ferriswheel_plan::databases::memcached::whole_lag;
+use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
+use ferriswheel_plan::policy::MemcachedSpec;
+use ferriswheel_plan::step::Lag;
+use ferriswheel_plan::world::{self, Absence, MemcachedCounts, MemcachedMember};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::{Stand, Standing, System};
+use crate::collect::CollectError;
+use crate::databases::memcached::facts::{self, Sample};
+use crate::databases::memcached::leftovers;
+use crate::databases::memcached::ring::Ring;
+use crate::databases::memcached::session::{ServerError, Session};
+use crate::databases::session::chain;
+use crate::steps::{class, waiting};
+use crate::world::{AskError, LOOK, MemberPod, Outside, World, members};
+
+/// Shortest time between two looks that makes a rate. Half a second: a busy server answers thousands of questions in it,
+/// and a step that is observed waits no longer for it than for anything else.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// A look longer ago than this speaks of another time.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Members with fewer keys than these are not compared by their number: there is nothing to refill.
+const FEW_ITEMS: u64 = 100;
+
+/// Concurrent clients of the probe.
+const CLIENTS: usize = 4;
+
+/// A pool of a plan.
+pub(crate) struct Memcached<'w> {
+    world: &'w World,
+    name: &'w DatabaseName,
+    spec: &'w MemcachedSpec,
+}
+
+/// A member between two looks.
+struct Gauge {
+    session: Session,
+    last: Mutex<Option<Sample>>,
+}
+
+/// What a member does at this moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    lately: MemcachedCounts,
+    window: Duration,
+    items: u64,
+}
+
+impl Gauge {
+    async fn read(&self) -> Result<Reading, ServerError> {
+        let mut last = self.last.lock().await;
+        let known = last.take().filter(|sample| sample.at.elapsed() < LONGEST);
+        let earlier = match known {
+            Some(sample) => sample,
+            None => facts::sample(&self.session, LOOK).await?,
+        };
+        sleep(SHORTEST.saturating_sub(earlier.at.elapsed())).await;
+        let now = facts::sample(&self.session, LOOK).await?;
+        *last = Some(now);
+        Ok(Reading {
+            lately: now.ever.since(earlier.ever),
+            window: now.at - earlier.at,
+            items: now.items,
+        })
+    }
+}
+
+/// A member and what it does.
+struct Look {
+    member: MemberPod,
+    said: Result<Reading, String>,
+}
+
+impl<'w> Memcached<'w> {
+    pub(super) fn new(world: &'w World, name: &'w DatabaseName, spec: &'w MemcachedSpec) -> Self {
+        Self { world, name, spec }
+    }
+
+    async fn gauges(&self) -> Result<Vec<(MemberPod, Arc<Gauge>)>, AskError> {
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let kept = members.into_iter().map(|member| {
+            let gauge = self.world.kept(self.name, &member, || Gauge {
+                session: session(&self.world.outside, self.spec, &member),
+                last: Mutex::default(),
+            });
+            (member, gauge)
+        });
+        Ok(kept.collect())
+    }
+
+    async fn looks(&self) -> Result<Vec<Look>, AskError> {
+        let asked = self
+            .gauges()
+            .await?
+            .into_iter()
+            .map(async |(member, gauge)| {
+                let said = if member.ip.is_none() || member.terminating {
+                    Err("the pod has no address or is being deleted".to_owned())
+                } else {
+                    gauge.read().await.map_err(|e| chain(&e))
+                };
+                Look { member, said }
+            });
+        Ok(futures::future::join_all(asked).await)
+    }
+
+    /// Names by which clients know the members, by ordinal.
+    async fn names(&self) -> Result<Vec<(ObjectRef, String)>, AskError> {
+        let set = self.world.stateful_set(&self.spec.stateful_set).await?;
+        let service = set.spec.service_name.unwrap_or_default();
+        let members = self.world.members(&self.spec.stateful_set).await?;
+        let named = members.into_iter().map(|member| {
+            let name = self.spec.name_of(&member.pod.name, &service);
+            (member.pod, name)
+        });
+        Ok(named.collect())
+    }
+
+    /// What the spec allows would still hold with one member away.
+    fn bears_an_absence(&self, looks: &[Look]) -> Result<Vec<String>, WaitingOn> {
+        let readings: Vec<&Reading> = looks.iter().filter_map(|l| l.said.as_ref().ok()).collect();
+        let counts: Vec<MemcachedCounts> = readings.iter().map(|one| one.lately).collect();
+        let window = readings.iter().map(|one| one.window.as_millis()).max();
+        let window = window.and_then(|ms| u64::try_from(ms).ok());
+        let Some(cost) = Absence::worst(&counts, window) else {
+            return Ok(vec!["next to nobody asks at this moment".to_owned()]);
+        };
+        let loads = cost.loads_a_second.unwrap_or(0);
+        if let Some(limit) = self.spec.min_hit_rate
+            && cost.lowest < f64::from(limit)
+        {
+            return Err(waiting(
+                &self.spec.stateful_set,
+                format!(
+                    "the hit-rate is {:.1} % and would be {:.1} % without one member; minHitRate is {limit} %",
+                    cost.now, cost.lowest
+                ),
+                "more keys are found, or a new plan allows less",
+            ));
+        }
+        if let Some(limit) = self.spec.max_backend_load
+            && loads > limit
+        {
+            return Err(waiting(
+                &self.spec.stateful_set,
+                format!("the backend would get {loads} loads a second; maxBackendLoad is {limit}"),
+                "fewer requests come",
+            ));
+        }
+        Ok(vec![format!(
+            "hit-rate {:.1} %, {:.1} % without one member, with {loads} loads a second",
+            cost.now, cost.lowest
+        )])
+    }
+}
+
+fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
+    Standing {
+        stands: looks
+            .iter()
+            .map(|look| Stand {
+                member: look.member.clone(),
+                answers: look.said.is_ok(),
+                whole: whole(looks, look, max_lag),
+            })
+            .collect(),
+        leaders: Vec::new(),
+        led_by: BTreeMap::new(),
+    }
+}
+
+/// The member is Ready, answers, and finds about as many of its keys as the others of theirs; where next to nobody asks,
+/// it has at least half as many keys as they have.
+fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
+    let pod = &look.member.pod;
+    let reading = match &look.said {
+        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
+        Ok(_) if !look.member.ready => {
+            return Err(waiting(pod, "its pod is not Ready", "it is Ready"));
+        }
+        Ok(reading) => reading,
+    };
+    let others: Vec<&Reading> = looks
+        .iter()
+        .filter(|other| other.member.pod != *pod)
+        .filter_map(|other| other.said.as_ref().ok())
+        .collect();
+    let theirs = others
+        .iter()
+        .fold(MemcachedCounts::default(), |all, one| all.and(one.lately));
+    if let (Some(own), Some(theirs)) = (reading.lately.hit_rate(), theirs.hit_rate()) {
+        let said = format!("hit-rate {own:.1} %, the others' {theirs:.1} %");
+        let behind = theirs - own;
+        if max_lag.is_some_and(|most| !most.holds_points(behind)) {
+            return Err(waiting(
+                pod,
+                format!("it is being refilled: {said}"),
+                "its hit-rate is close to the others'",
+            ));
+        }
+        return Ok(said);
+    }
+    let count = u64::try_from(others.len()).unwrap_or(1).max(1);
+    let usual = others.iter().map(|one| one.items).sum::<u64>() / count;
+    let said = format!("{} keys, the others have {usual} each", reading.items);
+    if max_lag.is_some() && usual >= FEW_ITEMS && reading.items < usual / 2 {
+        return Err(waiting(
+            pod,
+            format!("it is being refilled: {said}"),
+            "clients ask it, and it has keys as the others have",
+        ));
+    }
+    Ok(said)
+}
+
+#[async_trait]
+impl System for Memcached<'_> {
+    async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
+        Ok(standing(&self.looks().await?, max_lag))
+    }
+
+    fn whole_lag(&self) -> Lag {
+        whole_lag(self.spec)
+    }
+
+    /// What the spec allows must still hold without the member, and nobody else may have old values of its keys.
+    async fn release(&self, leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+        let looks = self.looks().await.map_err(class)?;
+        let mut facts = self.bears_an_absence(&looks).map_err(ActError::Wait)?;
+        let names = self.names().await.map_err(class)?;
+        let at = names.iter().position(|(pod, _)| pod == leaving);
+        let members = self.world.members(&self.spec.stateful_set).await;
+        // Sessions of their own: to list what a server has takes longer than a look at it may.
+        let others: Vec<Session> = members
+            .map_err(class)?
+            .iter()
+            .filter(|member| member.pod != *leaving)
+            .map(|member| session(&self.world.outside, self.spec, member))
+            .collect();
+        let Some(at) = at else {
+            return Ok(facts);
+        };
+        let names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+        let ring = Ring::of(&names, self.spec.port);
+        let others: Vec<&Session> = others.iter().collect();
+        let gone = leftovers::delete(&others, &ring, at)
+            .await
+            .map_err(|e| class(AskError::Memcached(e)))?;
+        facts.push(format!(
+            "{gone} values of its keys that others had from an earlier absence were deleted"
+        ));
+        Ok(facts)
+    }
+
+    fn application(&self) -> Option<&ObjectRef> {
+        None
+    }
+
+    async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError> {
+        let names = self.names().await?;
+        let servers: Vec<String> = names
+            .iter()
+            .map(|(_, name)| format!("{name}:{}", self.spec.port))
+            .collect();
+        Ok(BTreeMap::from([
+            ("system".to_owned(), json!("memcached")),
+            (
+                "dsn".to_owned(),
+                json!(format!("memcached://{}", servers.join(","))),
+            ),
+            ("writers".to_owned(), json!(CLIENTS)),
+            ("min_hit_rate".to_owned(), json!(self.spec.min_hit_rate)),
+        ]))
+    }
+
+    fn probe_file(&self) -> Value {
+        json!({"system": "memcached", "password_file": null})
+    }
+
+    /// A member that leaves is a miss for its clients, not an error.
+    fn errors_allowed(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn port(&self) -> u16 {
+        self.spec.port
+    }
+}
+
+fn session(outside: &Outside, spec: &MemcachedSpec, member: &MemberPod) -> Session {
+    Session::new(
+        &member.pod.name,
+        member.target(spec.port),
+        Arc::clone(&outside.dial),
+    )
+}
+
+/// What the snapshot says of a pool.
+pub(crate) async fn collect(
+    outside: &Outside,
+    spec: &MemcachedSpec,
+) -> Result<world::Memcached, CollectError> {
+    let pods = members(&outside.kube, &spec.stateful_set).await?;
+    let asked = pods.iter().map(|member| {
+        let session = session(outside, spec, member);
+        async move {
+            let answer = if member.ip.is_none() {
+                Err("the pod has no address".to_owned())
+            } else {
+                facts::collect(&session).await.map_err(|e| chain(&e))
+            };
+            let (facts, unreachable) = match answer {
+                Ok(facts) => (Some(facts), None),
+                Err(why) => (None, Some(why)),
+            };
+            (
+                member.pod.name.clone(),
+                MemcachedMember { unreachable, facts },
+            )
+        }
+    });
+    Ok(world::Memcached {
+        stateful_set: spec.stateful_set.clone(),
+        members: futures::future::join_all(asked).await.into_iter().collect(),
+    })
+}

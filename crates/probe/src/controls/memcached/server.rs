@@ -1,0 +1,115 @@
+//! A Memcached server of one's own: a loopback port, gone when dropped.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+use crate::controls::{ControlError, stands_still, system, until};
+
+/// Where a server's program runs when root starts it: it refuses to be root.
+const NOBODY: &str = "nobody";
+
+/// A running server, or one that was killed.
+pub struct Server {
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    /// Starts an empty server.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn start(binary: &Path) -> Result<Self, ControlError> {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(system("find a port"))?;
+        let port = listener.local_addr().map_err(system("find a port"))?.port();
+        drop(listener);
+        let server = Self::start_at(binary, port)?;
+        until("the server answers", async || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        })
+        .await?;
+        Ok(server)
+    }
+
+    /// Starts an empty server at this port; it may not answer yet.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn start_at(binary: &Path, port: u16) -> Result<Self, ControlError> {
+        let mut command = Command::new(binary);
+        command
+            .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", "16", "-p"])
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if Uid::effective().is_root() {
+            command.args(["-u", NOBODY]);
+        }
+        let process = command.spawn().map_err(system("start memcached"))?;
+        Ok(Self { port, process })
+    }
+
+    /// Port on loopback.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
+    }
+
+    /// SIGKILL, and until it is gone.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub fn kill(&mut self) -> Result<(), ControlError> {
+        self.process.kill().map_err(system("kill memcached"))?;
+        self.process.wait().map_err(system("wait for memcached"))?;
+        Ok(())
+    }
+
+    /// SIGSTOP, until it stands still.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn freeze(&self) -> Result<(), ControlError> {
+        kill(self.pid(), Signal::SIGSTOP)
+            .map_err(std::io::Error::from)
+            .map_err(system("freeze memcached"))?;
+        until("the server stands still", async || stands_still(self.pid())).await
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn thaw(&self) -> Result<(), ControlError> {
+        kill(self.pid(), Signal::SIGCONT)
+            .map_err(std::io::Error::from)
+            .map_err(system("thaw memcached"))
+    }
+
+    /// Address of clients of a pool of these.
+    #[must_use]
+    pub fn address(servers: &[&Self]) -> String {
+        let places: Vec<String> = servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port))
+            .collect();
+        format!("memcached://{}", places.join(","))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
