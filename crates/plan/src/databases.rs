@@ -4,6 +4,7 @@
 //!
 //! Whoever orders the steps of a run asks through [`of`] and knows no system by name.
 
+pub mod kafka;
 pub mod mariadb;
 mod members;
 pub mod mongodb;
@@ -11,13 +12,15 @@ pub mod postgres;
 pub mod redis;
 mod service;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::diagnostic::Findings;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::scope::{DatabaseScope, Member, Scope, Seen};
-use crate::step::{Guard, HandOverTerms, Lag};
+use crate::step::{DrainTerms, Guard, HandOverTerms, Lag};
 use crate::world::Snapshot;
 
 /// How a database is carried.
@@ -43,8 +46,14 @@ pub trait Pattern {
     /// is asked for, or to those that the pattern chooses.
     fn hand_overs(&self, wanted: Option<&str>) -> Vec<(u32, u32)>;
 
-    /// One hand-over from one member to another.
-    fn change(&self, from: &ObjectRef, to: &ObjectRef) -> Change;
+    /// One hand-over from one member to another; `None` where none leads the set or a shard of it.
+    fn change(&self, from: &ObjectRef, to: &ObjectRef) -> Option<Change>;
+
+    /// What is led away from a member before it moves, if every member leads a part; `settled` have
+    /// moved already.
+    fn drain(&self, _leaving: u32, _settled: &BTreeSet<u32>) -> Option<Drain> {
+        None
+    }
 
     /// One replica more may ride along, so that no move lowers the redundancy.
     fn takes_seat(&self) -> bool;
@@ -89,6 +98,17 @@ pub struct Change {
     pub clients: String,
 }
 
+/// What is led away from a member.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// On what terms.
+    pub terms: DrainTerms,
+    /// Partitions that it leads now.
+    pub partitions: usize,
+    /// Partitions of the whole cluster.
+    pub of_all: usize,
+}
+
 /// Who moves when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -128,5 +148,6 @@ pub fn of<'a>(database: &'a DatabaseScope<'a>) -> Box<dyn Pattern + 'a> {
         Seen::Redis(spec, observed) => Box::new(redis::Cluster::new(database, spec, observed)),
         Seen::Mongodb(spec, observed) => Box::new(mongodb::Set::new(database, spec, observed)),
         Seen::Mariadb(spec, observed) => Box::new(mariadb::Set::new(database, spec, observed)),
+        Seen::Kafka(spec, observed) => Box::new(kafka::Cluster::new(database, spec, observed)),
     }
 }

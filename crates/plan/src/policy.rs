@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
+mod kafka;
 mod mariadb;
 mod mongodb;
 mod parse;
@@ -9,6 +10,7 @@ mod postgres;
 mod redis;
 mod tls;
 
+pub use kafka::KafkaSpec;
 pub use mariadb::MariadbSpec;
 pub use mongodb::MongoSpec;
 pub use parse::{API_VERSION, KIND, parse};
@@ -212,6 +214,8 @@ pub enum System {
     Mongodb(MongoSpec),
     /// A MariaDB set with asynchronous replication.
     Mariadb(Box<MariadbSpec>),
+    /// A Kafka cluster in KRaft mode.
+    Kafka(KafkaSpec),
 }
 
 impl DatabaseSpec {
@@ -222,6 +226,7 @@ impl DatabaseSpec {
             System::Redis(spec) => &spec.stateful_set,
             System::Mongodb(spec) => &spec.stateful_set,
             System::Mariadb(spec) => &spec.stateful_set,
+            System::Kafka(spec) => &spec.stateful_set,
         }
     }
 
@@ -232,6 +237,7 @@ impl DatabaseSpec {
             System::Redis(spec) => &spec.container,
             System::Mongodb(spec) => &spec.container,
             System::Mariadb(spec) => &spec.container,
+            System::Kafka(spec) => &spec.container,
         }
     }
 
@@ -239,7 +245,7 @@ impl DatabaseSpec {
     pub fn min_members(&self) -> Option<u32> {
         match &self.system {
             System::Postgres(spec) => spec.min_members,
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Kafka(_) => None,
         }
     }
 
@@ -247,7 +253,7 @@ impl DatabaseSpec {
     pub fn postgres(&self) -> Option<&PostgresSpec> {
         match &self.system {
             System::Postgres(spec) => Some(spec),
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Kafka(_) => None,
         }
     }
 
@@ -255,7 +261,9 @@ impl DatabaseSpec {
     pub fn redis(&self) -> Option<&RedisSpec> {
         match &self.system {
             System::Redis(spec) => Some(spec),
-            System::Postgres(_) | System::Mongodb(_) | System::Mariadb(_) => None,
+            System::Postgres(_) | System::Mongodb(_) | System::Mariadb(_) | System::Kafka(_) => {
+                None
+            }
         }
     }
 
@@ -263,7 +271,17 @@ impl DatabaseSpec {
     pub fn mongodb(&self) -> Option<&MongoSpec> {
         match &self.system {
             System::Mongodb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) => None,
+            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) | System::Kafka(_) => None,
+        }
+    }
+
+    /// If it is a Kafka cluster.
+    pub fn kafka(&self) -> Option<&KafkaSpec> {
+        match &self.system {
+            System::Kafka(spec) => Some(spec),
+            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) => {
+                None
+            }
         }
     }
 
@@ -271,7 +289,7 @@ impl DatabaseSpec {
     pub fn mariadb(&self) -> Option<&MariadbSpec> {
         match &self.system {
             System::Mariadb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) => None,
+            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Kafka(_) => None,
         }
     }
 }
@@ -289,6 +307,8 @@ struct DatabaseText {
     mongodb: Option<MongoSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mariadb: Option<MariadbSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kafka: Option<KafkaSpec>,
     #[serde(default)]
     limits: Limits,
     #[serde(default, skip_serializing_if = "Controls::is_default")]
@@ -296,7 +316,7 @@ struct DatabaseText {
 }
 
 /// Names of the fields, of which a database has exactly one.
-const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`";
+const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`, `kafka`";
 
 /// The text of a database does not say once what it is.
 #[derive(Debug, thiserror::Error)]
@@ -316,6 +336,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
             text.redis.map(System::Redis),
             text.mongodb.map(System::Mongodb),
             text.mariadb.map(|spec| System::Mariadb(Box::new(spec))),
+            text.kafka.map(System::Kafka),
         ]
         .into_iter()
         .flatten();
@@ -341,6 +362,7 @@ impl From<DatabaseSpec> for DatabaseText {
             redis: None,
             mongodb: None,
             mariadb: None,
+            kafka: None,
             limits: spec.limits,
             controls: spec.controls,
         };
@@ -349,6 +371,7 @@ impl From<DatabaseSpec> for DatabaseText {
             System::Redis(spec) => text.redis = Some(spec),
             System::Mongodb(spec) => text.mongodb = Some(spec),
             System::Mariadb(spec) => text.mariadb = Some(*spec),
+            System::Kafka(spec) => text.kafka = Some(spec),
         }
         text
     }

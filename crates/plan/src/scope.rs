@@ -9,12 +9,13 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
 use crate::policy::{
-    DatabaseSpec, MariadbSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System, Upgrade,
+    DatabaseSpec, KafkaSpec, MariadbSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System,
+    Upgrade,
 };
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
 use crate::world::{
-    Database, Mariadb, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
+    Database, Kafka, Mariadb, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
 };
 
 /// The part of the world that the plan is about.
@@ -73,6 +74,8 @@ pub enum Seen<'a> {
     Mongodb(&'a MongoSpec, &'a Mongo),
     /// A MariaDB set with asynchronous replication.
     Mariadb(&'a MariadbSpec, &'a Mariadb),
+    /// A Kafka cluster.
+    Kafka(&'a KafkaSpec, &'a Kafka),
 }
 
 impl<'a> Seen<'a> {
@@ -88,8 +91,13 @@ impl<'a> Seen<'a> {
             (System::Mariadb(spec), Database::Mariadb(observed)) => {
                 Some(Self::Mariadb(spec, observed))
             }
+            (System::Kafka(spec), Database::Kafka(observed)) => Some(Self::Kafka(spec, observed)),
             (
-                System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Mariadb(_),
+                System::Postgres(_)
+                | System::Redis(_)
+                | System::Mongodb(_)
+                | System::Mariadb(_)
+                | System::Kafka(_),
                 _,
             ) => None,
         }

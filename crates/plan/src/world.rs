@@ -3,11 +3,15 @@
 //! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
 //! explicitly (`Option`), never by a default that looks like an observation.
 
+mod kafka;
 mod mariadb;
 mod mongodb;
 mod postgres;
 mod redis;
 
+pub use kafka::{
+    Kafka, KafkaFacts, KafkaMember, KafkaPartition, KafkaPeer, KafkaQuorum, KafkaTopic,
+};
 pub use mariadb::{
     Gtid, GtidPosition, GtidState, Mariadb, MariadbActivity, MariadbFacts, MariadbMember,
     MariadbSource,
@@ -273,16 +277,20 @@ pub enum Database {
     Mongodb(Mongo),
     /// A MariaDB set with asynchronous replication.
     Mariadb(Mariadb),
+    /// A Kafka cluster.
+    Kafka(Kafka),
 }
 
 impl Database {
-    /// Members that say they lead: one of a set, one of each shard of a cluster.
+    /// Members that say they lead: one of a set, one of each shard of a cluster; of Kafka every broker that leads a
+    /// partition.
     pub fn leaders(&self) -> Vec<&str> {
         match self {
             Self::Postgres(set) => leading(&set.members, |facts| !facts.in_recovery),
             Self::Redis(set) => leading(&set.members, |facts| facts.role == RedisRole::Primary),
             Self::Mongodb(set) => leading(&set.members, |facts| facts.state == MongoState::Primary),
             Self::Mariadb(set) => leading(&set.members, |facts| facts.leads() && !facts.read_only),
+            Self::Kafka(set) => leading(&set.members, |facts| facts.led_by(facts.node) > 0),
         }
     }
 }

@@ -136,8 +136,8 @@ impl Pattern for Set<'_> {
             .collect()
     }
 
-    fn change(&self, _: &ObjectRef, _: &ObjectRef) -> Change {
-        Change {
+    fn change(&self, _: &ObjectRef, _: &ObjectRef) -> Option<Change> {
+        Some(Change {
             terms: HandOverTerms::Mariadb(MariadbTerms {
                 lock_budget_ms: self.spec.transaction.0,
                 window_budget_ms: self.spec.window.0,
@@ -148,7 +148,7 @@ impl Pattern for Set<'_> {
             gate: format!("hand-over-{}", self.name),
             of_what: self.name.to_string(),
             clients: clients(self.spec.service.is_some()),
-        }
+        })
     }
 
     /// A member more is a copy of everything; a set is kept whole by moving one member at a time.

@@ -139,8 +139,8 @@ impl Pattern for Set<'_> {
             .collect()
     }
 
-    fn change(&self, _: &ObjectRef, _: &ObjectRef) -> Change {
-        Change {
+    fn change(&self, _: &ObjectRef, _: &ObjectRef) -> Option<Change> {
+        Some(Change {
             terms: HandOverTerms::Mongodb(MongoTerms {
                 window_budget_ms: self.spec.window.0,
                 chain: self.primary().is_some_and(|(_, facts)| facts.chaining),
@@ -150,7 +150,7 @@ impl Pattern for Set<'_> {
             gate: format!("hand-over-{}", self.name),
             of_what: self.name.to_string(),
             clients: clients(),
-        }
+        })
     }
 
     /// A member more is a change of the configuration and an initial sync of everything; a set is

@@ -146,9 +146,9 @@ impl Pattern for Set<'_> {
         to.map(|to| (primary, to)).into_iter().collect()
     }
 
-    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Change {
+    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Option<Change> {
         let spec = self.spec;
-        Change {
+        Some(Change {
             terms: HandOverTerms::Postgres(PostgresTerms {
                 poolers: spec.poolers.clone(),
                 pause_budget_ms: spec.pause.0,
@@ -162,7 +162,7 @@ impl Pattern for Set<'_> {
             gate: format!("hand-over-{}", self.name),
             of_what: self.name.to_string(),
             clients: clients(spec),
-        }
+        })
     }
 
     fn takes_seat(&self) -> bool {

@@ -174,7 +174,7 @@ impl Pattern for Cluster<'_> {
         chosen.collect()
     }
 
-    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Change {
+    fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Option<Change> {
         let slots = self
             .shards()
             .iter()
@@ -183,7 +183,7 @@ impl Pattern for Cluster<'_> {
                 names.into_iter().any(|member| member.name == *from)
             })
             .map_or_else(String::new, |shard| join(shard.slots));
-        Change {
+        Some(Change {
             max_lag: CANDIDATE_LAG,
             guards: Vec::new(),
             gate: format!("hand-over-{}-{}", self.name, from.name),
@@ -193,7 +193,7 @@ impl Pattern for Cluster<'_> {
                 slots,
                 window_budget_ms: self.spec.window.0,
             }),
-        }
+        })
     }
 
     /// A member more would have to be taken into the cluster and out of it again, and the servers
