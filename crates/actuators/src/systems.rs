@@ -3,6 +3,7 @@
 //! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
 
 mod attempts;
+mod kafka;
 mod mariadb;
 mod mongodb;
 mod postgres;
@@ -16,12 +17,12 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::{self, DatabaseSpec};
-use ferriswheel_plan::step::{HandOverTerms, Lag};
+use ferriswheel_plan::step::{DrainTerms, HandOverTerms, Lag};
 use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
 use crate::collect::CollectError;
-use crate::steps::waiting;
+use crate::steps::{waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World};
 
 /// A database of a plan.
@@ -36,8 +37,36 @@ pub(crate) trait System: Send + Sync {
 
     /// Readies the other members for the absence of one that is about to leave, and says what was done, or what went
     /// wrong. Without it they need longer; nothing is lost.
-    async fn part_with(&self, _leaving: &ObjectRef) -> Vec<String> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// The member must not leave yet.
+    async fn part_with(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+        Ok(Vec::new())
+    }
+
+    /// Does the member lead no part any more?
+    async fn observe_drain(&self, leaving: &ObjectRef) -> Result<Observed, AskError> {
+        Err(no_parts(leaving))
+    }
+
+    /// Leads every part that the member leads away from it.
+    async fn drain(
+        &self,
+        _leaving: &ObjectRef,
+        _terms: &DrainTerms,
+        _key: &OperationKey,
+    ) -> Result<Ack, ActError> {
+        Err(wrong_terms("this system"))
+    }
+
+    /// Is every part led as it was before the run?
+    async fn observe_return(&self) -> Result<Observed, AskError> {
+        Err(no_parts(&"it"))
+    }
+
+    /// Gives every part that was led away its leader back.
+    async fn give_back(&self, _pace_ms: u64, _key: &OperationKey) -> Result<Ack, ActError> {
+        Err(wrong_terms("this system"))
     }
 
     /// Is the hand-over done, possible, under way?
@@ -98,6 +127,7 @@ pub(crate) fn of<'w>(
         policy::System::Redis(found) => Box::new(redis::Redis::new(world, &spec.name, found)),
         policy::System::Mongodb(found) => Box::new(mongodb::Mongo::new(world, &spec.name, found)),
         policy::System::Mariadb(found) => Box::new(mariadb::Mariadb::new(world, &spec.name, found)),
+        policy::System::Kafka(found) => Box::new(kafka::Kafka::new(world, &spec.name, found)),
     })
 }
 
@@ -113,7 +143,15 @@ pub(crate) async fn collect(
         policy::System::Redis(spec) => Database::Redis(redis::collect(outside, spec).await?),
         policy::System::Mongodb(spec) => Database::Mongodb(mongodb::collect(outside, spec).await?),
         policy::System::Mariadb(spec) => Database::Mariadb(mariadb::collect(outside, spec).await?),
+        policy::System::Kafka(spec) => Database::Kafka(kafka::collect(outside, spec).await?),
     })
+}
+
+/// A step that the checker of plans does not let through for another system.
+fn no_parts(of: &dyn std::fmt::Display) -> AskError {
+    AskError::Absent {
+        what: format!("a part that {of} leads beside others"),
+    }
 }
 
 /// How the members of a database stand.

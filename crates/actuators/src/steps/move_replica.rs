@@ -90,7 +90,7 @@ pub(super) async fn act(
             found: state.member.uid.to_string(),
         });
     }
-    let parted = system.part_with(pod).await;
+    let parted = system.part_with(pod).await?;
     match evict(&world.outside.kube, pod, &state.member.uid)
         .await
         .map_err(class_request)?

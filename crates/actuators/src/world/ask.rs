@@ -6,7 +6,7 @@ use crate::azure::ArmError;
 use crate::databases::postgres::server::ServerError;
 use crate::databases::postgres::tls::TlsError;
 use crate::databases::session::chain;
-use crate::databases::{mariadb, mongodb, redis};
+use crate::databases::{kafka, mariadb, mongodb, redis};
 use crate::http::CallError;
 use crate::kubernetes::RequestError;
 
@@ -31,6 +31,9 @@ pub enum AskError {
     /// A MariaDB server.
     #[error(transparent)]
     Mariadb(#[from] mariadb::server::ServerError),
+    /// A broker.
+    #[error(transparent)]
+    Kafka(#[from] kafka::server::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -89,7 +92,12 @@ impl AskError {
                 mariadb::server::ServerError::Refused { .. }
                 | mariadb::server::ServerError::Unexpected { .. },
             ) => false,
+            Self::Kafka(
+                kafka::server::ServerError::Refused { .. }
+                | kafka::server::ServerError::Unexpected { .. },
+            ) => false,
             Self::Server(_)
+            | Self::Kafka(_)
             | Self::Redis(_)
             | Self::Mongodb(_)
             | Self::Mariadb(_)
