@@ -88,7 +88,9 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let set = Set::start().await;
-        set.create_topic(TOPIC, &REPLICAS, &[]).await;
+        // The testbed's values are old from the beginning.
+        set.create_topic(TOPIC, &REPLICAS, &[("retention.ms", "-1")])
+            .await;
         Self {
             set,
             ledger: MemoryLedger::default(),
@@ -144,7 +146,7 @@ impl Cluster {
     }
 }
 
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(30);
 
 fn order(leaving: usize, settled: &[usize], later: &[usize]) -> Order {
     let names = |of: &[usize]| of.iter().map(|n| format!("kafka-{n}")).collect();

@@ -103,10 +103,10 @@ pub(super) fn acknowledge<M: Named, O>(
 pub(super) fn keep<M: Serialize, O: Serialize>(
     artifacts: &Path,
     database: &DatabaseName,
-    from: &ObjectRef,
+    of: &str,
     record: &Record<M, O>,
 ) {
-    let path = artifacts.join(format!("window-{database}-{}.json", from.name));
+    let path = artifacts.join(format!("window-{database}-{of}.json"));
     if let Ok(bytes) = serde_json::to_vec_pretty(record)
         && let Err(e) = std::fs::write(&path, bytes)
     {

@@ -81,7 +81,7 @@ impl<'w> Kafka<'w> {
     /// Attempts of one act on everybody, until it came through.
     async fn attempts(
         &self,
-        of: &ObjectRef,
+        of: &str,
         key: &OperationKey,
         what: &str,
         act: &Act,
@@ -126,7 +126,7 @@ impl<'w> Kafka<'w> {
         };
         let what = format!("not everything was led away from {leaving}");
         let (record, moved, _) = self
-            .attempts(leaving, key, &what, &Act::Drain(order))
+            .attempts(&leaving.name, key, &what, &Act::Drain(order))
             .await?;
         Ok((record, moved))
     }
@@ -240,7 +240,9 @@ impl System for Kafka<'_> {
         let pace = Duration::from_millis(pace_ms);
         let set = &self.spec.stateful_set;
         let what = format!("not everything that {set} led was given back");
-        let (record, moved, left) = self.attempts(set, key, &what, &Act::GiveBack(pace)).await?;
+        let (record, moved, left) = self
+            .attempts("back", key, &what, &Act::GiveBack(pace))
+            .await?;
         let mut evidence = vec![format!(
             "{moved} partitions have their replicas in order and their leader again"
         )];
