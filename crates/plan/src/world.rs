@@ -282,15 +282,17 @@ pub enum Database {
 }
 
 impl Database {
-    /// Members that say they lead: one of a set, one of each shard of a cluster; of Kafka every broker that leads a
-    /// partition.
+    /// Members that say they lead: one of a set, one of each shard of a cluster; of Kafka the
+    /// active controller, if it is one of the brokers.
     pub fn leaders(&self) -> Vec<&str> {
         match self {
             Self::Postgres(set) => leading(&set.members, |facts| !facts.in_recovery),
             Self::Redis(set) => leading(&set.members, |facts| facts.role == RedisRole::Primary),
             Self::Mongodb(set) => leading(&set.members, |facts| facts.state == MongoState::Primary),
             Self::Mariadb(set) => leading(&set.members, |facts| facts.leads() && !facts.read_only),
-            Self::Kafka(set) => leading(&set.members, |facts| facts.led_by(facts.node) > 0),
+            Self::Kafka(set) => leading(&set.members, |facts| {
+                facts.quorum.leader == Some(facts.node)
+            }),
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use ferriswheel_actuators::databases::postgres;
 use ferriswheel_actuators::steps::probe::artifact_paths;
 use ferriswheel_engine::status::{Phase, Status, StepPhase, StepStatus as Stands};
+use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::step::{HandOverTerms, Step, StepKind, Undo};
 use jiff::Timestamp;

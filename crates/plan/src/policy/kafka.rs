@@ -11,7 +11,7 @@ use crate::ids::ObjectRef;
 pub struct KafkaSpec {
     /// The set of the brokers, `namespace/name`.
     pub stateful_set: ObjectRef,
-    /// Topic of the probe, which makes it and deletes it.
+    /// What the name of the probe's topic begins with; it makes the topic and deletes it.
     #[serde(default = "default_topic")]
     pub topic: String,
     /// Container of the set's pods that runs the broker.
@@ -26,7 +26,7 @@ pub struct KafkaSpec {
 }
 
 fn default_topic() -> String {
-    "ferriswheel".to_owned()
+    "ferriswheel-probe".to_owned()
 }
 
 fn default_container() -> String {

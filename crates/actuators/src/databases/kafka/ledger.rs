@@ -130,8 +130,6 @@ impl Ledger for MemoryLedger {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
     use super::{Home, Homes};
     use crate::databases::kafka::server::{Name, Partition};
 
