@@ -8,7 +8,7 @@ use crate::support::Practice;
 
 /// A machine that does other things at the same time must not decide about the verdict: how long
 /// writes stall is measured by the benchmark.
-const PATIENT: (&str, &str) = ("writeStall: 1s", "writeStall: 30s");
+const PATIENT: (&str, &str) = ("writeStall: 2s", "writeStall: 30s");
 
 #[test]
 fn a_cluster_rides_the_wheel() {

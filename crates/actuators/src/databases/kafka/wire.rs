@@ -87,11 +87,14 @@ pub(super) fn view_of(answer: &MetadataResponse) -> View {
 }
 
 fn partition_of(partition: &MetadataResponsePartition) -> Partition {
-    let numbers = |of: &[BrokerId]| of.iter().map(|broker| broker.0).collect();
+    let numbers = |of: &[BrokerId]| of.iter().map(|broker| broker.0).collect::<Vec<i32>>();
+    // In the order in which they came in sync, which means nothing.
+    let mut isr = numbers(&partition.isr_nodes);
+    isr.sort_unstable();
     Partition {
         leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
         replicas: numbers(&partition.replica_nodes),
-        isr: numbers(&partition.isr_nodes),
+        isr,
     }
 }
 
