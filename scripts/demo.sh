@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Carries a database through an AKS node upgrade in a sandbox of its own: PostgreSQL, or another one by DATABASE=redis or
-# DATABASE=mongodb or DATABASE=mariadb.
+# DATABASE=mongodb or DATABASE=mariadb or DATABASE=kafka.
 # Ends with the certificate, a JSON summary and an HTML report in target/demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +15,8 @@ case $database in
   redis) members="six Redis servers in three zones, three shards of two" nodes=6 ;;
   mongodb) members="three MongoDB members in three zones" nodes=3 ;;
   mariadb) members="three MariaDB members in three zones" nodes=3 ;;
-  *) echo "demo: no example of $database; try DATABASE=postgres, redis, mongodb or mariadb" >&2; exit 2 ;;
+  kafka) members="three Kafka brokers in three zones, a topic of six partitions" nodes=3 ;;
+  *) echo "demo: no example of $database; try DATABASE=postgres, redis, mongodb, mariadb or kafka" >&2; exit 2 ;;
 esac
 name="demo-$$"
 state=$(mktemp -d)

@@ -70,6 +70,9 @@ pub struct ServeConfig {
     /// Directory with `mariadbd` for the negative controls; looked for when absent.
     #[serde(default)]
     pub mariadb_bin: Option<PathBuf>,
+    /// Directory with Kafka's `libs` for the negative controls; looked for when absent.
+    #[serde(default)]
+    pub kafka_dir: Option<PathBuf>,
     /// The run for a start without a body.
     #[serde(default)]
     pub run: Option<RunConfig>,
@@ -262,6 +265,7 @@ async fn start_controls(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>,
             SystemKind::Redis => controls::redis::run_all(config.redis_bin.as_deref()).await,
             SystemKind::Mongodb => controls::mongodb::run_all(config.mongodb_bin.as_deref()).await,
             SystemKind::Mariadb => controls::mariadb::run_all(config.mariadb_bin.as_deref()).await,
+            SystemKind::Kafka => controls::kafka::run_all(config.kafka_dir.as_deref()).await,
         };
         *desk.controls.lock().await = Some(Controls {
             state: "done".to_owned(),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::accounting::ledger::{Ledger, Outcome, Sequence};
 use crate::config::{MemberAddress, RunConfig};
 use crate::judge::{MemberEvidence, Shard};
+use crate::kafka::Kafka;
 use crate::mariadb::Mariadb;
 use crate::mongodb::Mongo;
 use crate::postgres::Postgres;
@@ -30,6 +31,8 @@ pub enum SystemKind {
     Mongodb,
     /// A MariaDB primary with replicas.
     Mariadb,
+    /// Kafka without ZooKeeper.
+    Kafka,
 }
 
 impl SystemKind {
@@ -41,6 +44,7 @@ impl SystemKind {
             Self::Redis => "REDISCLI_AUTH",
             Self::Mongodb => "MONGODB_PASSWORD",
             Self::Mariadb => "MYSQL_PWD",
+            Self::Kafka => "KAFKA_PASSWORD",
         }
     }
 
@@ -52,6 +56,7 @@ impl SystemKind {
             Self::Redis => 6379,
             Self::Mongodb => 27017,
             Self::Mariadb => 3306,
+            Self::Kafka => 9092,
         }
     }
 
@@ -63,6 +68,7 @@ impl SystemKind {
             Self::Redis => "redis",
             Self::Mongodb => "mongodb",
             Self::Mariadb => "mariadb",
+            Self::Kafka => "kafka",
         }
     }
 }
@@ -77,6 +83,7 @@ pub(crate) fn of(
         SystemKind::Redis => Ok(Arc::new(Redis::new(config, password)?)),
         SystemKind::Mongodb => Ok(Arc::new(Mongo::new(config, password)?)),
         SystemKind::Mariadb => Ok(Arc::new(Mariadb::new(config, password)?)),
+        SystemKind::Kafka => Ok(Arc::new(Kafka::new(config)?)),
     }
 }
 

@@ -65,6 +65,7 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         redis_bin: None,
         mongodb_bin: None,
         mariadb_bin: None,
+        kafka_dir: None,
         run: None,
     };
     Caller {

@@ -16,6 +16,8 @@ pub(super) const REDIS: u32 = 999;
 pub(super) const MONGODB: u32 = 999;
 /// `mysql` of the public image.
 pub(super) const MYSQL: u32 = 999;
+/// `appuser` of the public Kafka image.
+pub(super) const KAFKA: u32 = 1000;
 /// `nonroot` of the distroless images.
 pub(super) const NONROOT: u32 = 65532;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Image, Missing, PullError, Reference, Unknown, database, mariadb, mongodb, plain, redis,
+    Image, Missing, PullError, Reference, Unknown, database, kafka, mariadb, mongodb, plain, redis,
 };
 
 /// The images of this machine.
@@ -81,6 +81,14 @@ const ENTRIES: &[Entry] = &[
         names: &["mariadb:10.11"],
         resolve: |_, reference| match reference.numbers()[..] {
             [10, 11, ..] => Some(mariadb::mariadb_10_11()),
+            _ => None,
+        },
+    },
+    Entry {
+        repositories: &["kafka"],
+        names: &["kafka:4.3"],
+        resolve: |catalogue, reference| match reference.numbers()[..] {
+            [4] | [4, 3, ..] => Some(kafka::kafka_4_3(&catalogue.cache)),
             _ => None,
         },
     },
@@ -211,6 +219,7 @@ mod tests {
             ("valkey/valkey:9.1", "valkey:9"),
             ("docker.io/library/mongo:6.0.5-jammy", "mongo:6.0"),
             ("docker.io/library/mariadb:10.11.19-jammy", "mariadb:10.11"),
+            ("apache/kafka:4.3.1", "kafka:4.3"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -227,6 +236,7 @@ mod tests {
             "mongo:7.0",
             "mariadb:11.4",
             "mariadb:10",
+            "apache/kafka:3.7.0",
             "redis",
         ] {
             let unknown = catalogue().resolve(image).unwrap_err();

@@ -30,6 +30,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
         ControlError::NoMariadb => {
             Failure::input(error.to_string()).fix("apt-get install mariadb-server")
         }
+        ControlError::NoKafka => Failure::input(error.to_string()).fix("scripts/install-kafka.sh"),
         other => Failure::unexpected(&other),
     };
     let harm = async {
@@ -38,6 +39,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
             SystemKind::Redis => controls::redis::run_all(args.redis_bin.as_deref()).await,
             SystemKind::Mongodb => controls::mongodb::run_all(args.mongodb_bin.as_deref()).await,
             SystemKind::Mariadb => controls::mariadb::run_all(args.mariadb_bin.as_deref()).await,
+            SystemKind::Kafka => controls::kafka::run_all(args.kafka_dir.as_deref()).await,
         }
     };
     let found = match args.system {
@@ -45,6 +47,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
         SystemKind::Redis => controls::redis::find_binary(args.redis_bin.as_deref()),
         SystemKind::Mongodb => controls::mongodb::find_binary(args.mongodb_bin.as_deref()),
         SystemKind::Mariadb => controls::mariadb::find_binary(args.mariadb_bin.as_deref()),
+        SystemKind::Kafka => controls::kafka::find_home(args.kafka_dir.as_deref()),
     }
     .map_err(cannot)?;
     eprintln!("harming servers from {}", found.display());
