@@ -167,3 +167,119 @@ fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, Wa
         said.view.led_by(said.node)
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ferriswheel_plan::ids::{ObjectRef, Uid};
+    use ferriswheel_plan::step::Lag;
+
+    use super::{Look, Said, led_by, standing};
+    use crate::databases::kafka::server::{Name, Partition, Quorum, View};
+    use crate::world::MemberPod;
+
+    fn pod(n: i32) -> ObjectRef {
+        ObjectRef::new("db", format!("kafka-{n}"))
+    }
+
+    /// Three brokers, of which 1 is the active controller and each leads so many of the partitions.
+    fn looks(leads: [usize; 3]) -> Vec<Look> {
+        let mut view = View {
+            brokers: [0, 1, 2].into(),
+            ..View::default()
+        };
+        let leaders = (0..).zip(leads).flat_map(|(node, of)| vec![node; of]);
+        for (number, leader) in (0..).zip(leaders) {
+            let name = Name {
+                topic: "orders".to_owned(),
+                number,
+            };
+            let partition = Partition {
+                leader: Some(leader),
+                replicas: vec![0, 1, 2],
+                isr: vec![0, 1, 2],
+            };
+            view.partitions.insert(name, partition);
+        }
+        let look = |node| Look {
+            member: MemberPod {
+                pod: pod(node),
+                uid: Uid::new(format!("uid-{node}")),
+                node: None,
+                ip: Some("127.0.0.1".to_owned()),
+                ready: true,
+                terminating: false,
+            },
+            said: Ok(Said {
+                node,
+                view: view.clone(),
+                quorum: Quorum {
+                    leader: Some(1),
+                    epoch: 7,
+                    voters: BTreeMap::from([(0, 10), (1, 0), (2, 10)]),
+                },
+            }),
+        };
+        (0..3).map(look).collect()
+    }
+
+    fn said(look: &mut Look) -> &mut Said {
+        match &mut look.said {
+            Ok(said) => said,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    const CLOSE: Option<Lag> = Some(Lag::Millis(2_000));
+
+    #[test]
+    fn a_drained_broker_leads_nothing_that_matters_and_others_lead_themselves() {
+        let whole = standing(&looks([2, 2, 2]), CLOSE);
+        assert_eq!(whole.whole(), 3);
+        assert_eq!(whole.leaders, [(pod(1), 7)]);
+        assert!((0..3).all(|n| whole.leads(&pod(n))));
+        // One partition came since it was drained: less than half of its share.
+        let drained = looks([1, 3, 3]);
+        assert!(!standing(&drained, CLOSE).leads(&pod(0)));
+        assert_eq!(led_by(&drained, &pod(0)), Some(1));
+        assert!(standing(&drained, CLOSE).leads(&pod(2)));
+    }
+
+    #[test]
+    fn who_does_not_answer_leaves_the_question_open() {
+        let mut silent = looks([0, 3, 3]);
+        assert_eq!(led_by(&silent, &pod(0)), Some(0));
+        silent[2].said = Err("connection refused".to_owned());
+        assert_eq!(led_by(&silent, &pod(0)), None);
+        assert_eq!(standing(&silent, CLOSE).whole(), 2);
+        assert_eq!(standing(&silent, CLOSE).leader_of(&pod(2)), None);
+    }
+
+    #[test]
+    fn a_broker_is_whole_only_in_every_view() {
+        let missing = |change: fn(&mut Vec<Look>)| {
+            let mut looks = looks([2, 2, 2]);
+            change(&mut looks);
+            let standing = standing(&looks, CLOSE);
+            let why = standing.awaited(&[&pod(2)]);
+            why.map(|waiting| waiting.reason).unwrap_or_default()
+        };
+        assert_eq!(missing(|_| {}), "");
+        let behind = missing(|looks| {
+            for partition in said(&mut looks[0]).view.partitions.values_mut() {
+                partition.isr = vec![0, 1];
+            }
+        });
+        assert!(behind.starts_with("kafka-0 sees orders-0"), "{behind}");
+        let fenced = missing(|looks| {
+            said(&mut looks[1]).view.brokers.remove(&2);
+        });
+        assert_eq!(fenced, "kafka-1 does not see it take part");
+        let voter = missing(|looks| {
+            said(&mut looks[2]).quorum.voters.insert(2, 2_001);
+        });
+        assert_eq!(voter, "as a voter it is 2001 ms behind");
+        assert!(missing(|looks| looks[2].member.ready = false).contains("not Ready"));
+    }
+}
