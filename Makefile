@@ -7,7 +7,7 @@ export CARGO_TERM_COLOR ?= auto
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate; DATABASE=redis for Redis, DATABASE=mongodb for MongoDB, DATABASE=mariadb for MariaDB, DATABASE=memcached for Memcached
+demo: prepare-demo ## carry a PostgreSQL cluster through an AKS node upgrade; ends with the certificate; DATABASE=redis for Redis, DATABASE=mongodb for MongoDB, DATABASE=mariadb for MariaDB, DATABASE=memcached for Memcached, DATABASE=kafka for Kafka
 	./scripts/demo.sh
 
 # Three tests at a time: most of them wait for servers, and more whole clusters than that wear two cores out.

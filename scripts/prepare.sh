@@ -31,6 +31,14 @@ case $purpose:${DATABASE:-} in
     packages+=(python3-pip libcurl4)
     ;;
 esac
+kafka=
+case $purpose:${DATABASE:-} in
+  # Its jars come from a Maven repository.
+  test:* | bench-databases:* | demo:kafka)
+    kafka=yes
+    packages+=(openjdk-17-jre-headless maven)
+    ;;
+esac
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -69,4 +77,5 @@ if [ "$purpose" = test ]; then
   done
 fi
 if [ -n "$mongodb" ]; then ./scripts/install-mongodb.sh >/dev/null; fi
+if [ -n "$kafka" ]; then ./scripts/install-kafka.sh >/dev/null; fi
 if [ "$purpose" = bench-postgres ]; then ./scripts/install-peers.sh; fi

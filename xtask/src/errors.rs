@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const INDEX: &str = "docs/errors/README.md";
 
 /// Groups of codes, by their first three characters after `FW`.
-const GROUPS: [(&str, &str); 10] = [
+const GROUPS: [(&str, &str); 11] = [
     ("00", "Of every command"),
     ("010", "The spec"),
     (
@@ -22,6 +22,7 @@ const GROUPS: [(&str, &str); 10] = [
     ("05", "Redis and Valkey"),
     ("06", "MongoDB replica sets"),
     ("07", "MariaDB"),
+    ("08", "Kafka"),
     ("10", "Memcached"),
 ];
 

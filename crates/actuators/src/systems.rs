@@ -3,6 +3,7 @@
 //! Steps, guards and the collector ask through [`of`] and [`collect`] and know no system by name.
 
 mod attempts;
+mod kafka;
 mod mariadb;
 mod memcached;
 mod mongodb;
@@ -17,12 +18,12 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::{self, DatabaseSpec};
-use ferriswheel_plan::step::{HandOverTerms, Lag};
+use ferriswheel_plan::step::{DrainTerms, HandOverTerms, Lag};
 use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
 use crate::collect::CollectError;
-use crate::steps::{class, waiting};
+use crate::steps::{class, waiting, wrong_terms};
 use crate::world::{AskError, MemberPod, Outside, World};
 
 /// A database of a plan. A system in which nobody leads leaves out what is about hand-overs.
@@ -35,16 +36,38 @@ pub(crate) trait System: Send + Sync {
     /// The lag up to which a member that came back counts as whole.
     fn whole_lag(&self) -> Lag;
 
-    /// Readies the other members for the absence of one that is about to leave, and says what was done, or what went
-    /// wrong. Without it they need longer; nothing is lost.
-    async fn part_with(&self, _leaving: &ObjectRef) -> Vec<String> {
-        Vec::new()
+    /// Readies the other members for the absence of one that is about to leave, right before it does, and says what was
+    /// done, or what went wrong where that costs time alone.
+    ///
+    /// # Errors
+    /// What has to hold beside the guards does not: the member must not leave yet.
+    async fn part_with(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+        Ok(Vec::new())
     }
 
-    /// What has to be done, and to hold, right before a member leaves, beside the guards; without it the member stays.
-    /// Says what was done.
-    async fn release(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
-        Ok(Vec::new())
+    /// Does the member lead no part any more?
+    async fn observe_drain(&self, leaving: &ObjectRef) -> Result<Observed, AskError> {
+        Err(no_parts(leaving))
+    }
+
+    /// Leads every part that the member leads away from it.
+    async fn drain(
+        &self,
+        _leaving: &ObjectRef,
+        _terms: &DrainTerms,
+        _key: &OperationKey,
+    ) -> Result<Ack, ActError> {
+        Err(wrong_terms("this system"))
+    }
+
+    /// Is every part led as it was before the run?
+    async fn observe_return(&self) -> Result<Observed, AskError> {
+        Err(no_parts(&"it"))
+    }
+
+    /// Gives every part that was led away its leader back.
+    async fn give_back(&self, _pace_ms: u64, _key: &OperationKey) -> Result<Ack, ActError> {
+        Err(wrong_terms("this system"))
     }
 
     /// Is the hand-over done, possible, under way?
@@ -123,6 +146,7 @@ pub(crate) fn of<'w>(
         policy::System::Memcached(found) => {
             Box::new(memcached::Memcached::new(world, &spec.name, found))
         }
+        policy::System::Kafka(found) => Box::new(kafka::Kafka::new(world, &spec.name, found)),
     })
 }
 
@@ -141,7 +165,15 @@ pub(crate) async fn collect(
         policy::System::Memcached(spec) => {
             Database::Memcached(memcached::collect(outside, spec).await?)
         }
+        policy::System::Kafka(spec) => Database::Kafka(kafka::collect(outside, spec).await?),
     })
+}
+
+/// A step that the checker of plans does not let through for another system.
+fn no_parts(of: &dyn std::fmt::Display) -> AskError {
+    AskError::Absent {
+        what: format!("a part that {of} leads beside others"),
+    }
 }
 
 /// How the members of a database stand.

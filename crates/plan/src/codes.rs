@@ -168,6 +168,26 @@ codes! {
     MEMCACHED_VERSION = "FW1008", "the server is too old";
     CACHE_DUMP = "FW1009", "a server does not list its keys";
     CACHE_NAMES = "FW1010", "members have no names of their own";
+    ZOOKEEPER = "FW0801", "the cluster is in ZooKeeper mode";
+    KAFKA_VIEWS_DIFFER = "FW0802", "the brokers do not agree about the cluster";
+    KAFKA_VERSIONS = "FW0803", "the brokers are not of one version";
+    KAFKA_STRANGERS = "FW0804", "the cluster has brokers that are not of the set";
+    BROKER_FENCED = "FW0805", "a broker takes no part in the cluster";
+    BROKER_ADDRESS = "FW0806", "a broker is known by an address that changes";
+    QUORUM_BEHIND = "FW0807", "the metadata quorum is not whole";
+    FEW_VOTERS = "FW0808", "the metadata quorum does not bear a missing voter";
+    CONTROLLERS_APART = "FW0809", "controllers are no members of the set";
+    UNDER_REPLICATED = "FW0810", "a partition lacks a copy that is in sync";
+    SINGLE_COPY = "FW0811", "a partition has one copy";
+    MIN_ISR = "FW0812", "a missing copy stops the writes";
+    REASSIGNING = "FW0813", "partitions are being moved";
+    UNCLEAN = "FW0814", "a copy that is not in sync may become the leader";
+    RECORD_LEFT = "FW0815", "an earlier run has not given partitions back";
+    ABRUPT = "FW0816", "a broker does not say goodbye";
+    SLOW_FETCH = "FW0817", "followers pause before they fetch from a new leader";
+    KAFKA_NO_CLAIM = "FW0818", "the data would be lost with the pod";
+    KAFKA_GRACE = "FW0819", "the grace period is short for a broker";
+    KAFKA_HAND_OVER = "FW0820", "Kafka has no primary to hand over";
 }
 
 #[cfg(test)]

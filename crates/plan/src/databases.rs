@@ -4,6 +4,7 @@
 //!
 //! Whoever orders the steps of a run asks through [`of`] and knows no system by name.
 
+pub mod kafka;
 pub mod mariadb;
 mod members;
 pub mod memcached;
@@ -12,13 +13,15 @@ pub mod postgres;
 pub mod redis;
 mod service;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::diagnostic::Findings;
 use crate::ids::ObjectRef;
 use crate::plan::Promise;
 use crate::scope::{DatabaseScope, Member, Scope, Seen};
-use crate::step::{Guard, HandOverTerms, Lag};
+use crate::step::{DrainTerms, Guard, HandOverTerms, Lag};
 use crate::world::Snapshot;
 
 /// How a database is carried.
@@ -57,8 +60,14 @@ pub trait Pattern {
         Vec::new()
     }
 
-    /// One hand-over from one member to another; `None` where nobody leads.
+    /// One hand-over from one member to another; `None` where none leads the set or a shard of it.
     fn change(&self, _from: &ObjectRef, _to: &ObjectRef) -> Option<Change> {
+        None
+    }
+
+    /// What is led away from a member before it moves, if every member leads a part; `settled` have
+    /// moved already.
+    fn drain(&self, _leaving: u32, _settled: &BTreeSet<u32>) -> Option<Drain> {
         None
     }
 
@@ -111,6 +120,17 @@ pub struct Change {
     pub clients: String,
 }
 
+/// What is led away from a member.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// On what terms.
+    pub terms: DrainTerms,
+    /// Partitions that it leads now.
+    pub partitions: usize,
+    /// Partitions of the whole cluster.
+    pub of_all: usize,
+}
+
 /// Who moves when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -151,5 +171,6 @@ pub fn of<'a>(database: &'a DatabaseScope<'a>) -> Box<dyn Pattern + 'a> {
         Seen::Mongodb(spec, observed) => Box::new(mongodb::Set::new(database, spec, observed)),
         Seen::Mariadb(spec, observed) => Box::new(mariadb::Set::new(database, spec, observed)),
         Seen::Memcached(spec, observed) => Box::new(memcached::Pool::new(database, spec, observed)),
+        Seen::Kafka(spec, observed) => Box::new(kafka::Cluster::new(database, spec, observed)),
     }
 }

@@ -36,6 +36,13 @@ pub const ELECTION_STALL_MS: u64 = 1_050;
 /// MariaDB 10.11.19, `sync_binlog=1`, clients by a Service: see docs/patterns/mariadb.md.
 pub const GTID_STALL_MS: u64 = 400;
 
+/// Longest stall of the writes of one partition of a Kafka cluster, in milliseconds.
+///
+/// # Source
+/// Leaders of Kafka 4.3.1 moved one at a time, 250 ms apart: 211 to 238 ms, where followers fetch
+/// without a long pause (see docs/patterns/kafka.md).
+pub const PARTITION_STALL_MS: u64 = 240;
+
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 
@@ -89,6 +96,9 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             terms: HandOverTerms::Mariadb(_),
             ..
         } => (5 * SECOND, 10 * MINUTE),
+        // A few partitions; for many the planner takes their number times the pace. An hour holds
+        // 14,000 partitions at the default pace.
+        StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => (5 * SECOND, 60 * MINUTE),
         // Evict what is left, prove it empty, delete one machine (1 to 2 minutes). An hour: others'
         // budgets may hold pods back that long.
         StepKind::RetireNode { .. } | StepKind::ShrinkPool { .. } => (2 * MINUTE, 60 * MINUTE),
@@ -108,6 +118,7 @@ pub fn estimate(kind: &StepKind) -> Estimate {
             HandOverTerms::Mongodb(_) => ELECTION_STALL_MS,
             HandOverTerms::Mariadb(_) => GTID_STALL_MS,
         }),
+        StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => Some(PARTITION_STALL_MS),
         _ => None,
     };
     Estimate {

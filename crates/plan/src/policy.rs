@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are errors with line, column and the nearest known name (see [`parse()`]).
 
+mod kafka;
 mod mariadb;
 mod memcached;
 mod mongodb;
@@ -10,6 +11,7 @@ mod postgres;
 mod redis;
 mod tls;
 
+pub use kafka::KafkaSpec;
 pub use mariadb::MariadbSpec;
 pub use memcached::{Distribution, MemcachedSpec, POD};
 pub use mongodb::MongoSpec;
@@ -216,6 +218,8 @@ pub enum System {
     Mariadb(Box<MariadbSpec>),
     /// A pool of Memcached servers.
     Memcached(MemcachedSpec),
+    /// A Kafka cluster in KRaft mode.
+    Kafka(KafkaSpec),
 }
 
 impl DatabaseSpec {
@@ -227,6 +231,7 @@ impl DatabaseSpec {
             System::Mongodb(spec) => &spec.stateful_set,
             System::Mariadb(spec) => &spec.stateful_set,
             System::Memcached(spec) => &spec.stateful_set,
+            System::Kafka(spec) => &spec.stateful_set,
         }
     }
 
@@ -238,6 +243,7 @@ impl DatabaseSpec {
             System::Mongodb(spec) => &spec.container,
             System::Mariadb(spec) => &spec.container,
             System::Memcached(spec) => &spec.container,
+            System::Kafka(spec) => &spec.container,
         }
     }
 
@@ -245,9 +251,11 @@ impl DatabaseSpec {
     pub fn min_members(&self) -> Option<u32> {
         match &self.system {
             System::Postgres(spec) => spec.min_members,
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Memcached(_) => {
-                None
-            }
+            System::Redis(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Memcached(_)
+            | System::Kafka(_) => None,
         }
     }
 
@@ -255,9 +263,11 @@ impl DatabaseSpec {
     pub fn postgres(&self) -> Option<&PostgresSpec> {
         match &self.system {
             System::Postgres(spec) => Some(spec),
-            System::Redis(_) | System::Mongodb(_) | System::Mariadb(_) | System::Memcached(_) => {
-                None
-            }
+            System::Redis(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Memcached(_)
+            | System::Kafka(_) => None,
         }
     }
 
@@ -268,7 +278,8 @@ impl DatabaseSpec {
             System::Postgres(_)
             | System::Mongodb(_)
             | System::Mariadb(_)
-            | System::Memcached(_) => None,
+            | System::Memcached(_)
+            | System::Kafka(_) => None,
         }
     }
 
@@ -276,9 +287,23 @@ impl DatabaseSpec {
     pub fn mongodb(&self) -> Option<&MongoSpec> {
         match &self.system {
             System::Mongodb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mariadb(_) | System::Memcached(_) => {
-                None
-            }
+            System::Postgres(_)
+            | System::Redis(_)
+            | System::Mariadb(_)
+            | System::Memcached(_)
+            | System::Kafka(_) => None,
+        }
+    }
+
+    /// If it is a Kafka cluster.
+    pub fn kafka(&self) -> Option<&KafkaSpec> {
+        match &self.system {
+            System::Kafka(spec) => Some(spec),
+            System::Postgres(_)
+            | System::Redis(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Memcached(_) => None,
         }
     }
 
@@ -286,9 +311,11 @@ impl DatabaseSpec {
     pub fn mariadb(&self) -> Option<&MariadbSpec> {
         match &self.system {
             System::Mariadb(spec) => Some(spec),
-            System::Postgres(_) | System::Redis(_) | System::Mongodb(_) | System::Memcached(_) => {
-                None
-            }
+            System::Postgres(_)
+            | System::Redis(_)
+            | System::Mongodb(_)
+            | System::Memcached(_)
+            | System::Kafka(_) => None,
         }
     }
 
@@ -296,7 +323,11 @@ impl DatabaseSpec {
     pub fn memcached(&self) -> Option<&MemcachedSpec> {
         match &self.system {
             System::Memcached(spec) => Some(spec),
-            _ => None,
+            System::Postgres(_)
+            | System::Redis(_)
+            | System::Mongodb(_)
+            | System::Mariadb(_)
+            | System::Kafka(_) => None,
         }
     }
 }
@@ -316,6 +347,7 @@ struct DatabaseText {
     mariadb: Option<MariadbSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memcached: Option<MemcachedSpec>,
+    kafka: Option<KafkaSpec>,
     #[serde(default)]
     limits: Limits,
     #[serde(default, skip_serializing_if = "Controls::is_default")]
@@ -323,7 +355,7 @@ struct DatabaseText {
 }
 
 /// Names of the fields, of which a database has exactly one.
-const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`, `memcached`";
+const SYSTEMS: &str = "`postgres`, `redis`, `mongodb`, `mariadb`, `memcached`, `kafka`";
 
 /// The text of a database does not say once what it is.
 #[derive(Debug, thiserror::Error)]
@@ -344,6 +376,7 @@ impl TryFrom<DatabaseText> for DatabaseSpec {
             text.mongodb.map(System::Mongodb),
             text.mariadb.map(|spec| System::Mariadb(Box::new(spec))),
             text.memcached.map(System::Memcached),
+            text.kafka.map(System::Kafka),
         ]
         .into_iter()
         .flatten();
@@ -370,6 +403,7 @@ impl From<DatabaseSpec> for DatabaseText {
             mongodb: None,
             mariadb: None,
             memcached: None,
+            kafka: None,
             limits: spec.limits,
             controls: spec.controls,
         };
@@ -379,6 +413,7 @@ impl From<DatabaseSpec> for DatabaseText {
             System::Mongodb(spec) => text.mongodb = Some(spec),
             System::Mariadb(spec) => text.mariadb = Some(*spec),
             System::Memcached(spec) => text.memcached = Some(spec),
+            System::Kafka(spec) => text.kafka = Some(spec),
         }
         text
     }

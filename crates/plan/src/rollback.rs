@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use crate::check;
 use crate::codes;
 use crate::databases;
+use crate::databases::kafka::ANNOTATION;
 use crate::diagnostic::{Diagnostic, Refusal};
 use crate::digest::relevant_digest;
 use crate::plan::{Body, Plan, Rollback};
@@ -154,6 +155,13 @@ pub fn runbook(step: &Step) -> String {
         StepKind::HandOver { to, .. } => format!(
             "the primary may stay where it is: plan the rollback again without --hand-back; {} must be whole to take over",
             to.name
+        ),
+        StepKind::DrainLeaders { pod, .. } => format!(
+            "see which partitions {} leads and why no other copy is in sync (`kafka-topics.sh --describe --under-replicated-partitions`)",
+            pod.name
+        ),
+        StepKind::ReturnLeaders { database, .. } => format!(
+            "every broker of {database} must be in sync first; the order of replicas before the run is in the annotation {ANNOTATION} of its stateful set"
         ),
         StepKind::RemoveSeat {
             stateful_set,

@@ -9,13 +9,14 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
 use crate::policy::{
-    DatabaseSpec, MariadbSpec, MemcachedSpec, MongoSpec, PostgresSpec, RedisSpec, Strategy, System,
-    Upgrade,
+    DatabaseSpec, KafkaSpec, MariadbSpec, MemcachedSpec, MongoSpec, PostgresSpec, RedisSpec,
+    Strategy, System, Upgrade,
 };
 use crate::step::NodeIdentity;
 use crate::version::KubernetesVersion;
 use crate::world::{
-    Database, Mariadb, Memcached, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot, StatefulSet,
+    Database, Kafka, Mariadb, Memcached, Mongo, Node, Owner, Pod, Postgres, Redis, Snapshot,
+    StatefulSet,
 };
 
 /// The part of the world that the plan is about.
@@ -76,6 +77,8 @@ pub enum Seen<'a> {
     Mariadb(&'a MariadbSpec, &'a Mariadb),
     /// A pool of Memcached servers.
     Memcached(&'a MemcachedSpec, &'a Memcached),
+    /// A Kafka cluster.
+    Kafka(&'a KafkaSpec, &'a Kafka),
 }
 
 impl<'a> Seen<'a> {
@@ -94,12 +97,14 @@ impl<'a> Seen<'a> {
             (System::Memcached(spec), Database::Memcached(observed)) => {
                 Some(Self::Memcached(spec, observed))
             }
+            (System::Kafka(spec), Database::Kafka(observed)) => Some(Self::Kafka(spec, observed)),
             (
                 System::Postgres(_)
                 | System::Redis(_)
                 | System::Mongodb(_)
                 | System::Mariadb(_)
-                | System::Memcached(_),
+                | System::Memcached(_)
+                | System::Kafka(_),
                 _,
             ) => None,
         }

@@ -126,6 +126,23 @@ pub enum StepKind {
         /// How clients are treated and which proof is required.
         terms: HandOverTerms,
     },
+    /// The partitions that a broker leads are led by others, one after the other, before it moves.
+    DrainLeaders {
+        /// Database.
+        database: DatabaseName,
+        /// Broker that will move.
+        pod: ObjectRef,
+        /// How, and to whom.
+        terms: DrainTerms,
+    },
+    /// Every partition that a run has led away has its own order of replicas and its own leader
+    /// again, one after the other.
+    ReturnLeaders {
+        /// Database.
+        database: DatabaseName,
+        /// One partition in each span of this many milliseconds.
+        pace_ms: u64,
+    },
     /// An old node is emptied through the eviction API, proven empty, and its machine deleted.
     RetireNode {
         /// Node.
@@ -185,6 +202,8 @@ impl StepKind {
             Self::AddSeat { .. } => "addSeat",
             Self::MoveReplica { .. } => "moveReplica",
             Self::HandOver { .. } => "handOver",
+            Self::DrainLeaders { .. } => "drainLeaders",
+            Self::ReturnLeaders { .. } => "returnLeaders",
             Self::RetireNode { .. } => "retireNode",
             Self::ShrinkPool { .. } => "shrinkPool",
             Self::RemoveSeat { .. } => "removeSeat",
@@ -211,6 +230,20 @@ pub struct ClaimIdentity {
     pub name: ObjectRef,
     /// UID of the claim at planning time.
     pub uid: Uid,
+}
+
+/// How partitions are led away from a broker. Which they are is seen when it is done: topics come and
+/// go while a plan waits. Of each the new leader is, among those in sync, the one that it had before
+/// the run if that is in `settled`; else the one of `settled` that leads the fewest; else the first
+/// of `later`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainTerms {
+    /// One partition in each span of this many milliseconds.
+    pub pace_ms: u64,
+    /// Brokers that do not move any more.
+    pub settled: Vec<ObjectRef>,
+    /// Brokers that move later, the last one first.
+    pub later: Vec<ObjectRef>,
 }
 
 /// The conditions of a hand-over, by database system.
@@ -528,6 +561,11 @@ pub enum Inverse {
         /// The machine that it left.
         to: NodeIdentity,
     },
+    /// Every partition gets its own order of replicas and its own leader back.
+    ReturnLeaders {
+        /// Database.
+        database: DatabaseName,
+    },
     /// The former primary takes over again, if a person asks for that.
     HandBack {
         /// Primary after the step.
@@ -567,6 +605,10 @@ impl fmt::Display for Inverse {
                 f,
                 "move {} back to {}, while that machine is there",
                 pod.name, to.name
+            ),
+            Self::ReturnLeaders { database } => write!(
+                f,
+                "give the partitions of {database} their order of replicas and their leaders back"
             ),
             Self::HandBack { from, to } => write!(
                 f,

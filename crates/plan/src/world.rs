@@ -3,12 +3,16 @@
 //! A snapshot is data: programs write it, so its readers accept unknown fields. Absence is said
 //! explicitly (`Option`), never by a default that looks like an observation.
 
+mod kafka;
 mod mariadb;
 mod memcached;
 mod mongodb;
 mod postgres;
 mod redis;
 
+pub use kafka::{
+    Kafka, KafkaFacts, KafkaMember, KafkaPartition, KafkaPeer, KafkaQuorum, KafkaTopic,
+};
 pub use mariadb::{
     Gtid, GtidPosition, GtidState, Mariadb, MariadbActivity, MariadbFacts, MariadbMember,
     MariadbSource,
@@ -279,10 +283,13 @@ pub enum Database {
     Mariadb(Mariadb),
     /// A pool of Memcached servers.
     Memcached(Memcached),
+    /// A Kafka cluster.
+    Kafka(Kafka),
 }
 
 impl Database {
-    /// Members that say they lead: one of a set, one of each shard of a cluster, none of a cache.
+    /// Members that say they lead: one of a set, one of each shard of a cluster, none of a cache; of
+    /// Kafka the active controller, if it is one of the brokers.
     pub fn leaders(&self) -> Vec<&str> {
         match self {
             Self::Postgres(set) => leading(&set.members, |facts| !facts.in_recovery),
@@ -290,6 +297,9 @@ impl Database {
             Self::Mongodb(set) => leading(&set.members, |facts| facts.state == MongoState::Primary),
             Self::Mariadb(set) => leading(&set.members, |facts| facts.leads() && !facts.read_only),
             Self::Memcached(_) => Vec::new(),
+            Self::Kafka(set) => leading(&set.members, |facts| {
+                facts.quorum.leader == Some(facts.node)
+            }),
         }
     }
 }

@@ -45,6 +45,10 @@ pub struct Certificate {
     pub phantoms: Option<u64>,
     /// Rows on the leader beyond the first of their key.
     pub duplicates: Option<u64>,
+    /// Acknowledged rows on the leader behind a later one of their writer; absent where rows have no
+    /// order, or no leader was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_order: Option<u64>,
     /// Longest interval between consecutive acknowledgements over all writers, from the first
     /// acknowledgement to the stop; null when nothing was acknowledged.
     pub longest_ack_gap_ms: Option<f64>,

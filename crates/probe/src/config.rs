@@ -29,7 +29,8 @@ pub struct RunConfig {
     /// some nodes of the cluster; the others are asked for. MongoDB:
     /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`. MariaDB:
     /// `mariadb://[USER@]HOST[:PORT],.../DATABASE`; of several hosts, the one that takes writes. Memcached:
-    /// `memcached://HOST[:PORT],...`, all servers under the names that clients have for them.
+    /// `memcached://HOST[:PORT],...`, all servers under the names that clients have for them. Kafka:
+    /// `kafka://HOST[:PORT],...[/TOPIC]`, some brokers, and what the run's topic shall be called.
     pub dsn: String,
     /// Address of the readers; the clients' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +84,9 @@ const fn default_writers() -> usize {
 
 /// 6: two for each of three shards, so that one slow connection does not look like a stall.
 pub const REDIS_WRITERS: usize = 6;
+
+/// 6: one for each of six partitions, of which each of three brokers leads two.
+pub const KAFKA_WRITERS: usize = 6;
 
 /// 2 ms: four writers then acknowledge about a write a millisecond, which is the resolution of
 /// the gap.
@@ -172,6 +176,17 @@ impl RunConfig {
             system: SystemKind::Memcached,
             subject: SystemKind::Memcached.name().to_owned(),
             ..Self::new(servers)
+        }
+    }
+
+    /// The defaults, for a Kafka behind these brokers.
+    #[must_use]
+    pub fn kafka(address: impl Into<String>) -> Self {
+        Self {
+            system: SystemKind::Kafka,
+            subject: SystemKind::Kafka.name().to_owned(),
+            writers: KAFKA_WRITERS,
+            ..Self::new(address)
         }
     }
 

@@ -133,6 +133,10 @@ pub fn judge(evidence: Evidence<'_>) -> Certificate {
         acked_lost: total(|f| f.acked_missing),
         phantoms: total(|f| f.phantoms),
         duplicates: total(|f| f.duplicates),
+        out_of_order: leaders
+            .iter()
+            .map(|found| found.and_then(|found| found.out_of_order))
+            .sum(),
         longest_ack_gap_ms: longest.map(|gap| millis(gap.length())),
         longest_ack_gap_at: began(recorder.gaps(), evidence.anchor),
         worst_latency_ms: millis(recorder.worst()),
@@ -278,6 +282,11 @@ fn broken_promises(
     if let Some(duplicates) = certificate.duplicates.filter(|n| *n > 0) {
         broken.push(format!(
             "{duplicates} rows on the leader repeat a key that was sent once"
+        ));
+    }
+    if let Some(out) = certificate.out_of_order.filter(|n| *n > 0) {
+        broken.push(format!(
+            "{out} acknowledged rows on the leader stand behind a later one of their writer"
         ));
     }
     if let Some(gap) = certificate

@@ -3,7 +3,7 @@
 //! # What it does
 //! Writers insert unique keys (run, writer, sequence), one a transaction, and never send a key
 //! twice whose outcome is unknown. Each database system is one module ([`postgres`], [`redis`], [`mongodb`],
-//! [`mariadb`], [`memcached`])
+//! [`mariadb`], [`memcached`], [`kafka`])
 //! behind one interface. Each attempt has one of three outcomes: acknowledged, refused, or indeterminate (sent,
 //! and the reply never came). At the end every key is looked up on the leader and on every
 //! member, and the [`judge`] turns that into a [`certificate::Certificate`].
@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod config;
 pub mod controls;
 pub mod judge;
+pub mod kafka;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;

@@ -73,6 +73,9 @@ pub struct ServeConfig {
     /// Directory with `memcached` for the negative controls; looked for when absent.
     #[serde(default)]
     pub memcached_bin: Option<PathBuf>,
+    /// Directory with Kafka's `libs` for the negative controls; looked for when absent.
+    #[serde(default)]
+    pub kafka_dir: Option<PathBuf>,
     /// The run for a start without a body.
     #[serde(default)]
     pub run: Option<RunConfig>,
@@ -268,6 +271,7 @@ async fn start_controls(State(desk): State<Arc<Desk>>) -> Result<Json<Controls>,
             SystemKind::Memcached => {
                 controls::memcached::run_all(config.memcached_bin.as_deref()).await
             }
+            SystemKind::Kafka => controls::kafka::run_all(config.kafka_dir.as_deref()).await,
         };
         *desk.controls.lock().await = Some(Controls {
             state: "done".to_owned(),

@@ -11,6 +11,7 @@ use crate::accounting::ledger::{Ledger, Outcome, Sequence};
 use crate::certificate::CacheRecord;
 use crate::config::{MemberAddress, RunConfig};
 use crate::judge::{MemberEvidence, Shard};
+use crate::kafka::Kafka;
 use crate::mariadb::Mariadb;
 use crate::memcached::Memcached;
 use crate::mongodb::Mongo;
@@ -34,6 +35,8 @@ pub enum SystemKind {
     Mariadb,
     /// A pool of Memcached servers.
     Memcached,
+    /// Kafka without ZooKeeper.
+    Kafka,
 }
 
 impl SystemKind {
@@ -46,6 +49,7 @@ impl SystemKind {
             Self::Mongodb => "MONGODB_PASSWORD",
             Self::Mariadb => "MYSQL_PWD",
             Self::Memcached => "MEMCACHED_PASSWORD",
+            Self::Kafka => "KAFKA_PASSWORD",
         }
     }
 
@@ -58,6 +62,7 @@ impl SystemKind {
             Self::Mongodb => 27017,
             Self::Mariadb => 3306,
             Self::Memcached => 11211,
+            Self::Kafka => 9092,
         }
     }
 
@@ -70,6 +75,7 @@ impl SystemKind {
             Self::Mongodb => "mongodb",
             Self::Mariadb => "mariadb",
             Self::Memcached => "memcached",
+            Self::Kafka => "kafka",
         }
     }
 }
@@ -85,6 +91,7 @@ pub(crate) fn of(
         SystemKind::Mongodb => Ok(Arc::new(Mongo::new(config, password)?)),
         SystemKind::Mariadb => Ok(Arc::new(Mariadb::new(config, password)?)),
         SystemKind::Memcached => Ok(Arc::new(Memcached::new(config)?)),
+        SystemKind::Kafka => Ok(Arc::new(Kafka::new(config)?)),
     }
 }
 

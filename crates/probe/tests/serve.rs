@@ -66,6 +66,7 @@ fn interface(home: &std::path::Path, token: &'static str) -> Caller {
         mongodb_bin: None,
         mariadb_bin: None,
         memcached_bin: None,
+        kafka_dir: None,
         run: None,
     };
     Caller {

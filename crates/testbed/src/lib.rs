@@ -1,5 +1,5 @@
-//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, MongoDB and MariaDB sets, Memcached pools, on
-//! loopback addresses, for tests only.
+//! Real PostgreSQL sets with a real PgBouncer, and real Redis clusters, MongoDB and MariaDB sets, Memcached pools and
+//! Kafka, on loopback addresses, for tests only.
 //!
 //! Nothing here is a stand-in: the servers are Debian's PostgreSQL 15 or PostgreSQL 18 with their
 //! default durability, Debian's Redis 7.0 or Valkey 9 with an append-only file, and a member is started again by somebody, as a kubelet does, where a test
@@ -15,6 +15,7 @@
 )]
 
 pub mod death;
+pub mod kafka;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;

@@ -1,5 +1,6 @@
 //! One client per database system.
 
+pub mod kafka;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;

@@ -57,6 +57,10 @@ impl Actuator for World {
             StepKind::HandOver {
                 database, from, to, ..
             } => observe_hand_over(self, database, from, to).await,
+            StepKind::DrainLeaders { database, pod, .. } => {
+                observe_drain(self, database, pod).await
+            }
+            StepKind::ReturnLeaders { database, .. } => observe_return(self, database).await,
             StepKind::RetireNode { node, pool } => nodes::observe_retire(self, node, pool).await,
             StepKind::ShrinkPool { pool, count, .. } => {
                 nodes::observe_shrink(self, pool, *count).await
@@ -116,6 +120,18 @@ impl Actuator for World {
                 let system = systems::of(self, database).map_err(class)?;
                 system.hand_over(from, to, terms, key).await
             }
+            StepKind::DrainLeaders {
+                database,
+                pod,
+                terms,
+            } => {
+                let system = systems::of(self, database).map_err(class)?;
+                system.drain(pod, terms, key).await
+            }
+            StepKind::ReturnLeaders { database, pace_ms } => {
+                let system = systems::of(self, database).map_err(class)?;
+                system.give_back(*pace_ms, key).await
+            }
             StepKind::RetireNode { node, pool } => nodes::retire(self, node, pool).await,
             StepKind::ShrinkPool { pool, count, keep } => {
                 nodes::shrink(self, pool, *count, keep).await
@@ -143,6 +159,11 @@ impl Actuator for World {
                 let system = systems::of(self, database).map_err(class)?;
                 system.settle(from, to, terms, key).await
             }
+            // Each partition is moved by requests that the controller takes as a whole or not at all, and
+            // what is left is seen when the step is done again.
+            StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => Ok(Evidence::one(
+                "nothing to settle: every partition has a leader, and what is left is seen",
+            )),
             // Every other act is a request that the world takes as a whole or not at all.
             _ => Ok(Evidence::one("nothing to settle: the act is one request")),
         }
@@ -158,6 +179,18 @@ async fn observe_hand_over(
     systems::of(world, database)?
         .observe_hand_over(from, to)
         .await
+}
+
+async fn observe_drain(
+    world: &World,
+    database: &DatabaseName,
+    pod: &ObjectRef,
+) -> Result<Observed, AskError> {
+    systems::of(world, database)?.observe_drain(pod).await
+}
+
+async fn observe_return(world: &World, database: &DatabaseName) -> Result<Observed, AskError> {
+    systems::of(world, database)?.observe_return().await
 }
 
 /// The plan's terms of a hand-over are of another system than its spec, which the checker of plans

@@ -54,6 +54,12 @@ impl Attempts {
 
     /// None of them came through.
     pub(super) fn over(self, from: &ObjectRef, untried: &'static str) -> ActError {
+        let what = "the hand-over did not come about";
+        self.ended(what, &format!("{from} is the primary"), untried)
+    }
+
+    /// Likewise: what did not come about, and how it stands now.
+    pub(super) fn ended(self, what: &str, stands: &str, untried: &'static str) -> ActError {
         let (code, reason) = self
             .last
             .unwrap_or_else(|| (untried, "nothing was tried".to_owned()));
@@ -64,10 +70,7 @@ impl Attempts {
         };
         ask(
             code,
-            &format!(
-                "the hand-over did not come about in {} {attempts}, {from} is the primary: {reason}",
-                self.made
-            ),
+            &format!("{what} in {} {attempts}, {stands}: {reason}", self.made),
         )
     }
 }
@@ -100,10 +103,10 @@ pub(super) fn acknowledge<M: Named, O>(
 pub(super) fn keep<M: Serialize, O: Serialize>(
     artifacts: &Path,
     database: &DatabaseName,
-    from: &ObjectRef,
+    of: &str,
     record: &Record<M, O>,
 ) {
-    let path = artifacts.join(format!("window-{database}-{}.json", from.name));
+    let path = artifacts.join(format!("window-{database}-{of}.json"));
     if let Ok(bytes) = serde_json::to_vec_pretty(record)
         && let Err(e) = std::fs::write(&path, bytes)
     {

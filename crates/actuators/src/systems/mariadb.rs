@@ -175,7 +175,12 @@ impl System for Mariadb<'_> {
             let outcome = window::hand_over(&order, &cast, &log).await;
             log.close(outcome.clone());
             let record = log.record();
-            attempts::keep(&self.world.outside.artifacts, self.name, from, &record);
+            attempts::keep(
+                &self.world.outside.artifacts,
+                self.name,
+                &from.name,
+                &record,
+            );
             match outcome {
                 Outcome::HandedOver { unsettled, .. } => {
                     return Ok(acknowledge(to, &record, "followed", &unsettled));

@@ -87,7 +87,7 @@ impl Servers for Redis<'_> {
     }
 
     fn keep(&self, from: &ObjectRef, record: &Record) {
-        attempts::keep(&self.world.outside.artifacts, self.name, from, record);
+        attempts::keep(&self.world.outside.artifacts, self.name, &from.name, record);
     }
 }
 

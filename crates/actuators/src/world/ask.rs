@@ -6,7 +6,7 @@ use crate::azure::ArmError;
 use crate::databases::postgres::server::ServerError;
 use crate::databases::postgres::tls::TlsError;
 use crate::databases::session::chain;
-use crate::databases::{mariadb, memcached, mongodb, redis};
+use crate::databases::{kafka, mariadb, memcached, mongodb, redis};
 use crate::http::CallError;
 use crate::kubernetes::RequestError;
 
@@ -34,6 +34,9 @@ pub enum AskError {
     /// A server of a cache.
     #[error("{0}")]
     Memcached(memcached::session::ServerError),
+    /// A broker.
+    #[error(transparent)]
+    Kafka(#[from] kafka::server::ServerError),
     /// An agent or the probe.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -97,7 +100,12 @@ impl AskError {
                 memcached::session::ServerError::Refused { .. }
                     | memcached::session::ServerError::Unexpected { .. }
             ),
+            Self::Kafka(
+                kafka::server::ServerError::Refused { .. }
+                | kafka::server::ServerError::Unexpected { .. },
+            ) => false,
             Self::Server(_)
+            | Self::Kafka(_)
             | Self::Redis(_)
             | Self::Mongodb(_)
             | Self::Mariadb(_)

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use ferriswheel_plan::world::{
-    Asked, Database, MariadbFacts, MemcachedFacts, MongoFacts, MongoState, PostgresFacts,
-    RedisFacts,
+    Asked, Database, KafkaFacts, MariadbFacts, MemcachedFacts, MongoFacts, MongoState,
+    PostgresFacts, RedisFacts,
 };
 
 /// What a member says: how it stands, or what it lacks. A leader copies from nobody and says nothing.
@@ -20,6 +20,7 @@ pub(super) fn said(database: &Database) -> Vec<Result<String, String>> {
         Database::Mongodb(set) => all(&set.members, mongodb),
         Database::Mariadb(set) => all(&set.members, mariadb),
         Database::Memcached(set) => all(&set.members, memcached),
+        Database::Kafka(set) => all(&set.members, kafka),
     }
 }
 
@@ -88,6 +89,22 @@ fn mongodb(facts: &MongoFacts) -> Said {
         (Some(primary), Some(own)) => Ok(format!("is {} s behind", primary.saturating_sub(own))),
         (None, _) => Err("sees no primary".to_owned()),
         (_, None) => Err("is not in its own picture of the set".to_owned()),
+    })
+}
+
+/// Brokers tell who is in sync, and not how far the others are behind.
+fn kafka(facts: &KafkaFacts) -> Said {
+    let own = |of: &[i32]| of.contains(&facts.node);
+    let (whole, behind): (Vec<_>, Vec<_>) = facts
+        .partitions()
+        .filter(|(_, _, partition)| own(&partition.replicas))
+        .partition(|(_, _, partition)| own(&partition.isr));
+    Some(match behind.first() {
+        None => Ok(format!("is in sync with {} partitions", whole.len())),
+        Some((name, ..)) => Err(format!(
+            "is not in sync with {} partitions, {name} among them",
+            behind.len()
+        )),
     })
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use ferriswheel_actuators::databases::postgres;
 use ferriswheel_actuators::steps::probe::artifact_paths;
 use ferriswheel_engine::status::{Phase, Status, StepPhase, StepStatus as Stands};
+use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::plan::Plan;
 use ferriswheel_plan::step::{HandOverTerms, Step, StepKind, Undo};
 use jiff::Timestamp;
@@ -162,21 +163,24 @@ struct WindowMoment {
 
 /// When what happened inside a hand-over.
 fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
-    let StepKind::HandOver {
-        database,
-        from,
-        terms,
-        ..
-    } = kind
-    else {
-        return Vec::new();
-    };
     let moment = |name: &str, at: Timestamp| Moment {
         name: name.to_owned(),
         at,
     };
-    match terms {
-        HandOverTerms::Postgres(_) => {
+    let window = |database: &DatabaseName, of: &str| {
+        let path = run.directory.join(format!("window-{database}-{of}.json"));
+        let record: Option<Window> = load(&path);
+        let entries = record.into_iter().flat_map(|record| record.entries);
+        entries
+            .map(|entry| moment(&entry.moment.is, entry.wall))
+            .collect()
+    };
+    match kind {
+        StepKind::HandOver {
+            database,
+            terms: HandOverTerms::Postgres(_),
+            ..
+        } => {
             let path = run.directory.join(format!("window-{database}.json"));
             let record: Option<postgres::record::Record> = load(&path);
             let entries = record.into_iter().flat_map(|record| record.entries);
@@ -184,16 +188,10 @@ fn moments(run: &Run, kind: &StepKind) -> Vec<Moment> {
                 .map(|entry| moment(entry.name(), entry.wall))
                 .collect()
         }
-        HandOverTerms::Redis(_) | HandOverTerms::Mongodb(_) | HandOverTerms::Mariadb(_) => {
-            let path = run
-                .directory
-                .join(format!("window-{database}-{}.json", from.name));
-            let record: Option<Window> = load(&path);
-            let entries = record.into_iter().flat_map(|record| record.entries);
-            entries
-                .map(|entry| moment(&entry.moment.is, entry.wall))
-                .collect()
-        }
+        StepKind::HandOver { database, from, .. } => window(database, &from.name),
+        StepKind::DrainLeaders { database, pod, .. } => window(database, &pod.name),
+        StepKind::ReturnLeaders { database, .. } => window(database, "back"),
+        _ => Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@
 mod checklist;
 mod faults;
 mod in_cluster;
+mod kafka;
 mod kills;
 mod mariadb;
 mod memcached;

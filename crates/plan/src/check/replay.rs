@@ -100,6 +100,14 @@ impl<'a> Replay<'a> {
                 to,
                 terms,
             } => self.hand_over(step.gate.is_some(), database, from, to, terms),
+            StepKind::DrainLeaders {
+                database,
+                pod,
+                terms,
+            } => self.drain(step.gate.is_some(), database, pod, terms),
+            StepKind::ReturnLeaders { database, pace_ms } => {
+                self.return_leaders(database, *pace_ms);
+            }
             StepKind::RetireNode { node, pool } => self.retire(node, pool),
             StepKind::ShrinkPool { pool, count, keep } => self.shrink(pool, *count, keep),
             StepKind::RemoveSeat {
@@ -189,6 +197,8 @@ impl<'a> Replay<'a> {
         }
         if let StepKind::MoveReplica { database, .. }
         | StepKind::HandOver { database, .. }
+        | StepKind::DrainLeaders { database, .. }
+        | StepKind::ReturnLeaders { database, .. }
         | StepKind::RemoveSeat { database, .. } = &step.kind
         {
             let members = self.now.sets.get(database).map_or(0, |set| set.replicas);
@@ -277,6 +287,9 @@ impl<'a> Replay<'a> {
             });
             self.must(!set.probing, || format!("the probe of {name} still runs"));
             self.must(!set.agents, || format!("the agents of {name} still run"));
+            self.must(!set.shards.led_elsewhere(), || {
+                format!("partitions of {name} are not given back")
+            });
             self.must(!set.shards.has_moved() || set.certified || !probes, || {
                 format!("{name} has no certificate")
             });

@@ -146,6 +146,11 @@ impl<'a> Replay<'a> {
                     matches!(guard, Guard::AllStreaming { .. })
                 });
             }
+            StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => {
+                wants("that the others are whole", &|guard| {
+                    matches!(guard, Guard::AllStreaming { .. })
+                });
+            }
             StepKind::RetireNode { node, .. } => wants(
                 "that the machine is still the same",
                 &|guard| matches!(guard, Guard::SameMachine { node: n } if n == node),
@@ -212,6 +217,22 @@ impl<'a> Replay<'a> {
             StepKind::HandOver {
                 database, from, to, ..
             } => self.hand_back(database, from, to, step.gate.is_some()),
+            StepKind::DrainLeaders {
+                database,
+                pod,
+                terms,
+            } => {
+                let to = terms.settled.first().or(terms.later.first());
+                let set = self.now.sets.get_mut(database);
+                for wrong in set.map_or_else(Vec::new, |set| set.shards.lead_away(pod, to)) {
+                    self.must(false, || wrong);
+                }
+            }
+            StepKind::ReturnLeaders { database, .. } => {
+                if let Some(set) = self.now.sets.get_mut(database) {
+                    set.shards.lead_back();
+                }
+            }
             StepKind::RemoveSeat {
                 database,
                 replicas,
@@ -464,6 +485,9 @@ impl<'a> Replay<'a> {
             let name = &set.name;
             self.must(!set.probing, || format!("the probe of {name} still runs"));
             self.must(!set.agents, || format!("the agents of {name} still run"));
+            self.must(!set.shards.led_elsewhere(), || {
+                format!("partitions of {name} are not given back")
+            });
             let nowhere = set
                 .members
                 .iter()

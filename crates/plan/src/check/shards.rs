@@ -14,6 +14,8 @@ pub(super) struct Shard {
     members: BTreeSet<ObjectRef>,
     primary: ObjectRef,
     hand_overs: u32,
+    /// Who leads it but while it is led away.
+    home: Option<ObjectRef>,
 }
 
 /// The shards of a set.
@@ -44,6 +46,7 @@ impl Shards {
             members,
             primary,
             hand_overs: 0,
+            home: None,
         };
         match database {
             None => Self::default(),
@@ -81,6 +84,16 @@ impl Shards {
                 let leader = leaders.next().map(|pod| shard(pod, members.clone()));
                 Self::led(leader.into_iter().collect())
             }
+            // Each broker leads a part, whichever it is at the time.
+            Some(Database::Kafka(_)) => Self::led(
+                members
+                    .iter()
+                    .map(|broker| Shard {
+                        home: Some(broker.clone()),
+                        ..shard(broker.clone(), members.clone())
+                    })
+                    .collect(),
+            ),
             Some(Database::Redis(set)) => {
                 let answers = || {
                     set.members
@@ -144,6 +157,37 @@ impl Shards {
         wrong
     }
 
+    /// What a broker leads is led by the other; what is wrong with that.
+    pub(super) fn lead_away(&mut self, from: &ObjectRef, to: Option<&ObjectRef>) -> Vec<String> {
+        let Some(to) = to.filter(|to| *to != from && self.has(to)) else {
+            return vec![format!("nobody leads instead of {from}")];
+        };
+        for shard in self.led.iter_mut().filter(|shard| shard.primary == *from) {
+            shard.primary = to.clone();
+            shard.hand_overs += 1;
+        }
+        Vec::new()
+    }
+
+    /// Every part is led by its own broker again.
+    pub(super) fn lead_back(&mut self) {
+        for shard in &mut self.led {
+            if let Some(home) = &shard.home {
+                shard.primary = home.clone();
+            }
+        }
+    }
+
+    /// Parts that another broker leads than theirs.
+    pub(super) fn led_elsewhere(&self) -> bool {
+        self.led.iter().any(|shard| {
+            shard
+                .home
+                .as_ref()
+                .is_some_and(|home| *home != shard.primary)
+        })
+    }
+
     /// Shards whose primary did not move once.
     pub(super) fn unmoved(&self) -> impl Iterator<Item = &ObjectRef> {
         self.led
@@ -192,7 +236,8 @@ pub(super) fn same_terms(spec: &DatabaseSpec, terms: &HandOverTerms) -> bool {
             | System::Redis(_)
             | System::Mongodb(_)
             | System::Mariadb(_)
-            | System::Memcached(_),
+            | System::Memcached(_)
+            | System::Kafka(_),
             _,
         ) => false,
     }

@@ -122,6 +122,10 @@ impl Telling<'_> {
                     ))
                 }
             }
+            StepKind::DrainLeaders { database, .. } => self.taken_or(
+                |kind| matches!(kind, StepKind::ReturnLeaders { database: of, .. } if of == database),
+                "every partition has its leader back",
+            ),
             StepKind::HandOver { database, from, .. } => {
                 let by = self.by(
                     |kind| matches!(kind, StepKind::HandOver { database: of, .. } if of == database),
@@ -156,6 +160,7 @@ impl Telling<'_> {
             }
             StepKind::Uncordon { .. }
             | StepKind::ShrinkPool { .. }
+            | StepKind::ReturnLeaders { .. }
             | StepKind::RemoveSeat { .. }
             | StepKind::StopAgents { .. }
             | StepKind::Certify { .. } => return None,

@@ -1,6 +1,6 @@
 //! The steps of a rollback, in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::past::{Left, Return, Seat, leads};
 use super::{Past, Wish};
@@ -55,9 +55,25 @@ impl Builder<'_> {
         for database in &measured {
             self.start_probe(database);
         }
+        let mut drained: BTreeSet<&DatabaseName> = scope
+            .databases
+            .iter()
+            .map(|database| database.name)
+            .filter(|name| self.leads_elsewhere(name))
+            .collect();
+        let mut settled: BTreeMap<&DatabaseName, BTreeSet<u32>> = BTreeMap::new();
         for back in &left.returns {
             if let Some(database) = scope.databases.iter().find(|d| *d.name == back.database) {
-                self.move_back(database, back);
+                let settled = settled.entry(database.name).or_default();
+                if self.move_back(database, back, settled) {
+                    drained.insert(database.name);
+                }
+            }
+        }
+        for database in &scope.databases {
+            if drained.contains(database.name) {
+                let members = self.members(database);
+                self.steps.return_leaders(database, members);
             }
         }
         for database in &scope.databases {
@@ -225,8 +241,32 @@ impl Builder<'_> {
         }
     }
 
-    fn move_back(&mut self, database: &DatabaseScope<'_>, back: &Return) {
+    /// The run has led partitions away and has not given all of them back.
+    fn leads_elsewhere(&self, database: &DatabaseName) -> bool {
+        let begun = self.past.begun_kinds().any(
+            |kind| matches!(kind, StepKind::DrainLeaders { database: of, .. } if of == database),
+        );
+        let returned = self.is_done(
+            |kind| matches!(kind, StepKind::ReturnLeaders { database: of, .. } if of == database),
+        );
+        begun && !returned
+    }
+
+    /// `true` if partitions are led away from it first.
+    fn move_back(
+        &mut self,
+        database: &DatabaseScope<'_>,
+        back: &Return,
+        settled: &mut BTreeSet<u32>,
+    ) -> bool {
         let members = self.members(database);
+        let member = database.members.values().find(|m| m.name == back.pod);
+        let drained = member.is_some_and(|member| {
+            let asks = self.past.plan.body.policy.spec.strategy.asks();
+            let drained = self.steps.drain(database, member, settled, members, asks);
+            settled.insert(member.ordinal);
+            drained
+        });
         let whole = members.saturating_sub(1);
         self.fewest = Some(self.fewest.map_or(whole, |fewest| fewest.min(whole)));
         self.steps.move_member(
@@ -257,6 +297,7 @@ impl Builder<'_> {
             ],
             Undo::Nothing,
         );
+        drained
     }
 
     /// Old and new primaries of a hand-back, by ordinal.

@@ -6,7 +6,7 @@
 //! - With the seat, a set never has fewer members than it began with.
 //! - An old machine is deleted only after its members have left it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::databases::{self, Act};
 use crate::ids::{ObjectRef, PoolName};
@@ -156,11 +156,14 @@ impl<'a> Builder<'a> {
         };
         let seat = self.add_seat(database, order.beside);
         let members = database.set.replicas + u32::from(seat.is_some());
+        let mut settled = BTreeSet::new();
+        let mut drained = false;
         for act in &order.acts {
             match act {
                 Act::Move(ordinal) => {
                     if let Some(member) = database.members.get(ordinal) {
-                        self.move_member(database, member, members);
+                        drained |= self.move_member(database, member, members, &settled);
+                        settled.insert(*ordinal);
                     }
                 }
                 Act::HandOver { from, to } => {
@@ -172,6 +175,9 @@ impl<'a> Builder<'a> {
                     }
                 }
             }
+        }
+        if drained {
+            self.steps.return_leaders(database, members);
         }
         if let Some(place) = seat {
             self.remove_seat(database, &place);
@@ -286,13 +292,20 @@ impl<'a> Builder<'a> {
         Some(place)
     }
 
-    fn move_member(&mut self, database: &DatabaseScope<'_>, member: &Member<'_>, members: u32) {
+    /// `true` if partitions were led away from it first.
+    fn move_member(
+        &mut self,
+        database: &DatabaseScope<'_>,
+        member: &Member<'_>,
+        members: u32,
+        settled: &BTreeSet<u32>,
+    ) -> bool {
         let Some(node) = member
             .old_node
             .as_ref()
             .and_then(|name| self.scope.nodes.get(name))
         else {
-            return;
+            return false;
         };
         let Some(place) = node
             .zone
@@ -300,9 +313,12 @@ impl<'a> Builder<'a> {
             .and_then(|zone| self.layout.place(&node.pool, zone))
             .cloned()
         else {
-            return;
+            return false;
         };
         self.room(&place, &member.name.name);
+        // Once the machine is there: what a broker does not lead it shall not get again meanwhile.
+        let ask = self.wheel.approve_hand_over;
+        let drained = self.steps.drain(database, member, settled, members, ask);
         self.steps.move_member(
             database,
             format!(
@@ -335,6 +351,7 @@ impl<'a> Builder<'a> {
             }),
         );
         self.retire(node, &place);
+        drained
     }
 
     fn retire(&mut self, node: &OldNode, place: &NewPool) {

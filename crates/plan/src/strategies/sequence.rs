@@ -1,5 +1,7 @@
 //! Steps in the making: numbered, with their estimates, and the ones that every strategy has.
 
+use std::collections::BTreeSet;
+
 use crate::databases;
 use crate::estimates::estimate;
 use crate::ids::{ObjectRef, PoolName};
@@ -178,6 +180,83 @@ impl Sequence {
                 to: from.name.clone(),
             }),
         );
+    }
+
+    /// Partitions are led away from a member before it moves; `false` if the database has none.
+    pub(crate) fn drain(
+        &mut self,
+        database: &DatabaseScope<'_>,
+        member: &Member<'_>,
+        settled: &BTreeSet<u32>,
+        members: u32,
+        ask: bool,
+    ) -> bool {
+        let Some(drain) = databases::of(database).drain(member.ordinal, settled) else {
+            return false;
+        };
+        let pace = drain.terms.pace_ms;
+        let gate = ask.then(|| Gate {
+            name: format!("drain-{}-{}", database.name, member.name.name),
+            question: format!(
+                "Lead {} partitions of {} away from {}? {}",
+                drain.partitions,
+                database.name,
+                member.name.name,
+                databases::of(database).promise().clients
+            ),
+        });
+        self.push_gated(
+            format!(
+                "lead {} partitions away from {}, one each {pace} ms",
+                drain.partitions, member.name.name
+            ),
+            StepKind::DrainLeaders {
+                database: database.name.clone(),
+                pod: member.name.clone(),
+                terms: drain.terms,
+            },
+            vec![streaming(database, members)],
+            gate,
+            Undo::Inverse(Inverse::ReturnLeaders {
+                database: database.name.clone(),
+            }),
+        );
+        self.paced(drain.partitions, pace);
+        true
+    }
+
+    /// What was led away goes back. Of `members` all must be whole.
+    pub(crate) fn return_leaders(&mut self, database: &DatabaseScope<'_>, members: u32) {
+        let any = database.members.keys().next();
+        let drain = any.and_then(|any| databases::of(database).drain(*any, &BTreeSet::new()));
+        let Some(drain) = drain else {
+            return;
+        };
+        let pace = drain.terms.pace_ms;
+        self.push(
+            format!(
+                "give the partitions of {} their leaders back, one each {pace} ms",
+                database.name
+            ),
+            StepKind::ReturnLeaders {
+                database: database.name.clone(),
+                pace_ms: pace,
+            },
+            vec![streaming(database, members)],
+            Undo::Nothing,
+        );
+        self.paced(drain.of_all, pace);
+    }
+
+    /// The last step takes a span for each partition, and as long again before it is given up.
+    fn paced(&mut self, partitions: usize, pace_ms: u64) {
+        let all = u64::try_from(partitions)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(pace_ms);
+        if let Some(step) = self.steps.last_mut() {
+            step.expected_ms = step.expected_ms.saturating_add(all);
+            step.deadline_ms = step.deadline_ms.saturating_add(all.saturating_mul(2));
+        }
     }
 
     /// Nothing, if the database needs none.

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::expect_used, reason = "a test's own world is well formed")]
 
+pub mod kafka;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;

@@ -30,8 +30,17 @@ pub struct Presence {
     rows: u64,
     duplicates: u64,
     phantoms: u64,
+    order: Option<Order>,
     phantom_examples: Vec<Key>,
     duplicate_examples: Vec<Key>,
+}
+
+/// Of a system that keeps the order of a writer's rows.
+#[derive(Clone, Debug)]
+struct Order {
+    /// The highest acknowledged key of each writer so far.
+    highest: Vec<Option<Sequence>>,
+    out: u64,
 }
 
 /// What the comparison found.
@@ -45,6 +54,9 @@ pub struct Findings {
     pub phantoms: u64,
     /// Rows beyond the first of their key.
     pub duplicates: u64,
+    /// Acknowledged rows that stand behind a later one of their writer; none where rows have no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_order: Option<u64>,
     /// Indeterminate keys that turned out to be committed.
     pub indeterminate_present: u64,
     /// The first keys of each kind, as evidence.
@@ -83,9 +95,21 @@ impl Presence {
             rows: 0,
             duplicates: 0,
             phantoms: 0,
+            order: None,
             phantom_examples: Vec::new(),
             duplicate_examples: Vec::new(),
         }
+    }
+
+    /// The rows come as they stand, and a writer's acknowledged ones stand in the order of their
+    /// acknowledgement. One whose outcome is unknown may come late.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.order = Some(Order {
+            highest: vec![None; self.present.len()],
+            out: 0,
+        });
+        self
     }
 
     /// Takes in one row.
@@ -124,6 +148,9 @@ impl Presence {
         } else if outcome == Outcome::Refused {
             self.phantoms += 1;
             keep(&mut self.phantom_examples, key);
+        } else if let (Some(order), Outcome::Acked) = (&mut self.order, outcome) {
+            order.out += u64::from(order.highest[writer] > Some(seq));
+            order.highest[writer] = order.highest[writer].max(Some(seq));
         }
         *word |= bit;
     }
@@ -135,6 +162,7 @@ impl Presence {
             rows: self.rows,
             phantoms: self.phantoms,
             duplicates: self.duplicates,
+            out_of_order: self.order.as_ref().map(|order| order.out),
             examples: Examples {
                 phantoms: self.phantom_examples.clone(),
                 duplicates: self.duplicate_examples.clone(),
@@ -252,6 +280,22 @@ mod tests {
             prop_assert_eq!(found.duplicates, duplicates);
             prop_assert_eq!(found.rows, counts.values().sum::<u64>());
         }
+    }
+
+    #[test]
+    fn rows_that_changed_places_are_out_of_order_unless_their_outcome_was_unknown() {
+        let (acked, unknown) = (Outcome::Acked, Outcome::Indeterminate);
+        let ledger = ledger_of(&[vec![acked, unknown, acked, acked], vec![acked]]);
+        let read = |keys: &[(i64, i64)]| {
+            let mut presence = Presence::new(&ledger).in_order();
+            for (writer, seq) in keys.iter().copied() {
+                presence.row(&ledger, Key { writer, seq });
+            }
+            presence.compare(&ledger).out_of_order
+        };
+        assert_eq!(read(&[(0, 0), (1, 0), (0, 2), (0, 3), (0, 1)]), Some(0));
+        assert_eq!(read(&[(0, 2), (0, 0), (0, 3)]), Some(1));
+        assert_eq!(Presence::new(&ledger).compare(&ledger).out_of_order, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! what was done. Nothing is left behind.
 
 mod frozen;
+pub mod kafka;
 mod lagging;
 pub mod mariadb;
 pub mod memcached;
@@ -44,6 +45,11 @@ pub enum ControlError {
     /// No Memcached server to harm.
     #[error("find memcached: install it with `apt-get install memcached`, or name its directory")]
     NoMemcached,
+    /// No Kafka to harm.
+    #[error(
+        "find Kafka's jars and Java: fetch them with `scripts/install-kafka.sh` and `apt-get install openjdk-17-jre-headless`, or name the directory that has `libs`"
+    )]
+    NoKafka,
     /// The servers refuse to run as root and there is no user for them.
     #[error("find the user \"postgres\", whom the servers run as when started by root")]
     NoUser,

@@ -174,6 +174,8 @@ fn observe(world: &Inner, kind: &StepKind, plan: &str) -> Observed {
             ..
         } => nodes::moved(world, pod, from, onto_pool),
         StepKind::HandOver { from, to, .. } => hand_over::observe(world, from, to),
+        // There are no modelled brokers; the act says so.
+        StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => Observed::Ready,
         StepKind::RetireNode { node, .. } => nodes::retired(world, node),
         StepKind::ShrinkPool { pool, count, .. } => pools::shrunk(world, pool, *count),
         StepKind::RemoveSeat {
@@ -230,6 +232,7 @@ fn act(world: &mut Inner, kind: &StepKind, run: &str) -> Result<Ack, ActError> {
             code: "FW0301".to_owned(),
             cause: "a hand-over is not one request".to_owned(),
         }),
+        StepKind::DrainLeaders { .. } | StepKind::ReturnLeaders { .. } => Err(unmodelled()),
         StepKind::RetireNode { node, pool } => nodes::retire(world, node, pool),
         StepKind::ShrinkPool { pool, count, keep } => pools::shrink(world, pool, *count, keep),
         StepKind::RemoveSeat {
@@ -275,8 +278,12 @@ impl Actuator for Outside {
 
 /// Terms of the servers that are modelled.
 fn modelled(terms: &HandOverTerms) -> Result<&PostgresTerms, ActError> {
-    terms.postgres().ok_or_else(|| ActError::Fatal {
+    terms.postgres().ok_or_else(unmodelled)
+}
+
+fn unmodelled() -> ActError {
+    ActError::Fatal {
         code: "FW0301".to_owned(),
         cause: "rehearsals have modelled servers of PostgreSQL only; this hand-over is of another system".to_owned(),
-    })
+    }
 }

@@ -18,6 +18,8 @@ pub(super) const MONGODB: u32 = 999;
 pub(super) const MYSQL: u32 = 999;
 /// `memcache` of the public image.
 pub(super) const MEMCACHE: u32 = 11211;
+/// `appuser` of the public Kafka image.
+pub(super) const KAFKA: u32 = 1000;
 /// `nonroot` of the distroless images.
 pub(super) const NONROOT: u32 = 65532;
 

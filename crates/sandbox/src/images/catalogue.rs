@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Image, Missing, PullError, Reference, Unknown, database, mariadb, memcached, mongodb, plain,
-    redis,
+    Image, Missing, PullError, Reference, Unknown, database, kafka, mariadb, memcached, mongodb,
+    plain, redis,
 };
 
 /// The images of this machine.
@@ -90,6 +90,14 @@ const ENTRIES: &[Entry] = &[
         names: &["memcached:1.6"],
         resolve: |_, reference| match reference.numbers()[..] {
             [1] | [1, 6, ..] => Some(memcached::memcached_1_6()),
+            _ => None,
+        },
+    },
+    Entry {
+        repositories: &["kafka"],
+        names: &["kafka:4.3"],
+        resolve: |catalogue, reference| match reference.numbers()[..] {
+            [4] | [4, 3, ..] => Some(kafka::kafka_4_3(&catalogue.cache)),
             _ => None,
         },
     },
@@ -222,6 +230,7 @@ mod tests {
             ("docker.io/library/mariadb:10.11.19-jammy", "mariadb:10.11"),
             ("memcached:1.6.18-bookworm", "memcached:1.6"),
             ("memcached:1", "memcached:1.6"),
+            ("apache/kafka:4.3.1", "kafka:4.3"),
         ] {
             assert_eq!(catalogue().resolve(image).unwrap().name, name, "{image}");
         }
@@ -239,6 +248,7 @@ mod tests {
             "mariadb:11.4",
             "mariadb:10",
             "memcached:1.5",
+            "apache/kafka:3.7.0",
             "redis",
         ] {
             let unknown = catalogue().resolve(image).unwrap_err();

@@ -9,6 +9,7 @@
 mod account;
 mod catalogue;
 mod database;
+mod kafka;
 mod mariadb;
 mod memcached;
 mod mongodb;

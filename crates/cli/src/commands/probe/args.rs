@@ -65,6 +65,14 @@ Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
 
 Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
     Memcached(Box<MemcachedArgs>),
+    /// Write to a Kafka topic of its own, then look every write up on every copy of it
+    #[command(after_help = "Example:
+  ferriswheel probe kafka --brokers kafka.shop.svc:9092 \\
+    --members kafka-0=10.0.0.4,kafka-1=10.0.0.5,kafka-2=10.0.0.6 \\
+    --duration 60s --out probe-result
+
+Exit code 0 for a pass, 30 for a fail, 1 for an inconclusive run.")]
+    Kafka(Box<KafkaArgs>),
     /// Serve the judge over HTTP, as the probe's pod does
     #[command(after_help = "Example:
   ferriswheel probe serve --listen 0.0.0.0:8080 --config /etc/ferriswheel/probe.json")]
@@ -130,6 +138,18 @@ pub(super) struct MemcachedArgs {
     pub(super) run: RunArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct KafkaArgs {
+    /// Some brokers, HOST[:PORT],...; the others are asked for
+    #[arg(long, value_name = "BROKERS")]
+    pub(super) brokers: String,
+    /// What the name of the run's topic begins with
+    #[arg(long, value_name = "NAME", default_value = "ferriswheel-probe")]
+    pub(super) topic: String,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
 /// What every system's run has.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -152,7 +172,7 @@ pub(super) struct RunArgs {
     /// What is measured, for the certificate [default: the system's name]
     #[arg(long)]
     pub(super) subject: Option<String>,
-    /// Concurrent writers; of a sharded system at least one a shard [default: 4; redis: 6]
+    /// Concurrent writers; of a sharded system at least one a shard [default: 4; redis, kafka: 6]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) writers: Option<u16>,
     /// Concurrent readers
@@ -199,7 +219,7 @@ pub(super) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ControlsArgs {
-    /// System to harm: postgres, redis, mongodb, mariadb or memcached
+    /// System to harm: postgres, redis, mongodb, mariadb, memcached or kafka
     #[arg(long, value_name = "SYSTEM", default_value = "postgres", value_parser = system_kind)]
     pub(super) system: SystemKind,
     /// Directory with initdb, postgres and pg_basebackup [default: Debian's newest]
@@ -217,6 +237,9 @@ pub(super) struct ControlsArgs {
     /// Directory with memcached [default: from the PATH]
     #[arg(long, value_name = "DIR")]
     pub(super) memcached_bin: Option<PathBuf>,
+    /// Directory with Kafka's libs [default: what scripts/install-kafka.sh fetched]
+    #[arg(long, value_name = "DIR")]
+    pub(super) kafka_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,10 +261,11 @@ fn system_kind(text: &str) -> Result<SystemKind, String> {
         SystemKind::Mongodb,
         SystemKind::Mariadb,
         SystemKind::Memcached,
+        SystemKind::Kafka,
     ]
     .into_iter()
     .find(|kind| kind.name() == text)
-    .ok_or_else(|| "write postgres, redis, mongodb, mariadb or memcached".to_owned())
+    .ok_or_else(|| "write postgres, redis, mongodb, mariadb, memcached or kafka".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -33,6 +33,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
         ControlError::NoMemcached => {
             Failure::input(error.to_string()).fix("apt-get install memcached")
         }
+        ControlError::NoKafka => Failure::input(error.to_string()).fix("scripts/install-kafka.sh"),
         other => Failure::unexpected(&other),
     };
     let harm = async {
@@ -44,6 +45,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
             SystemKind::Memcached => {
                 controls::memcached::run_all(args.memcached_bin.as_deref()).await
             }
+            SystemKind::Kafka => controls::kafka::run_all(args.kafka_dir.as_deref()).await,
         }
     };
     let found = match args.system {
@@ -52,6 +54,7 @@ pub(super) async fn run_controls(args: ControlsArgs, json: bool) -> Result<Exit,
         SystemKind::Mongodb => controls::mongodb::find_binary(args.mongodb_bin.as_deref()),
         SystemKind::Mariadb => controls::mariadb::find_binary(args.mariadb_bin.as_deref()),
         SystemKind::Memcached => controls::memcached::find_binary(args.memcached_bin.as_deref()),
+        SystemKind::Kafka => controls::kafka::find_home(args.kafka_dir.as_deref()),
     }
     .map_err(cannot)?;
     eprintln!("harming servers from {}", found.display());

@@ -51,6 +51,10 @@ pub async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
             };
             measure(config, args.run, json).await
         }
+        ProbeCommand::Kafka(args) => {
+            let address = format!("kafka://{}/{}", args.brokers, args.topic);
+            measure(RunConfig::kafka(address), args.run, json).await
+        }
         ProbeCommand::Serve(args) => serve(args).await,
         ProbeCommand::Controls(args) => run_controls(args, json).await,
     }

@@ -1,10 +1,12 @@
 //! Members: the seat, the moves, the hand-over.
 
+use std::collections::BTreeSet;
+
 use super::Replay;
 use crate::check::shards::same_terms;
 use crate::ids::{DatabaseName, ObjectRef, PoolName, Uid, Zone};
 use crate::policy::{DatabaseSpec, Strategy};
-use crate::step::{HandOverTerms, NodeIdentity};
+use crate::step::{DrainTerms, HandOverTerms, NodeIdentity};
 
 impl Replay<'_> {
     fn wish(&self, database: &DatabaseName) -> Option<&DatabaseSpec> {
@@ -204,6 +206,65 @@ impl Replay<'_> {
         let set = self.now.sets.get_mut(database);
         for wrong in set.map_or_else(Vec::new, |set| set.shards.hand_over(from, to)) {
             self.must(false, || wrong);
+        }
+    }
+
+    pub(super) fn drain(
+        &mut self,
+        asks: bool,
+        database: &DatabaseName,
+        pod: &ObjectRef,
+        terms: &DrainTerms,
+    ) {
+        let Some(set) = self.now.sets.get(database).cloned() else {
+            self.must(false, || format!("the spec has no database {database}"));
+            return;
+        };
+        self.must(set.probing, || "nobody measures".to_owned());
+        let pace = self.wish(database).and_then(DatabaseSpec::kafka);
+        let same = pace.is_some_and(|spec| spec.pace.0 == terms.pace_ms);
+        self.must(same, || "the pace is not the spec's".to_owned());
+        let strategy = &self.plan.body.policy.spec.strategy;
+        self.must(!strategy.asks() || asks, || {
+            "nobody is asked, but the spec wants that".to_owned()
+        });
+        for settled in &terms.settled {
+            let machine = set.members.get(settled);
+            let stays = machine.is_some_and(|machine| !self.now.is_old(machine));
+            self.must(stays, || format!("{settled} has to move yet"));
+        }
+        let others: BTreeSet<&ObjectRef> = terms
+            .settled
+            .iter()
+            .chain(&terms.later)
+            .chain([pod])
+            .collect();
+        let everybody: BTreeSet<&ObjectRef> = set.members.keys().collect();
+        self.must(others == everybody, || {
+            "it does not name every other broker once".to_owned()
+        });
+        let to = terms.settled.first().or(terms.later.first());
+        let set = self.now.sets.get_mut(database);
+        for wrong in set.map_or_else(Vec::new, |set| set.shards.lead_away(pod, to)) {
+            self.must(false, || wrong);
+        }
+    }
+
+    pub(super) fn return_leaders(&mut self, database: &DatabaseName, pace_ms: u64) {
+        let pace = self.wish(database).and_then(DatabaseSpec::kafka);
+        let same = pace.is_some_and(|spec| spec.pace.0 == pace_ms);
+        self.must(same, || "the pace is not the spec's".to_owned());
+        let waiting = self.now.sets.get(database).and_then(|set| {
+            let mut members = set.members.iter();
+            members
+                .find(|(_, machine)| self.now.is_old(machine))
+                .map(|(pod, _)| pod.clone())
+        });
+        self.must(waiting.is_none(), || {
+            format!("{waiting:?} has to move yet, and would get its partitions back")
+        });
+        if let Some(set) = self.now.sets.get_mut(database) {
+            set.shards.lead_back();
         }
     }
 
