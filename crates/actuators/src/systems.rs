@@ -37,13 +37,10 @@ pub(crate) trait System: Send + Sync {
 
     /// Readies the other members for the absence of one that is about to leave, and says what was done, or what went
     /// wrong. Without it they need longer; nothing is lost.
-    async fn part_with(&self, _leaving: &ObjectRef) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// What has to be done, and to hold, right before a member leaves, beside the guards; without it the member stays.
-    /// Says what was done.
-    async fn release(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+    ///
+    /// # Errors
+    /// The member must not leave yet.
+    async fn part_with(&self, _leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
         Ok(Vec::new())
     }
 

@@ -90,8 +90,7 @@ pub(super) async fn act(
             found: state.member.uid.to_string(),
         });
     }
-    let mut parted = system.release(pod).await?;
-    parted.extend(system.part_with(pod).await);
+    let parted = system.part_with(pod).await?;
     match evict(&world.outside.kube, pod, &state.member.uid)
         .await
         .map_err(class_request)?

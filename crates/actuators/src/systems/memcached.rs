@@ -239,7 +239,7 @@ impl System for Memcached<'_> {
     }
 
     /// What the spec allows must still hold without the member, and nobody else may have old values of its keys.
-    async fn release(&self, leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
+    async fn part_with(&self, leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
         let looks = self.looks().await.map_err(class)?;
         let mut facts = self.bears_an_absence(&looks).map_err(ActError::Wait)?;
         let names = self.names().await.map_err(class)?;

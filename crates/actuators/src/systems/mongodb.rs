@@ -225,18 +225,18 @@ impl System for Mongo<'_> {
         }
     }
 
-    async fn part_with(&self, leaving: &ObjectRef) -> Vec<String> {
+    async fn part_with(&self, leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
         let servers = match self.servers().await {
             Ok(servers) => servers,
-            Err(e) => return vec![format!("the members are not known: {e}")],
+            Err(e) => return Ok(vec![format!("the members are not known: {e}")]),
         };
         let servers: Vec<&dyn Server> = servers
             .iter()
             .map(|(_, server)| server.as_ref() as &dyn Server)
             .collect();
-        parting::part_with(&servers, &leaving.name)
-            .await
-            .unwrap_or_else(|e| vec![format!("who copies from {leaving} was not led over: {e}")])
+        let told = parting::part_with(&servers, &leaving.name).await;
+        Ok(told
+            .unwrap_or_else(|e| vec![format!("who copies from {leaving} was not led over: {e}")]))
     }
 
     /// A member that is removed for good is not a part of these plans.
