@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches Kafka into the cache and prints its directory: the broker, its command-line tools, and nothing of ZooKeeper.
+# Fetches Kafka into the cache and prints its directory: the broker and its command-line tools.
 #
 #   scripts/install-kafka.sh [4.3 | 3.9]
 #
@@ -47,7 +47,7 @@ fi
 echo "fetching Kafka $version into $target (50 MB, once)" >&2
 work="$(mktemp -d "$cache/kafka/.$line.XXXXXX")"
 trap 'rm -rf "$work"' EXIT INT TERM
-# slf4j-simple: the log on standard error, without a configuration of its own.
+# slf4j-simple and no other: the log on standard error, without a configuration of its own.
 cat > "$work/pom.xml" <<EOT
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -65,7 +65,7 @@ EOT
 # so that the same one is used whatever Maven this is.
 if ! mvn --batch-mode --quiet --file "$work/pom.xml" -Dmaven.repo.local="$work/repository" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$work/$line/libs" >&2; then
+    -DincludeScope=runtime -DexcludeArtifactIds=slf4j-reload4j -DoutputDirectory="$work/$line/libs" >&2; then
     echo "failed to fetch Kafka; run it again when a Maven repository can be reached: scripts/install-kafka.sh $line" >&2
     exit 1
 fi

@@ -58,8 +58,9 @@ async fn a_frozen_leader_is_a_long_gap_of_its_partition_alone() {
     assert!(words.contains("of the shard 0"), "{words}");
 }
 
-/// A leader is killed while idempotent producers write: they find the other copy, see no error, and
-/// nothing is lost, doubled or out of order. Then what is changed behind the probe's back is found.
+/// A leader is killed while idempotent producers write: they find the other copy. Then that one is frozen
+/// until they have given their requests up and sent them again, and takes in all of them at once. They
+/// see no error, and nothing is lost, doubled or out of order. At last what is changed behind the probe's back is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_follow_a_killed_leader_and_every_copy_is_judged() {
     let mut set = Set::start(&home()).await.unwrap();
@@ -82,6 +83,11 @@ async fn clients_follow_a_killed_leader_and_every_copy_is_judged() {
     while leader(&set).await != Some(0) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    until_acked(&probe, probe.status().acked + 300).await;
+    // A try takes 2 s.
+    set.freeze(0).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    set.thaw(0).unwrap();
     until_acked(&probe, probe.status().acked + 300).await;
     set.start_again(1).unwrap();
     let mut request = FinishRequest::of(set.members(&[0, 1]));

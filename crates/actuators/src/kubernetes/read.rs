@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ferriswheel_plan::ids::{NodeName, ObjectRef, PoolName, Uid, Zone};
 use ferriswheel_plan::version::KubernetesVersion;
 use ferriswheel_plan::world;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     ContainerStatus, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec,
@@ -116,6 +117,13 @@ pub fn is_ready(pod: &Pod) -> bool {
         .iter()
         .flat_map(|status| status.conditions.iter().flatten())
         .any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Since when it has been Ready; `None` if it is not, or does not say.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let mut ready = conditions.filter(|c| c.type_ == "Ready" && c.status == "True");
+    Some(ready.next()?.last_transition_time.as_ref()?.0)
 }
 
 /// Pods that an eviction does not concern: daemons come back at once, mirrors and finished pods

@@ -1,8 +1,10 @@
 //! The members of a set: its pods, their count, and the Service that selects some of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ferriswheel_plan::ids::{DatabaseName, NodeName, ObjectRef, Uid};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::ListParams;
@@ -25,6 +27,8 @@ pub struct MemberPod {
     pub ip: Option<String>,
     /// Ready.
     pub ready: bool,
+    /// How long it has been; `None` if it is not, or does not say since when.
+    pub ready_for: Option<Duration>,
     /// Being deleted.
     pub terminating: bool,
 }
@@ -112,6 +116,9 @@ pub async fn members(client: &kube::Client, set: &ObjectRef) -> Result<Vec<Membe
                         .map(NodeName::new),
                     ip: status.and_then(|s| s.pod_ip.clone()),
                     ready: read::is_ready(pod),
+                    ready_for: read::ready_since(pod).and_then(|since| {
+                        Duration::try_from(Timestamp::now().duration_since(since)).ok()
+                    }),
                     terminating: pod.metadata.deletion_timestamp.is_some(),
                 },
             ))

@@ -333,6 +333,16 @@ fn promises(c: &Certificate) -> Vec<Promise> {
             known(c.duplicates),
             c.duplicates.map(|n| n == 0),
         ),
+    ]);
+    if let Some(out) = c.out_of_order {
+        promises.push(promise(
+            "Rows behind a later one of their writer",
+            "none".to_owned(),
+            grouped(out),
+            Some(out == 0),
+        ));
+    }
+    promises.extend([
         promise(
             if c.shards.is_empty() {
                 "All members hold the same table"

@@ -217,6 +217,7 @@ impl Servers for Outside {
                     node: None,
                     ip: Some(address(n)),
                     ready,
+                    ready_for: None,
                     terminating: false,
                 };
                 (member, Arc::clone(server) as Arc<dyn Server>)

@@ -97,6 +97,20 @@ impl Sandbox {
     }
 }
 
+/// A node by itself, without a configuration.
+const PLAIN_KAFKA: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: kafka }
+spec:
+  tolerations: [{ operator: Exists }]
+  containers:
+    - name: kafka
+      image: apache/kafka:4.3.1
+      env:
+        - { name: KAFKA_HEAP_OPTS, value: -Xmx256m }
+"#;
+
 #[test]
 fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -138,9 +152,14 @@ fn the_example_stands_and_a_replaced_primary_comes_back_as_a_standby() {
 fn plain_servers_are_made_from_their_environment_and_options() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     ok(Command::new(root.join("scripts/install-valkey-9.sh")));
+    ok(Command::new(root.join("scripts/install-kafka.sh")));
     let sandbox = Sandbox::up("plain", &[SYSTEM]);
     let manifest = sandbox.state().join("plain.yaml");
-    std::fs::write(&manifest, format!("{PLAIN_POSTGRES}---{PLAIN_REDIS}")).unwrap();
+    std::fs::write(
+        &manifest,
+        format!("{PLAIN_POSTGRES}---{PLAIN_REDIS}---{PLAIN_KAFKA}"),
+    )
+    .unwrap();
     let mut apply = sandbox.kubectl("apply -f");
     apply.arg(&manifest);
     ok(apply);
@@ -188,4 +207,15 @@ fn plain_servers_are_made_from_their_environment_and_options() {
         assert_eq!(exec("redis-cli SET a 1"), "OK");
         ok(sandbox.kubectl(&format!("delete pod {pod}")));
     }
+
+    let topics = "exec kafka -- /opt/kafka/bin/kafka-topics.sh --bootstrap-server localhost:9092";
+    sandbox.happens("the broker makes a topic", |sandbox| {
+        let mut make = sandbox.kubectl(&format!("{topics} --create --if-not-exists --topic a"));
+        make.output().unwrap().status.success()
+    });
+    assert_eq!(ok(sandbox.kubectl(&format!("{topics} --list"))), "a");
+    let exec = |command: &str| ok(sandbox.kubectl(&format!("exec kafka -- {command}")));
+    assert_eq!(exec("cat /proc/1/comm"), "java");
+    assert_eq!(exec("stat -c %u:%U /proc/1"), "1000:appuser");
+    ok(sandbox.kubectl("delete pod kafka"));
 }

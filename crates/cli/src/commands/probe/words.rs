@@ -70,6 +70,9 @@ pub(super) fn in_words(certificate: &Certificate) -> String {
                 known(certificate.duplicates)
             )
         });
+        if let Some(out) = certificate.out_of_order {
+            line("out of order", out.to_string());
+        }
     }
     line(
         "errors",
