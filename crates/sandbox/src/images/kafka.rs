@@ -90,11 +90,9 @@ pub(super) fn kafka_4_3(cache: &Path) -> Image {
             source,
             target: PathBuf::from("/opt/kafka/libs"),
         }],
-        volumes: vec![
-            PathBuf::from("/etc/kafka/secrets"),
-            PathBuf::from(DATA),
-            PathBuf::from("/mnt/shared/config"),
-        ],
+        // None, although the public image has three: an empty volume belongs to root, and this server is never root. Without
+        // one of the pod's, its data is in the container's layer.
+        volumes: Vec::new(),
         directories: database::directories(&[
             ("/root", "0:0", 0o700),
             ("/home/appuser", &owner, 0o755),
