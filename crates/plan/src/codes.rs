@@ -158,16 +158,6 @@ codes! {
     BINLOG_SHORT = "FW0721", "the binary log is kept for too short a time";
     XA_PREPARED = "FW0722", "XA transactions are prepared and left open";
     RESTART_ROLE = "FW0723", "a replica that restarts would take writes";
-    CACHE_FEW = "FW1001", "too few members for one to be away";
-    CACHE_DISTRIBUTION = "FW1002", "a missing member moves nearly all keys";
-    CACHE_HIT_RATE = "FW1003", "the hit-rate would fall below its limit";
-    CACHE_BACKEND = "FW1004", "the backend would get too many loads";
-    CACHE_FULL = "FW1005", "a member has no room for more keys";
-    CACHE_REFILLING = "FW1006", "a member is being refilled";
-    CACHE_VERSIONS = "FW1007", "the members are of different versions";
-    MEMCACHED_VERSION = "FW1008", "the server is too old";
-    CACHE_DUMP = "FW1009", "a server does not list its keys";
-    CACHE_NAMES = "FW1010", "members have no names of their own";
     ZOOKEEPER = "FW0801", "the cluster is in ZooKeeper mode";
     KAFKA_VIEWS_DIFFER = "FW0802", "the brokers do not agree about the cluster";
     KAFKA_VERSIONS = "FW0803", "the brokers are not of one version";
@@ -188,6 +178,16 @@ codes! {
     KAFKA_NO_CLAIM = "FW0818", "the data would be lost with the pod";
     KAFKA_GRACE = "FW0819", "the grace period is short for a broker";
     KAFKA_HAND_OVER = "FW0820", "Kafka has no primary to hand over";
+    CACHE_FEW = "FW1001", "too few members for one to be away";
+    CACHE_DISTRIBUTION = "FW1002", "a missing member moves nearly all keys";
+    CACHE_HIT_RATE = "FW1003", "the hit-rate would fall below its limit";
+    CACHE_BACKEND = "FW1004", "the backend would get too many loads";
+    CACHE_FULL = "FW1005", "a member has no room for more keys";
+    CACHE_REFILLING = "FW1006", "a member is being refilled";
+    CACHE_VERSIONS = "FW1007", "the members are of different versions";
+    MEMCACHED_VERSION = "FW1008", "the server is too old";
+    CACHE_DUMP = "FW1009", "a server does not list its keys";
+    CACHE_NAMES = "FW1010", "members have no names of their own";
 }
 
 #[cfg(test)]

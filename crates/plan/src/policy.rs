@@ -347,6 +347,7 @@ struct DatabaseText {
     mariadb: Option<MariadbSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memcached: Option<MemcachedSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     kafka: Option<KafkaSpec>,
     #[serde(default)]
     limits: Limits,
