@@ -74,7 +74,7 @@ impl Ledger for Full {
         Err(NotKept("it is full".to_owned()))
     }
 
-    async fn forget(&self) -> Result<(), NotKept> {
+    async fn forget(&self, _: &Homes) -> Result<(), NotKept> {
         Ok(())
     }
 }

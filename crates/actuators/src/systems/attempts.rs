@@ -43,8 +43,13 @@ impl Attempts {
 
     /// The one under way was taken back.
     pub(super) fn undone(&mut self, code: &'static str, reason: &impl Display) {
-        tracing::warn!(%reason, attempt = self.made, "the hand-over was not carried through");
+        tracing::warn!(%reason, attempt = self.made, "an attempt was not carried through");
         self.last = Some((code, reason.to_string()));
+    }
+
+    /// Something came of the one under way: those before it do not count any more.
+    pub(super) fn progressed(&mut self) {
+        self.made = 1;
     }
 
     /// There is no other one, whatever is left.
@@ -138,6 +143,20 @@ mod tests {
         assert_eq!(code, "FW0232");
         assert!(cause.contains("in 3 attempts, shop/db-0"), "{cause}");
         assert!(cause.ends_with("reason 3"), "{cause}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_forward_is_tried_anew() {
+        let mut attempts = Attempts::default();
+        let mut made = 0;
+        while attempts.another().await {
+            made += 1;
+            if made <= 4 {
+                attempts.progressed();
+            }
+            attempts.undone("FW0252", &"stuck");
+        }
+        assert_eq!(made, 6);
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ use crate::databases::kafka::drain::drain;
 use crate::databases::kafka::give_back::give_back;
 use crate::databases::kafka::ledger::Ledger;
 use crate::databases::kafka::order::Order;
-use crate::databases::kafka::record::{MemoryLog, Outcome, Record};
+use crate::databases::kafka::record::{MemoryLog, Outcome, Reason, Record};
 use crate::databases::kafka::server::Server;
 use crate::databases::kafka::session::Session;
 use crate::databases::kafka::wire::WireServer;
@@ -78,7 +78,8 @@ impl<'w> Kafka<'w> {
         Annotation::new(self.world.outside.kube.clone(), &self.spec.stateful_set)
     }
 
-    /// Attempts of one act on everybody, until it came through.
+    /// Attempts of one act on everybody, until it came through. What is merely not ready is waited for
+    /// within the step's time: every partition has a leader meanwhile, and what was there is kept.
     async fn attempts(
         &self,
         of: &str,
@@ -88,6 +89,7 @@ impl<'w> Kafka<'w> {
     ) -> Result<(Record, usize, Vec<String>), ActError> {
         let ledger = self.ledger();
         let mut attempts = Attempts::default();
+        let mut unready = None;
         while attempts.another().await {
             let servers = self.servers().await.map_err(class)?;
             let servers = servers
@@ -104,8 +106,25 @@ impl<'w> Kafka<'w> {
             attempts::keep(&self.world.outside.artifacts, self.name, of, &record);
             match outcome {
                 Outcome::Done { moved, left } => return Ok((record, moved, left)),
-                Outcome::Stopped { reason, .. } => attempts.undone(reason.code(), &reason),
+                Outcome::Stopped { reason, moved } => {
+                    if moved > 0 {
+                        attempts.progressed();
+                    }
+                    attempts.undone(reason.code(), &reason);
+                    unready = match reason {
+                        Reason::NotReady(why) => Some(why),
+                        Reason::NotLed { .. } | Reason::NotKept(_) => None,
+                    };
+                }
             }
+        }
+        if let Some(why) = unready {
+            let set = &self.spec.stateful_set;
+            return Err(ActError::Wait(waiting(
+                set,
+                why,
+                "every copy is in sync and seen alike",
+            )));
         }
         Err(attempts.ended(what, "every partition has a leader in sync", "FW0251"))
     }

@@ -10,7 +10,8 @@
 //!   is kept outside of this process.
 //! - Who has a copy is never changed, only their order; the broker that leaves comes last in it, so
 //!   that a controller which balances leaders by itself does not lead anything back.
-//! - Whoever does it again after a crash finds what is left by asking, and keeps the first word.
+//! - Whoever does it again after a crash finds what is left by asking, and keeps the first word. Who
+//!   goes on although somebody else has given all back meanwhile stops at the next partition.
 //!
 //! # Source
 //! `ReplicationControlManager.alterPartitionReassignments` and `electLeaders` of Kafka 4.x; measured in
@@ -89,13 +90,22 @@ async fn lead_away(
     log.note(Moment::Kept);
     let mut pace = Pace::new(order.pace());
     for (name, partition) in going {
-        let home = kept.get(name).and_then(Home::leads);
-        let next = successor(partition, leaving, home, &settled, &later, &leads);
-        let next = next.ok_or_else(|| {
-            Reason::NotReady(format!("nobody else could lead {name}: {partition}"))
-        })?;
         pace.turn().await;
-        let replicas = behind(&partition.replicas, next, leaving);
+        let now = cast.same_copies(name, &partition.replicas).await?;
+        if now.leader != Some(leaving) {
+            continue;
+        }
+        let home = kept.get(name);
+        if ledger.read().await.map_err(not_kept)?.get(name) != home {
+            return Err(Reason::NotKept(format!(
+                "{name} is not kept any more: somebody else has given it back meanwhile"
+            )));
+        }
+        let home = home.and_then(Home::leads);
+        let next = successor(&now, leaving, home, &settled, &later, &leads);
+        let next =
+            next.ok_or_else(|| Reason::NotReady(format!("nobody else could lead {name}: {now}")))?;
+        let replicas = behind(&now.replicas, next, leaving);
         cast.lead(name, &replicas, log).await?;
         *leads.entry(next).or_default() += 1;
         *moved += 1;

@@ -188,7 +188,9 @@ async fn configure(
         if let Some(topic) = topics.get_mut(&*result.resource_name) {
             let said: BTreeMap<String, String> = values(&result).collect();
             let number = said.get(MIN_ISR).and_then(|value| value.parse().ok());
-            topic.min_isr = number.unwrap_or(1);
+            topic.min_isr = number.ok_or_else(|| {
+                session.unexpected(&format!("no {MIN_ISR} of {}", &*result.resource_name))
+            })?;
             topic.unclean = said.get(UNCLEAN).is_some_and(|value| value == "true");
         }
     }

@@ -81,7 +81,7 @@ async fn lead_back(
         }
         *moved += 1;
     }
-    ledger.forget().await.map_err(not_kept)?;
+    ledger.forget(&homes).await.map_err(not_kept)?;
     log.note(Moment::Forgotten);
     Ok(left)
 }

@@ -60,6 +60,17 @@ impl Homes {
         }
     }
 
+    /// Removes those of them that are as given.
+    pub fn remove(&mut self, given: &Self) {
+        for (topic, homes) in &mut self.0 {
+            let Some(given) = given.0.get(topic) else {
+                continue;
+            };
+            homes.retain(|number, home| given.get(number) != Some(home));
+        }
+        self.0.retain(|_, homes| !homes.is_empty());
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &Home)> {
         self.0.iter().flat_map(|(topic, homes)| {
@@ -96,8 +107,8 @@ pub trait Ledger: Send + Sync {
     /// Keeps these too. What is kept of a partition already stays.
     async fn keep(&self, more: &Homes) -> Result<(), NotKept>;
 
-    /// Keeps nothing any more.
-    async fn forget(&self) -> Result<(), NotKept>;
+    /// Keeps these no more. What somebody has kept meanwhile stays.
+    async fn forget(&self, given: &Homes) -> Result<(), NotKept>;
 }
 
 /// A place in memory, which outlives what is done with it in a test.
@@ -122,8 +133,11 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn forget(&self) -> Result<(), NotKept> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Homes::default();
+    async fn forget(&self, given: &Homes) -> Result<(), NotKept> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(given);
         Ok(())
     }
 }
@@ -160,5 +174,23 @@ mod tests {
             r#"{"orders":{"0":{"r":[1,2,3]},"1":{"r":[2,3,1],"l":1}}}"#
         );
         assert_eq!(serde_json::from_str::<Homes>(&text).unwrap(), homes);
+    }
+
+    #[test]
+    fn what_was_kept_meanwhile_stays() {
+        let home = |replicas: &[i32]| Home {
+            replicas: replicas.to_vec(),
+            leader: None,
+        };
+        let mut given = Homes::default();
+        given.add(&name(0), home(&[1, 2]));
+        given.add(&name(1), home(&[2, 1]));
+        let mut kept = given.clone();
+        kept.add(&name(2), home(&[1, 2]));
+        kept.remove(&given);
+        let left: Vec<Name> = kept.iter().map(|(name, _)| name).collect();
+        assert_eq!(left, [name(2)]);
+        kept.remove(&kept.clone());
+        assert!(kept.is_empty());
     }
 }

@@ -2,7 +2,8 @@
 //! broker's word for it.
 //!
 //! # Invariants
-//! - A partition is moved only while every copy of it is in sync, to one of them.
+//! - A partition is moved only while every copy of it is in sync, to one of them, and every broker has
+//!   said right before that these are its copies.
 //! - The next one is touched only when every broker names the new leader, and not before its span.
 //! - Repeating it does no harm: what is there already is not asked for.
 
@@ -115,6 +116,28 @@ impl<'s> Cast<'s> {
         }
     }
 
+    /// A partition, once more, right before it is touched: everybody sees copies on these brokers, in
+    /// whatever order, and all in sync. The view of the whole is minutes old by then, and an order that
+    /// names other brokers would move data.
+    ///
+    /// # Errors
+    /// Somebody sees it otherwise, or does not answer.
+    pub async fn same_copies(&self, of: &Name, replicas: &[i32]) -> Result<Partition, Reason> {
+        let seen = join_all(self.servers.iter().map(|s| s.partition(of, REQUEST))).await;
+        let mut found = None;
+        for (server, now) in self.servers.iter().zip(seen) {
+            let now = now.map_err(|e| not_ready(&e))?;
+            if !now.is_whole() || !now.has_copies_of(replicas) {
+                return Err(Reason::NotReady(format!(
+                    "{} sees {of} {now}",
+                    server.name()
+                )));
+            }
+            found = Some(now);
+        }
+        found.ok_or_else(|| Reason::NotReady("nobody to ask".to_owned()))
+    }
+
     /// Gives a partition this order of replicas, and its first as the leader.
     ///
     /// # Errors
@@ -131,10 +154,7 @@ impl<'s> Cast<'s> {
         let Some(server) = self.servers.first() else {
             return Ok(());
         };
-        let now = server.partition(of, REQUEST).await.map_err(refused)?;
-        if !now.is_whole() {
-            return Err(Reason::NotReady(format!("{of} is {now}")));
-        }
+        let now = self.same_copies(of, replicas).await?;
         if now.replicas != replicas {
             server
                 .reorder(of, replicas, REQUEST)
@@ -161,7 +181,7 @@ impl<'s> Cast<'s> {
     /// Gives a partition this order of replicas, and lets its leader be.
     ///
     /// # Errors
-    /// The controller refuses, or a broker does not hear of it.
+    /// A copy is not in sync, the controller refuses, or a broker does not hear of it.
     pub async fn order(&self, of: &Name, replicas: &[i32]) -> Result<(), Reason> {
         let Some(server) = self.servers.first() else {
             return Ok(());
@@ -171,6 +191,7 @@ impl<'s> Cast<'s> {
             leader: replicas.first().copied().unwrap_or(-1),
             why: chain(&e),
         };
+        self.same_copies(of, replicas).await?;
         server
             .reorder(of, replicas, REQUEST)
             .await

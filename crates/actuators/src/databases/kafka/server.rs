@@ -13,8 +13,7 @@ use crate::databases::session;
 ///
 /// # Guarantees
 /// Every call ends within its deadline. No call retries an act by itself. There is no call that elects
-/// a leader that is not in sync, none that changes who has copies of a partition, and none that
-/// removes a broker.
+/// a leader that is not in sync, and none that removes a broker.
 #[async_trait]
 pub trait Server: Send + Sync {
     /// Pod name.
@@ -39,7 +38,8 @@ pub trait Server: Send + Sync {
     async fn reassigned(&self, deadline: Duration) -> Result<Vec<Name>, ServerError>;
 
     /// Puts the same brokers into another order, of which the first is the preferred leader. No data
-    /// moves, and who leads stays.
+    /// moves, and who leads stays. Whoever calls it has asked who has copies right before: with other
+    /// brokers in it the controller would move data.
     async fn reorder(
         &self,
         of: &Name,

@@ -98,7 +98,11 @@ impl Ledger for Annotation {
         .await
     }
 
-    async fn forget(&self) -> Result<(), NotKept> {
-        self.change(|_| None).await
+    async fn forget(&self, given: &Homes) -> Result<(), NotKept> {
+        self.change(|mut homes| {
+            homes.remove(given);
+            (!homes.is_empty()).then_some(homes)
+        })
+        .await
     }
 }

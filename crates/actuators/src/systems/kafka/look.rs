@@ -125,7 +125,9 @@ fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, Wa
             "its readiness probe succeeds",
         ));
     }
-    if let Some(ready_for) = look.member.ready_for.filter(|time| *time < FOUND) {
+    // Unknown, or by a clock that is behind the cluster's, is not long enough.
+    let ready_for = look.member.ready_for.unwrap_or_default();
+    if ready_for < FOUND {
         return Err(waiting(
             pod,
             format!(
@@ -306,6 +308,8 @@ mod tests {
             looks[2].member.ready_for = Some(Duration::from_secs(39));
         });
         assert!(young.starts_with("it is Ready for 39 s"), "{young}");
+        let unknown = missing(|looks| looks[2].member.ready_for = None);
+        assert!(unknown.starts_with("it is Ready for 0 s"), "{unknown}");
         assert!(missing(|looks| looks[2].member.ready = false).contains("not Ready"));
     }
 }
