@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferriswheel_actuators::databases::memcached::facts;
+use ferriswheel_actuators::databases::memcached::leftovers::{self, Cleaned};
 use ferriswheel_actuators::databases::memcached::ring::Ring;
 use ferriswheel_actuators::databases::memcached::session::{ServerError, Session};
-use ferriswheel_actuators::databases::memcached::{facts, leftovers};
 use ferriswheel_actuators::dial::{Direct, Target};
 use ferriswheel_testbed::memcached::Server;
 
@@ -27,22 +28,31 @@ async fn what_others_have_of_a_leaving_member_is_deleted_and_nothing_else() {
     let names: Vec<String> = (0..3).map(|n| format!("memcached-{n}")).collect();
     let ring = Ring::of(&names, 11_211);
     let home = |n: usize| ring.server_of(key(n).as_bytes()).unwrap();
-    // Every server has every key: as if each had been away.
-    for server in &servers {
-        server.set((0..600).map(key));
+    // Every server has its own keys, and those of the second from when that one was away.
+    for (n, server) in servers.iter().enumerate() {
+        server.set((0..600).filter(|at| [1, n].contains(&home(*at))).map(key));
     }
     let sessions: Vec<Session> = servers.iter().map(session).collect();
-    let others = [&sessions[0], &sessions[2]];
-    let gone = leftovers::delete(&others, &ring, 1).await.unwrap();
+    let others = [(0, &sessions[0]), (2, &sessions[2])];
+    let delete = async |names: &[String]| {
+        let ring = Ring::of(names, 11_211);
+        leftovers::delete(&others, &ring, 3, 1).await.unwrap()
+    };
     let of_the_leaving = (0..600).filter(|n| home(*n) == 1).count();
     assert!(of_the_leaving > 100);
-    assert_eq!(gone, 2 * of_the_leaving);
+
+    // By names that clients do not use nearly everything would be somebody else's.
+    let strange: Vec<String> = (0..3).map(|n| format!("10.0.0.{n}")).collect();
+    let left = delete(&strange).await;
+    assert!(matches!(left, Cleaned::AnotherRing { .. }), "{left:?}");
+
+    assert_eq!(delete(&names).await, Cleaned::Deleted(2 * of_the_leaving));
     for n in (0..600).step_by(7) {
-        let kept = [true, home(n) != 1, home(n) != 1];
-        let found = [1, 0, 2].map(|server: usize| servers[server].has(&key(n)));
-        assert_eq!(found, kept, "{n}");
+        for (server, expected) in [(0, home(n) == 0), (1, home(n) == 1), (2, home(n) == 2)] {
+            assert_eq!(servers[server].has(&key(n)), expected, "{n}");
+        }
     }
-    assert_eq!(leftovers::delete(&others, &ring, 1).await.unwrap(), 0);
+    assert_eq!(delete(&names).await, Cleaned::Deleted(0));
 }
 
 #[tokio::test]

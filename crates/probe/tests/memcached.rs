@@ -15,7 +15,9 @@ use ferriswheel_probe::run::{FinishRequest, Probe};
 /// Answers so many more requests.
 async fn more(probe: &Probe, requests: u64) {
     let before = probe.status().acked;
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     while probe.status().acked < before + requests {
+        assert!(tokio::time::Instant::now() < end, "{:?}", probe.status());
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

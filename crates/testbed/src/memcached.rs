@@ -18,19 +18,11 @@ impl Server {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let process = Command::new("memcached")
-            // It refuses to be root.
-            .args([
-                "-u",
-                "nobody",
-                "-l",
-                "127.0.0.1",
-                "-U",
-                "0",
-                "-t",
-                "1",
-                "-p",
-            ])
+        // It refuses to be root, and would forget by itself whose end is its end.
+        let process = Command::new("setpriv")
+            .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
+            .args(["--pdeathsig", "KILL", "--", "memcached"])
+            .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-p"])
             .arg(port.to_string())
             .args(options)
             .stdin(Stdio::null())
@@ -38,9 +30,13 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("apt-get install memcached");
-        let server = Self { process, port };
+        let mut server = Self { process, port };
         let end = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(
+                server.process.try_wait().unwrap().is_none(),
+                "memcached has ended"
+            );
             assert!(Instant::now() < end, "memcached does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }

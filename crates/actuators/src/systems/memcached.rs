@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::{Stand, Standing, System};
 use crate::collect::CollectError;
 use crate::databases::memcached::facts::{self, Sample};
-use crate::databases::memcached::leftovers;
+use crate::databases::memcached::leftovers::{self, Cleaned};
 use crate::databases::memcached::ring::Ring;
 use crate::databases::memcached::session::{ServerError, Session};
 use crate::databases::session::chain;
@@ -71,9 +71,12 @@ impl Gauge {
         };
         sleep(SHORTEST.saturating_sub(earlier.at.elapsed())).await;
         let now = facts::sample(&self.session, LOOK).await?;
-        *last = Some(now);
+        let lately = now.ever.since(earlier.ever);
+        // Too few questions to say anything: the next look counts from the same moment.
+        let is_enough = lately.hit_rate().is_some() || now.at - earlier.at >= LONGEST;
+        *last = Some(if is_enough { now } else { earlier });
         Ok(Reading {
-            lately: now.ever.since(earlier.ever),
+            lately,
             window: now.at - earlier.at,
             items: now.items,
         })
@@ -123,10 +126,15 @@ impl<'w> Memcached<'w> {
     async fn names(&self) -> Result<Vec<(ObjectRef, String)>, AskError> {
         let set = self.world.stateful_set(&self.spec.stateful_set).await?;
         let service = set.spec.service_name.unwrap_or_default();
-        let members = self.world.members(&self.spec.stateful_set).await?;
-        let named = members.into_iter().map(|member| {
-            let name = self.spec.name_of(&member.pod.name, &service);
-            (member.pod, name)
+        let ObjectRef {
+            namespace,
+            name: set_name,
+        } = &self.spec.stateful_set;
+        // Not the pods that are there: clients keep a member on their ring for as long as it is away.
+        let named = (0..set.spec.replicas.unwrap_or(1)).map(|ordinal| {
+            let pod = ObjectRef::new(namespace, format!("{set_name}-{ordinal}"));
+            let name = self.spec.name_of(&pod.name, &service);
+            (pod, name)
         });
         Ok(named.collect())
     }
@@ -243,27 +251,37 @@ impl System for Memcached<'_> {
         let looks = self.looks().await.map_err(class)?;
         let mut facts = self.bears_an_absence(&looks).map_err(ActError::Wait)?;
         let names = self.names().await.map_err(class)?;
-        let at = names.iter().position(|(pod, _)| pod == leaving);
         let members = self.world.members(&self.spec.stateful_set).await;
-        // Sessions of their own: to list what a server has takes longer than a look at it may.
-        let others: Vec<Session> = members
-            .map_err(class)?
-            .iter()
-            .filter(|member| member.pod != *leaving)
-            .map(|member| session(&self.world.outside, self.spec, member))
-            .collect();
-        let Some(at) = at else {
+        let members = members.map_err(class)?;
+        let Some(at) = names.iter().position(|(pod, _)| pod == leaving) else {
             return Ok(facts);
         };
+        // Sessions of their own: to list what a server has takes longer than a look at it may.
+        let mut others: Vec<(usize, Session)> = Vec::new();
+        for (number, (pod, _)) in names.iter().enumerate().filter(|(n, _)| *n != at) {
+            let member = members.iter().find(|member| member.pod == *pod);
+            let member = member.ok_or_else(|| {
+                ActError::Wait(waiting(pod, "there is no such pod", "the set is whole"))
+            })?;
+            others.push((number, session(&self.world.outside, self.spec, member)));
+        }
         let names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
         let ring = Ring::of(&names, self.spec.port);
-        let others: Vec<&Session> = others.iter().collect();
-        let gone = leftovers::delete(&others, &ring, at)
+        let others: Vec<(usize, &Session)> = others.iter().map(|(n, one)| (*n, one)).collect();
+        let cleaned = leftovers::delete(&others, &ring, names.len(), at)
             .await
             .map_err(|e| class(AskError::Memcached(e)))?;
-        facts.push(format!(
-            "{gone} values of its keys that others had from an earlier absence were deleted"
-        ));
+        facts.push(match cleaned {
+            Cleaned::Deleted(gone) => {
+                format!("{gone} values of its keys that others had from an earlier absence were deleted")
+            }
+            Cleaned::AnotherRing { server, at_home, all } => format!(
+                "what others may have of its keys from an earlier absence was left: of {all} keys on {} a weighted ketama \
+                 ring of {} puts {at_home} there, so clients may use another ring; they may read old values while it is away",
+                names.get(server).map_or("a member", String::as_str),
+                names.join(", ")
+            ),
+        });
         Ok(facts)
     }
 

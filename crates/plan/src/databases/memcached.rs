@@ -129,7 +129,7 @@ impl Pattern for Pool<'_> {
             limits: self.scope.spec.limits.clone(),
             durability: format!(
                 "none, as of any cache: each member loses what it holds when it moves, and is refilled from the backend. \
-                 The hit-rate stays above {limit}, and no client reads an old value"
+                 The hit-rate stays above {limit}, and nobody reads what an earlier absence left behind"
             ),
             clients: "Clients that know members by names that stay, and take a member that hung up off their ring, see \
                       misses and no errors; connections to a member are cut once, when it moves."

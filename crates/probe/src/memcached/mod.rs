@@ -72,7 +72,10 @@ impl Memcached {
             writers: config.writers,
             min_hit_rate: config.min_hit_rate,
             connect: config.connect_deadline().min(PATIENCE),
-            deadline: config.statement_deadline().min(PATIENCE),
+            // As patient as its limit: a machine that stalls is no member that left.
+            deadline: config
+                .statement_deadline()
+                .min(Duration::from_millis(config.limits.write_stall_ms).max(PATIENCE)),
             running: OnceLock::new(),
         })
     }

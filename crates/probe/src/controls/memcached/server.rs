@@ -12,6 +12,9 @@ use crate::controls::{ControlError, stands_still, system, until};
 /// Where a server's program runs when root starts it: it refuses to be root.
 const NOBODY: &str = "nobody";
 
+/// Its group on Debian.
+const NOGROUP: &str = "nogroup";
+
 /// A running server, or one that was killed.
 pub struct Server {
     port: u16,
@@ -41,16 +44,19 @@ impl Server {
     /// # Errors
     /// See [`ControlError`].
     pub fn start_at(binary: &Path, port: u16) -> Result<Self, ControlError> {
-        let mut command = Command::new(binary);
+        // It would change its user by itself, and forget by that whose end is its end.
+        let mut command = Command::new("setpriv");
+        if Uid::effective().is_root() {
+            command.args(["--reuid", NOBODY, "--regid", NOGROUP, "--clear-groups"]);
+        }
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(binary)
             .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", "16", "-p"])
             .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if Uid::effective().is_root() {
-            command.args(["-u", NOBODY]);
-        }
         let process = command.spawn().map_err(system("start memcached"))?;
         Ok(Self { port, process })
     }
