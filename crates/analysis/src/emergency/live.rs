@@ -103,11 +103,17 @@ fn members(
                     leaders.join(", ")
                 }
             );
-            let nobody_leads = matches!(
-                world.databases.get(&database.name),
-                Some(world::Database::Memcached(_))
-            );
-            if leaders.is_empty() && !nobody_leads {
+            let led_otherwise = match world.databases.get(&database.name) {
+                // Nobody leads a cache.
+                Some(world::Database::Memcached(_)) => true,
+                // The active controller need not be one of the brokers.
+                Some(world::Database::Kafka(set)) => {
+                    let said = set.members.values().filter_map(|m| m.facts.as_ref());
+                    said.into_iter().any(|facts| facts.quorum.leader.is_some())
+                }
+                _ => false,
+            };
+            if leaders.is_empty() && !led_otherwise {
                 item(
                     State::Fail,
                     seen,

@@ -173,6 +173,8 @@ fn piece() -> impl Strategy<Value = String> {
         ".nan",
         ".x",
         "./x",
+        "'a'#c",
+        "\"b\"#c",
         "-inf",
         "-x",
         "--x=1",

@@ -578,8 +578,9 @@ pub(super) fn quoted(text: &str) -> Option<usize> {
 
 /// Nothing where more than a comment comes after a quoted scalar.
 pub(super) fn nothing_after(rest: &str) -> Option<()> {
-    let rest = rest.trim_ascii();
-    (rest.is_empty() || rest.starts_with('#')).then_some(())
+    let after = rest.trim_ascii_start();
+    let is_apart = after.len() < rest.len();
+    (after.is_empty() || (is_apart && after.starts_with('#'))).then_some(())
 }
 
 /// `[]`, `{}`, or a list of scalars without anything that needs a parser.

@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::gather;
 use crate::input;
-use crate::stdout::{outln, people};
+use crate::stdout::{outln, people, visible};
 
 /// Name the strategy for this cluster and each of its databases, with reasons, and write a starting spec
 #[derive(Debug, Args)]
@@ -146,7 +146,8 @@ pub async fn run(args: &AdviseArgs, output: Output, quiet: bool) -> Result<Exit,
     }
     if !quiet {
         for skipped in &advice.skipped {
-            eprintln!("skipped {}: {}", skipped.file, skipped.reason);
+            let line = format!("skipped {}: {}", skipped.file, skipped.reason);
+            eprintln!("{}", visible(&line));
         }
         if let (Some(path), Some(spec)) = (&args.write, &advice.spec) {
             eprintln!("wrote {}", path.display());

@@ -14,7 +14,7 @@ use crate::connect::{Connection, Managed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
-use crate::stdout::{outln, people};
+use crate::stdout::{outln, people, visible};
 use crate::{gather, input};
 
 /// Say why an upgrade is stuck, slow, failed or hurting: cause, evidence, next command, and what not to do
@@ -77,7 +77,7 @@ pub async fn run(args: &DiagnoseArgs, output: Output, quiet: bool) -> Result<Exi
         Output::Text => people(&words(&report))?,
     }
     if !quiet {
-        eprint!("{}", notes(&report));
+        eprint!("{}", visible(&notes(&report)));
     }
     Ok(if report.diagnoses.is_empty() {
         Exit::Done

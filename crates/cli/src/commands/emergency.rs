@@ -23,7 +23,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
-use crate::stdout::{outln, people};
+use crate::stdout::{outln, people, visible};
 
 /// Is it safe to upgrade now, by which pattern, and what is ready if it goes wrong; changes nothing
 #[derive(Debug, Args)]
@@ -130,7 +130,8 @@ pub async fn run(args: EmergencyArgs, output: Output, quiet: bool) -> Result<Exi
     }
     if !quiet {
         for skipped in &skipped {
-            eprintln!("skipped {}: {}", skipped.file, skipped.reason);
+            let line = format!("skipped {}: {}", skipped.file, skipped.reason);
+            eprintln!("{}", visible(&line));
         }
     }
     Ok(if list.is_clear() {

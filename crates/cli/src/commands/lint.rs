@@ -15,7 +15,7 @@ use crate::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pages::{Pages, pages};
-use crate::stdout::{outln, people};
+use crate::stdout::{outln, people, visible};
 
 /// Find mistakes in the commands of runbooks, scripts and pipelines; runs nothing
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ pub fn run(args: &LintArgs, output: Output, quiet: bool) -> Result<Exit, Failure
         Output::Text => people(&text(&report.findings))?,
     }
     if !quiet {
-        eprint!("{}", notes(&report, args.files.len()));
+        eprint!("{}", visible(&notes(&report, args.files.len())));
     }
     Ok(verdict(&report, &args.fail_on))
 }

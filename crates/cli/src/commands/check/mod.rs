@@ -220,10 +220,10 @@ pub async fn run(args: &CheckArgs, output: Output, quiet: bool) -> Result<Exit, 
             visible(&text::notes(&report, files, objects, target.is_planned()))
         );
         for note in notes {
-            eprintln!("{note}");
+            eprintln!("{}", visible(&note));
         }
         if args.fix.is_some() {
-            eprint!("{}", fix::notes(&report.fixed));
+            eprint!("{}", visible(&fix::notes(&report.fixed)));
         }
     }
     Ok(verdict(&report, &args.fail_on))
