@@ -95,6 +95,12 @@ impl AskError {
                 mariadb::server::ServerError::Refused { .. }
                 | mariadb::server::ServerError::Unexpected { .. },
             ) => false,
+            // Its crawler has other work, which ends.
+            Self::Memcached(memcached::session::ServerError::Refused { code, .. })
+                if code == "BUSY" =>
+            {
+                true
+            }
             Self::Memcached(e) => !matches!(
                 e,
                 memcached::session::ServerError::Refused { .. }

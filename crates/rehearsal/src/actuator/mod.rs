@@ -284,6 +284,8 @@ fn modelled(terms: &HandOverTerms) -> Result<&PostgresTerms, ActError> {
 fn unmodelled() -> ActError {
     ActError::Fatal {
         code: "FW0301".to_owned(),
-        cause: "rehearsals have modelled servers of PostgreSQL only; this hand-over is of another system".to_owned(),
+        cause:
+            "rehearsals have modelled servers of PostgreSQL only; this step is of another system"
+                .to_owned(),
     }
 }
