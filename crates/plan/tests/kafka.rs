@@ -141,6 +141,13 @@ const REFUSALS: &[(&str, Change)] = &[
     (codes::KAFKA_VIEWS_DIFFER, |w| {
         broker(w, 2).topics.remove("payments");
     }),
+    // A server.properties that not every broker has yet.
+    (codes::KAFKA_VIEWS_DIFFER, |w| {
+        broker(w, 2).topics.get_mut("orders").unwrap().min_isr = 1;
+    }),
+    (codes::KAFKA_VIEWS_DIFFER, |w| {
+        broker(w, 1).topics.get_mut("orders").unwrap().unclean = true;
+    }),
     (codes::KAFKA_VERSIONS, |w| broker(w, 2).program = 30),
     (codes::KAFKA_STRANGERS, |w| {
         for facts in views(w) {

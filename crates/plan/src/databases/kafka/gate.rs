@@ -145,6 +145,11 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
         differs("active controller", leads(model), leads(facts));
         let brokers = |facts: &KafkaFacts| join(facts.brokers.keys());
         differs("brokers", brokers(model), brokers(facts));
+        for (name, topic) in &model.topics {
+            if let Some(theirs) = facts.topics.get(name) {
+                differs(&format!("topic {name}"), rules(topic), rules(theirs));
+            }
+        }
         let ours: BTreeMap<String, &KafkaPartition> = named(model);
         let theirs = named(facts);
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
@@ -162,7 +167,7 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
             cluster.set_name,
             "the brokers do not agree about the cluster",
         )
-        .fix("wait some seconds; if it stays, a broker does not follow the metadata quorum");
+        .fix("wait some seconds; if it stays, a broker does not follow the metadata quorum, or has another server.properties");
         diagnostic.evidence = shortened(seen);
         findings.refuse(diagnostic);
     }
@@ -187,6 +192,14 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
         );
     }
     findings
+}
+
+/// What a topic does not say of itself comes from the file of the broker that is asked.
+fn rules(topic: &KafkaTopic) -> String {
+    format!(
+        "min.insync.replicas {}, unclean.leader.election.enable {}",
+        topic.min_isr, topic.unclean
+    )
 }
 
 fn named(facts: &KafkaFacts) -> BTreeMap<String, &KafkaPartition> {
