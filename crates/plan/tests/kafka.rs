@@ -24,7 +24,6 @@ const SUBJECT: Subject = Subject {
     refusals: REFUSALS,
     tried_apart: &[
         codes::CONTROLLERS_APART,
-        codes::UNCLEAN,
         codes::RECORD_LEFT,
         codes::SLOW_FETCH,
         codes::KAFKA_HAND_OVER,
@@ -197,6 +196,9 @@ const REFUSALS: &[(&str, Change)] = &[
     (codes::MIN_ISR, |w| {
         views(w).for_each(|facts| facts.topics.get_mut("orders").unwrap().min_isr = 3);
     }),
+    (codes::UNCLEAN, |w| {
+        views(w).for_each(|facts| facts.topics.get_mut("orders").unwrap().unclean = true);
+    }),
     (codes::REASSIGNING, |w| {
         views(w).for_each(|facts| facts.reassigned.push("orders-1".to_owned()));
     }),
@@ -230,17 +232,13 @@ const REFUSALS: &[(&str, Change)] = &[
 
 #[test]
 fn what_does_no_harm_is_said_and_stops_nothing() {
-    SUBJECT.warns(
-        &[codes::UNCLEAN, codes::SLOW_FETCH, codes::KAFKA_GRACE],
-        |w| {
-            for facts in views(w) {
-                facts.topics.get_mut("orders").unwrap().unclean = true;
-                let backoff = "replica.fetch.backoff.ms".to_owned();
-                facts.settings.insert(backoff, "1000".to_owned());
-            }
-            stateful_set(w).termination_grace_seconds = 60;
-        },
-    );
+    SUBJECT.warns(&[codes::SLOW_FETCH, codes::KAFKA_GRACE], |w| {
+        for facts in views(w) {
+            let backoff = "replica.fetch.backoff.ms".to_owned();
+            facts.settings.insert(backoff, "1000".to_owned());
+        }
+        stateful_set(w).termination_grace_seconds = 60;
+    });
     SUBJECT.warns(&[codes::CONTROLLERS_APART], |w| {
         for facts in views(w) {
             facts.quorum.voters = (10..13).map(|voter| (voter, 3)).collect();

@@ -416,7 +416,7 @@ fn topics(cluster: &Cluster<'_>, model: &KafkaFacts) -> Findings {
         )
         .fix("unclean.leader.election.enable=false, which is the default");
         diagnostic.evidence = shortened(unclean);
-        findings.warn(diagnostic);
+        findings.refuse(diagnostic);
     }
     if let Some(record) = cluster.set.annotations.get(ANNOTATION) {
         findings.warn(
