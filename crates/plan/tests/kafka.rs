@@ -239,6 +239,17 @@ fn what_does_no_harm_is_said_and_stops_nothing() {
         }
         stateful_set(w).termination_grace_seconds = 60;
     });
+    let found = SUBJECT.findings(|w| {
+        let wait = "replica.fetch.wait.max.ms".to_owned();
+        broker(w, 1).settings.insert(wait, "500".to_owned());
+    });
+    let said: Vec<_> = found
+        .warnings
+        .iter()
+        .map(|d| (d.code.as_str(), d.evidence.join(", ")))
+        .collect();
+    let wait = "replica.fetch.wait.max.ms=500".to_owned();
+    assert_eq!(said, [(codes::SLOW_FETCH, wait)]);
     SUBJECT.warns(&[codes::CONTROLLERS_APART], |w| {
         for facts in views(w) {
             facts.quorum.voters = (10..13).map(|voter| (voter, 3)).collect();

@@ -1,12 +1,14 @@
 //! What must be true of every broker, from its own view, before anything is touched.
 
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::members;
 use super::{ANNOTATION, Cluster, WHOLE_LAG};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
-use crate::scope::{Member, Scope, join};
+use crate::scope::{Scope, join};
 use crate::world::{KafkaFacts, KafkaPartition, KafkaTopic};
 
 /// Fewest voters that bear a missing one.
@@ -19,13 +21,6 @@ const SHORTEST_GRACE_SECONDS: u64 = 30;
 /// What a broker with many partitions may need to close its logs. One that is killed instead checks
 /// them all when it starts again.
 const GOOD_GRACE_SECONDS: u64 = 120;
-
-/// Followers that fetch without a long pause: with more than this a new leader waits for them, and
-/// its clients with it.
-///
-/// # Source
-/// Measured: 1.1 to 1.3 s with the defaults (`replica.fetch.backoff.ms` 1000), 0.2 s with 50.
-const LONGEST_BACKOFF_MS: u64 = 100;
 
 /// Partitions that a diagnostic names; the number of the others is said.
 const NAMED: usize = 8;
@@ -68,7 +63,7 @@ pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
         findings.absorb(topics(cluster, model));
     }
     for (member, facts) in cluster.answers() {
-        findings.absorb(settings(member, facts));
+        findings.absorb(settings::judged(member, facts));
     }
     findings.absorb(moving(cluster));
     findings
@@ -427,42 +422,6 @@ fn topics(cluster: &Cluster<'_>, model: &KafkaFacts) -> Findings {
             )
             .seen(format!("annotation {ANNOTATION}, {} bytes", record.len()))
             .fix("nothing: this run gives them back at its end"),
-        );
-    }
-    findings
-}
-
-fn settings(member: &Member<'_>, facts: &KafkaFacts) -> Findings {
-    let mut findings = Findings::default();
-    let name = &member.name;
-    if facts
-        .settings
-        .get("controlled.shutdown.enable")
-        .is_some_and(|value| value == "false")
-    {
-        findings.refuse(
-            Diagnostic::new(
-                codes::ABRUPT,
-                name,
-                "the broker does not say goodbye: clients and followers would wait for its session to end (9 s)",
-            )
-            .seen("controlled.shutdown.enable=false")
-            .fix("controlled.shutdown.enable=true, which is the default"),
-        );
-    }
-    let backoff = facts
-        .settings
-        .get("replica.fetch.backoff.ms")
-        .and_then(|value| value.parse::<u64>().ok());
-    if let Some(ms) = backoff.filter(|ms| *ms > LONGEST_BACKOFF_MS) {
-        findings.warn(
-            Diagnostic::new(
-                codes::SLOW_FETCH,
-                name,
-                "followers pause before they fetch from a new leader, and writes with acks=all wait for them",
-            )
-            .seen(format!("replica.fetch.backoff.ms={ms}"))
-            .fix("replica.fetch.backoff.ms=50 and replica.fetch.wait.max.ms=100 bring the pause of a partition from about 1.2 s to 0.2 s"),
         );
     }
     findings
