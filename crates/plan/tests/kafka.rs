@@ -73,7 +73,7 @@ fn each_broker_is_drained_before_it_moves_and_the_controller_is_last() {
             let database = "events".into();
             let undo = Undo::Inverse(Inverse::ReturnLeaders { database });
             assert_eq!(step.undo, undo);
-            assert_eq!(step.expected_stall_ms, Some(240));
+            assert_eq!(step.expected_stall_ms, Some(600));
             assert!(
                 step.title.starts_with("lead 2 partitions away"),
                 "{}",
