@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use ferriswheel_plan::check;
 use ferriswheel_plan::codes;
 use ferriswheel_plan::databases::kafka::ANNOTATION;
+use ferriswheel_plan::policy::parse;
 use ferriswheel_plan::rollback::{self, Past, Progress, Wish};
 use ferriswheel_plan::step::{Inverse, Step, StepKind, Undo};
 use ferriswheel_plan::world::Owner;
-use support::kafka::{broker, cluster, first, hand_over_spec, kafka, spec, stateful_set, views};
+use support::kafka::{
+    broker, cluster, first, hand_over_spec, kafka, spec, stateful_set, text, views,
+};
 use support::pod_of;
 use support::subject::{Change, Subject, findings, made};
 
@@ -108,6 +111,35 @@ fn a_person_is_asked_before_partitions_are_led_away_where_the_spec_wants_it() {
         "drain-events-kafka-1",
     ];
     assert_eq!(gates, asked);
+}
+
+#[test]
+fn a_spec_that_asks_for_what_cannot_be_is_refused() {
+    let good = text();
+    let with = |line: &str| {
+        let set = "        statefulSet: db/kafka\n";
+        let text = good.replace(set, &format!("{set}        {line}\n"));
+        assert_ne!(text, good);
+        parse("upgrade.yaml", &text)
+    };
+    let longest = format!("topic: {}", "t".repeat(212));
+    for line in ["pace: 1m", "topic: probe_1.of-Orders", longest.as_str()] {
+        assert!(with(line).is_ok(), "{line}");
+    }
+    let too_long = format!("topic: {}", "t".repeat(213));
+    for (line, fix) in [
+        ("pace: 60001ms", "choose at most 1m"),
+        ("topic: \"\"", "use letters"),
+        ("topic: probe/orders", "use letters"),
+        ("topic: probe orders", "use letters"),
+        (too_long.as_str(), "use letters"),
+    ] {
+        let problems = with(line).unwrap_err();
+        assert_eq!(problems.len(), 1, "{line}: {problems:#?}");
+        assert_eq!(problems[0].code, codes::SPEC_VALUE, "{line}");
+        assert!(problems[0].fix.starts_with(fix), "{line}: {problems:#?}");
+        assert!(problems[0].place.is_some(), "{line}: {problems:#?}");
+    }
 }
 
 #[test]
