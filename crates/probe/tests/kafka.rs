@@ -80,7 +80,13 @@ async fn clients_follow_a_killed_leader_and_every_copy_is_judged() {
     until_acked(&probe, 300).await;
     set.crash(1);
     let leader = async |set: &Set| set.partition(0, run, 1).await.map(|p| p.leader_id.0);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while leader(&set).await != Some(0) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "nobody took partition 1 over from the killed leader: {:?}",
+            set.partition(0, run, 1).await
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     until_acked(&probe, probe.status().acked + 300).await;
