@@ -35,10 +35,10 @@ use crate::template::{directory, own};
 pub const MEMBERS: usize = 3;
 
 /// Identity of every set.
-pub const CLUSTER_ID: &str = "ZmVycmlzd2hlZWwtdGVzdA";
+const CLUSTER_ID: &str = "ZmVycmlzd2hlZWwtdGVzdA";
 
 /// Identity of each member's disk, by which the quorum knows its voters.
-pub const DIRECTORY_IDS: [&str; MEMBERS] = [
+const DIRECTORY_IDS: [&str; MEMBERS] = [
     "ZnctdGVzdC1icm9rZXItMA",
     "ZnctdGVzdC1icm9rZXItMQ",
     "ZnctdGVzdC1icm9rZXItMg",
@@ -297,11 +297,6 @@ impl Set {
     /// Address and port of a member's clients.
     pub fn address(&self, n: usize) -> (Ipv4Addr, u16) {
         (self.addresses[n].ip, self.addresses[n].broker)
-    }
-
-    /// `ip:port` of a member's controller, as the voter set has it.
-    pub fn controller_address(&self, n: usize) -> (Ipv4Addr, u16) {
-        (self.addresses[n].ip, self.addresses[n].controller)
     }
 
     /// `ip:port` of a member's clients.
