@@ -1,21 +1,16 @@
 #!/bin/sh
 # Fetches Kafka into the cache and prints its directory: the broker and its command-line tools.
 #
-#   scripts/install-kafka.sh [4.3 | 3.9]
+#   scripts/install-kafka.sh
 #
 # Debian has no Kafka, and the public archive is no package registry. The artefacts of Maven Central are the same jars:
 # `org.apache.kafka:kafka_2.13` is the broker with all that it needs, `kafka-tools` what `kafka-topics.sh` and the others
 # run. A half-finished download is never taken for a whole one: the directory is renamed into place at the end.
 set -eu
 
-line="${1:-4.3}"
-case "$line" in
-    # What the image catalogue's `kafka:4.3` was checked with.
-    4.3) version="${FERRISWHEEL_KAFKA_VERSION:-4.3.1}" ;;
-    # The last line that starts from metadata of ZooKeeper's days; what an upgrade begins with.
-    3.9) version=3.9.2 ;;
-    *) echo "no Kafka $line here; write 4.3 or 3.9" >&2; exit 2 ;;
-esac
+line=4.3
+# What the image catalogue's `kafka:4.3` asks for.
+version=4.3.1
 cache="${FERRISWHEEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ferriswheel}"
 target="$cache/kafka/$line"
 broker="libs/kafka_2.13-$version.jar"
@@ -63,10 +58,10 @@ cat > "$work/pom.xml" <<EOT
 EOT
 # A repository of its own, gone afterwards: nobody's own one is filled, or relied upon. The plug-in is named with its version,
 # so that the same one is used whatever Maven this is.
-if ! mvn --batch-mode --quiet --file "$work/pom.xml" -Dmaven.repo.local="$work/repository" \
+if ! mvn --batch-mode --quiet --strict-checksums --file "$work/pom.xml" -Dmaven.repo.local="$work/repository" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
     -DincludeScope=runtime -DexcludeArtifactIds=slf4j-reload4j -DoutputDirectory="$work/$line/libs" >&2; then
-    echo "failed to fetch Kafka; run it again when a Maven repository can be reached: scripts/install-kafka.sh $line" >&2
+    echo "failed to fetch Kafka; run it again when a Maven repository can be reached: scripts/install-kafka.sh" >&2
     exit 1
 fi
 if [ ! -e "$work/$line/$broker" ]; then

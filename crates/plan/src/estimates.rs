@@ -39,9 +39,9 @@ pub const GTID_STALL_MS: u64 = 400;
 /// Longest stall of the writes of one partition of a Kafka cluster, in milliseconds.
 ///
 /// # Source
-/// Leaders of Kafka 4.3.1 moved one at a time, 250 ms apart: 211 to 238 ms, where followers fetch
-/// without a long pause (see docs/patterns/kafka.md).
-pub const PARTITION_STALL_MS: u64 = 240;
+/// Brokers of Kafka 4.3.1 rolled by this procedure, where followers fetch without a long pause: longest
+/// gap of a partition 466 to 603 ms in a test, 594 ms in a whole wheel (see docs/patterns/kafka.md).
+pub const PARTITION_STALL_MS: u64 = 600;
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;

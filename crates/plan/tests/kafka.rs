@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use ferriswheel_plan::check;
 use ferriswheel_plan::codes;
 use ferriswheel_plan::databases::kafka::ANNOTATION;
+use ferriswheel_plan::policy::parse;
 use ferriswheel_plan::rollback::{self, Past, Progress, Wish};
 use ferriswheel_plan::step::{Inverse, Step, StepKind, Undo};
 use ferriswheel_plan::world::Owner;
-use support::kafka::{broker, cluster, first, hand_over_spec, kafka, spec, stateful_set, views};
+use support::kafka::{
+    broker, cluster, first, hand_over_spec, kafka, spec, stateful_set, text, views,
+};
 use support::pod_of;
 use support::subject::{Change, Subject, findings, made};
 
@@ -24,7 +27,6 @@ const SUBJECT: Subject = Subject {
     refusals: REFUSALS,
     tried_apart: &[
         codes::CONTROLLERS_APART,
-        codes::UNCLEAN,
         codes::RECORD_LEFT,
         codes::SLOW_FETCH,
         codes::KAFKA_HAND_OVER,
@@ -74,7 +76,7 @@ fn each_broker_is_drained_before_it_moves_and_the_controller_is_last() {
             let database = "events".into();
             let undo = Undo::Inverse(Inverse::ReturnLeaders { database });
             assert_eq!(step.undo, undo);
-            assert_eq!(step.expected_stall_ms, Some(240));
+            assert_eq!(step.expected_stall_ms, Some(600));
             assert!(
                 step.title.starts_with("lead 2 partitions away"),
                 "{}",
@@ -112,6 +114,35 @@ fn a_person_is_asked_before_partitions_are_led_away_where_the_spec_wants_it() {
 }
 
 #[test]
+fn a_spec_that_asks_for_what_cannot_be_is_refused() {
+    let good = text();
+    let with = |line: &str| {
+        let set = "        statefulSet: db/kafka\n";
+        let text = good.replace(set, &format!("{set}        {line}\n"));
+        assert_ne!(text, good);
+        parse("upgrade.yaml", &text)
+    };
+    let longest = format!("topic: {}", "t".repeat(212));
+    for line in ["pace: 1m", "topic: probe_1.of-Orders", longest.as_str()] {
+        assert!(with(line).is_ok(), "{line}");
+    }
+    let too_long = format!("topic: {}", "t".repeat(213));
+    for (line, fix) in [
+        ("pace: 60001ms", "choose at most 1m"),
+        ("topic: \"\"", "use letters"),
+        ("topic: probe/orders", "use letters"),
+        ("topic: probe orders", "use letters"),
+        (too_long.as_str(), "use letters"),
+    ] {
+        let problems = with(line).unwrap_err();
+        assert_eq!(problems.len(), 1, "{line}: {problems:#?}");
+        assert_eq!(problems[0].code, codes::SPEC_VALUE, "{line}");
+        assert!(problems[0].fix.starts_with(fix), "{line}: {problems:#?}");
+        assert!(problems[0].place.is_some(), "{line}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_plan_is_read_back_as_it_was_written() {
     SUBJECT.is_read_back_as_it_was_written();
 }
@@ -140,6 +171,13 @@ const REFUSALS: &[(&str, Change)] = &[
     }),
     (codes::KAFKA_VIEWS_DIFFER, |w| {
         broker(w, 2).topics.remove("payments");
+    }),
+    // A server.properties that not every broker has yet.
+    (codes::KAFKA_VIEWS_DIFFER, |w| {
+        broker(w, 2).topics.get_mut("orders").unwrap().min_isr = 1;
+    }),
+    (codes::KAFKA_VIEWS_DIFFER, |w| {
+        broker(w, 1).topics.get_mut("orders").unwrap().unclean = true;
     }),
     (codes::KAFKA_VERSIONS, |w| broker(w, 2).program = 30),
     (codes::KAFKA_STRANGERS, |w| {
@@ -190,6 +228,9 @@ const REFUSALS: &[(&str, Change)] = &[
     (codes::MIN_ISR, |w| {
         views(w).for_each(|facts| facts.topics.get_mut("orders").unwrap().min_isr = 3);
     }),
+    (codes::UNCLEAN, |w| {
+        views(w).for_each(|facts| facts.topics.get_mut("orders").unwrap().unclean = true);
+    }),
     (codes::REASSIGNING, |w| {
         views(w).for_each(|facts| facts.reassigned.push("orders-1".to_owned()));
     }),
@@ -223,17 +264,24 @@ const REFUSALS: &[(&str, Change)] = &[
 
 #[test]
 fn what_does_no_harm_is_said_and_stops_nothing() {
-    SUBJECT.warns(
-        &[codes::UNCLEAN, codes::SLOW_FETCH, codes::KAFKA_GRACE],
-        |w| {
-            for facts in views(w) {
-                facts.topics.get_mut("orders").unwrap().unclean = true;
-                let backoff = "replica.fetch.backoff.ms".to_owned();
-                facts.settings.insert(backoff, "1000".to_owned());
-            }
-            stateful_set(w).termination_grace_seconds = 60;
-        },
-    );
+    SUBJECT.warns(&[codes::SLOW_FETCH, codes::KAFKA_GRACE], |w| {
+        for facts in views(w) {
+            let backoff = "replica.fetch.backoff.ms".to_owned();
+            facts.settings.insert(backoff, "1000".to_owned());
+        }
+        stateful_set(w).termination_grace_seconds = 60;
+    });
+    let found = SUBJECT.findings(|w| {
+        let wait = "replica.fetch.wait.max.ms".to_owned();
+        broker(w, 1).settings.insert(wait, "500".to_owned());
+    });
+    let said: Vec<_> = found
+        .warnings
+        .iter()
+        .map(|d| (d.code.as_str(), d.evidence.join(", ")))
+        .collect();
+    let wait = "replica.fetch.wait.max.ms=500".to_owned();
+    assert_eq!(said, [(codes::SLOW_FETCH, wait)]);
     SUBJECT.warns(&[codes::CONTROLLERS_APART], |w| {
         for facts in views(w) {
             facts.quorum.voters = (10..13).map(|voter| (voter, 3)).collect();

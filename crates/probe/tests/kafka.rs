@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ferriswheel_probe::certificate::{Role, Verdict};
 use ferriswheel_probe::config::RunConfig;
-use ferriswheel_probe::controls::kafka::server::Set;
+use ferriswheel_probe::controls::kafka::server::{Session, Set};
 use ferriswheel_probe::controls::kafka::{find_home, frozen_leader, unclean_election};
 use ferriswheel_probe::run::{FinishRequest, Probe};
 use uuid::Uuid;
@@ -63,7 +63,7 @@ async fn a_frozen_leader_is_a_long_gap_of_its_partition_alone() {
 /// see no error, and nothing is lost, doubled or out of order. At last what is changed behind the probe's back is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_follow_a_killed_leader_and_every_copy_is_judged() {
-    let mut set = Set::start(&home()).await.unwrap();
+    let mut set = Set::start(&home(), Session::Short).await.unwrap();
     let run = Uuid::now_v7();
     let copies: [&[i32]; 2] = [&[0, 1], &[1, 0]];
     // One copy is enough for a while, and no other than one in sync may lead.
@@ -80,7 +80,13 @@ async fn clients_follow_a_killed_leader_and_every_copy_is_judged() {
     until_acked(&probe, 300).await;
     set.crash(1);
     let leader = async |set: &Set| set.partition(0, run, 1).await.map(|p| p.leader_id.0);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while leader(&set).await != Some(0) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "nobody took partition 1 over from the killed leader: {:?}",
+            set.partition(0, run, 1).await
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     until_acked(&probe, probe.status().acked + 300).await;

@@ -25,6 +25,25 @@ pub struct KafkaSpec {
     pub pace: Millis,
 }
 
+impl KafkaSpec {
+    /// Longest pace. One minute: longer is a mistake of units; a hundred leaderships take more than an
+    /// hour and a half so already, and clients need less than a second for each.
+    pub const LONGEST_PACE: Millis = Millis(60_000);
+
+    /// Longest beginning of a topic's name.
+    ///
+    /// # Source
+    /// A topic's name has 249 characters at most (`Topic.MAX_NAME_LENGTH`); the probe's ends with a
+    /// hyphen and the 36 characters of its run.
+    pub const LONGEST_TOPIC: usize = 249 - 1 - 36;
+
+    /// Whether Kafka takes topics whose names begin so.
+    pub fn names_a_topic(&self) -> bool {
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        (1..=Self::LONGEST_TOPIC).contains(&self.topic.len()) && self.topic.chars().all(fits)
+    }
+}
+
 fn default_topic() -> String {
     "ferriswheel-probe".to_owned()
 }

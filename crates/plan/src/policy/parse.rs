@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{PostgresSpec, SYSTEMS, Strategy, TlsMode, Upgrade};
+use super::{KafkaSpec, PostgresSpec, SYSTEMS, Strategy, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -211,6 +211,9 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
         if let Some(postgres) = spec.postgres() {
             problems.extend(self::postgres(file_name, text, postgres));
         }
+        if let Some(kafka) = spec.kafka() {
+            problems.extend(self::kafka(file_name, text, kafka));
+        }
     }
     problems
 }
@@ -250,6 +253,36 @@ fn postgres(file_name: &str, text: &str, spec: &PostgresSpec) -> Vec<Diagnostic>
             )
             .fix("keep `pause` below `window`")
             .at(place_of(text, "pause")),
+        );
+    }
+    problems
+}
+
+fn kafka(file_name: &str, text: &str, spec: &KafkaSpec) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    if spec.pace > KafkaSpec::LONGEST_PACE {
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_VALUE,
+                file_name,
+                format!("`pace` is {}", spec.pace),
+            )
+            .fix("choose at most 1m: one leadership is moved in each span of this length")
+            .at(place_of(text, "pace")),
+        );
+    }
+    if !spec.names_a_topic() {
+        problems.push(
+            Diagnostic::new(
+                codes::SPEC_VALUE,
+                file_name,
+                format!("no topic's name can begin with `{}`", spec.topic),
+            )
+            .fix(format!(
+                "use letters, digits, `.`, `_` and `-`, {} characters at most",
+                KafkaSpec::LONGEST_TOPIC
+            ))
+            .at(place_of(text, "topic")),
         );
     }
     problems

@@ -124,9 +124,4 @@ impl KafkaFacts {
             .filter(|(_, _, partition)| partition.leader == Some(node))
             .count()
     }
-
-    /// A setting that is `true`.
-    pub fn is_on(&self, setting: &str) -> bool {
-        self.settings.get(setting).is_some_and(|v| v == "true")
-    }
 }

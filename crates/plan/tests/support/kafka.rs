@@ -75,6 +75,7 @@ fn facts(node: i32, of: i32) -> KafkaFacts {
             ("controlled.shutdown.enable", "true"),
             ("log.dirs", "/var/lib/kafka/data"),
             ("replica.fetch.backoff.ms", "50"),
+            ("replica.fetch.wait.max.ms", "100"),
         ]),
     }
 }

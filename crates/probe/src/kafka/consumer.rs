@@ -64,12 +64,16 @@ impl Consumer {
                         }
                     }
                     let end = page.is_last();
+                    let stands_still = page.next == tail.offset;
                     tail.offset = page.next;
                     if end {
                         self.tails.insert(writer, tail);
                         return Ok(tail.highest);
                     }
-                    continue;
+                    if !stands_still {
+                        continue;
+                    }
+                    no_progress(&page)
                 }
                 Err(failure) => failure,
             };
@@ -92,10 +96,19 @@ impl Consumer {
             let detail = format!("nobody leads partition {partition}");
             return Err(Failure::none("no leader", detail));
         };
-        let request = log::request(self.cluster.topic(), partition, offset);
+        let request = log::request(self.cluster.topic(), partition, offset, log::MANY);
         let answer = self.cluster.ask(leader, &request, TRY).await?;
         log::page(&answer, offset)
     }
+}
+
+/// More may be seen, but it does not come.
+pub(crate) fn no_progress(page: &log::Page) -> Failure {
+    let detail = format!(
+        "nothing comes behind offset {} of {}",
+        page.next, page.high_watermark
+    );
+    Failure::none("no progress", detail)
 }
 
 #[async_trait]

@@ -176,15 +176,8 @@ impl Visit<'_> {
                     copies.insert(partition, Some(span));
                 }
                 Err(failure) if is_another(&failure) => {
-                    match self.page(&mut connection, partition, 0).await {
-                        Err(failure) if is_another(&failure) => {}
-                        // A copy whose beginning is gone is one.
-                        Err(failure) if !is(&failure, ResponseError::OffsetOutOfRange) => {
-                            return Err(failure);
-                        }
-                        _ => {
-                            copies.insert(partition, None);
-                        }
+                    if self.has_copy(&mut connection, partition).await? {
+                        copies.insert(partition, None);
                     }
                 }
                 Err(failure) => return Err(failure),
@@ -232,13 +225,25 @@ impl Visit<'_> {
         Ok(partition.offset)
     }
 
+    /// Whether a member that does not lead a partition has a copy of it.
+    async fn has_copy(&self, connection: &mut Connection, partition: i32) -> Result<bool, Failure> {
+        let request = log::request(self.cluster.topic(), partition, 0, log::ONE_BATCH);
+        match log::page(&asked(connection, &request).await?, 0) {
+            Ok(_) => Ok(true),
+            // A copy whose beginning is gone is one.
+            Err(failure) if is(&failure, ResponseError::OffsetOutOfRange) => Ok(true),
+            Err(failure) if is_another(&failure) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     async fn page(
         &self,
         connection: &mut Connection,
         partition: i32,
         offset: i64,
     ) -> Result<log::Page, Failure> {
-        let request = log::request(self.cluster.topic(), partition, offset);
+        let request = log::request(self.cluster.topic(), partition, offset, log::MANY);
         log::page(&asked(connection, &request).await?, offset)
     }
 
@@ -313,11 +318,12 @@ impl Visit<'_> {
                 digest.update(format!("{},{}\n", key.writer, key.seq));
                 presence.row(ledger, key);
             }
+            let stands_still = page.next == offset;
             offset = page.next;
             if page.is_last() && offset >= end {
                 return Ok((presence.compare(ledger), hex(&digest.finalize()), offset));
             }
-            if page.is_last() {
+            if page.is_last() || stands_still {
                 if Instant::now() >= self.what.deadline {
                     return Err(format!(
                         "has come to {offset} and not the leader's {end} in time"

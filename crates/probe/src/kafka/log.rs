@@ -7,8 +7,12 @@ use kafka_protocol::records::RecordBatchDecoder;
 
 use super::cluster::{Failure, name_of, ok};
 
-/// Bytes asked for at a time. 4 MiB: some 40,000 records of a probe.
-const AT_A_TIME: i32 = 4 << 20;
+/// Bytes to ask for when everything is read. 4 MiB: some 40,000 records of a probe.
+pub(crate) const MANY: i32 = 4 << 20;
+
+/// Bytes to ask for when it matters only whether there is an answer. 1: a broker sends the first batch
+/// whole, whatever is asked for, and no second one.
+pub(crate) const ONE_BATCH: i32 = 1;
 
 /// Of a batch: base offset and length.
 const HEAD: usize = 12;
@@ -42,12 +46,12 @@ impl Page {
     }
 }
 
-/// Asks for what is there, at once.
-pub(crate) fn request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
+/// Asks for what is there, at once, and for so many bytes of it.
+pub(crate) fn request(topic: &str, partition: i32, offset: i64, bytes: i32) -> FetchRequest {
     let partition = FetchPartition::default()
         .with_partition(partition)
         .with_fetch_offset(offset)
-        .with_partition_max_bytes(AT_A_TIME);
+        .with_partition_max_bytes(bytes);
     let topic = FetchTopic::default()
         .with_topic(name_of(topic))
         .with_partitions(vec![partition]);

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::{Cluster, Failure, name_of, ok};
-use super::consumer::Consumer;
+use super::consumer::{Consumer, no_progress};
 use super::row::BEGUN;
 use crate::system::RunNames;
 
@@ -98,6 +98,9 @@ pub(crate) async fn begun(consumer: &mut Consumer) -> Result<u64, Failure> {
         }
         if page.is_last() {
             return Ok(runs.len() as u64);
+        }
+        if page.next == offset {
+            return Err(no_progress(&page));
         }
         offset = page.next;
     }

@@ -5,6 +5,7 @@
 //! three replicas and take writes while two of them are in sync, and nobody moves leaders by himself.
 
 mod client;
+mod disk;
 mod writers;
 
 pub use client::{Broken, ask};
@@ -12,8 +13,7 @@ pub use writers::{Writers, Written};
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -35,10 +35,10 @@ use crate::template::{directory, own};
 pub const MEMBERS: usize = 3;
 
 /// Identity of every set.
-pub const CLUSTER_ID: &str = "ZmVycmlzd2hlZWwtdGVzdA";
+const CLUSTER_ID: &str = "ZmVycmlzd2hlZWwtdGVzdA";
 
 /// Identity of each member's disk, by which the quorum knows its voters.
-pub const DIRECTORY_IDS: [&str; MEMBERS] = [
+const DIRECTORY_IDS: [&str; MEMBERS] = [
     "ZnctdGVzdC1icm9rZXItMA",
     "ZnctdGVzdC1icm9rZXItMQ",
     "ZnctdGVzdC1icm9rZXItMg",
@@ -204,9 +204,9 @@ impl Set {
         ];
         self.recipe(0, &words.map(str::to_owned)).run().await;
         for n in 1..MEMBERS {
-            copy(&self.home(0), &self.home(n));
+            disk::copy(&self.home(0), &self.home(n));
             self.name(n);
-            own_all(&self.home(n)).await;
+            disk::own_all(&self.home(n)).await;
         }
     }
 
@@ -297,11 +297,6 @@ impl Set {
     /// Address and port of a member's clients.
     pub fn address(&self, n: usize) -> (Ipv4Addr, u16) {
         (self.addresses[n].ip, self.addresses[n].broker)
-    }
-
-    /// `ip:port` of a member's controller, as the voter set has it.
-    pub fn controller_address(&self, n: usize) -> (Ipv4Addr, u16) {
-        (self.addresses[n].ip, self.addresses[n].controller)
     }
 
     /// `ip:port` of a member's clients.
@@ -479,32 +474,6 @@ impl Address {
             ip,
             broker: port(&broker),
             controller: port(&controller),
-        }
-    }
-}
-
-/// Copies a directory of files and of directories with files.
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-            // A snapshot is read-only; so is its copy.
-            let mode = entry.metadata().unwrap().permissions().mode();
-            fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
-        }
-    }
-}
-
-async fn own_all(path: &Path) {
-    own(path).await;
-    if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            Box::pin(own_all(&entry.unwrap().path())).await;
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -187,7 +187,7 @@ fn produce(topic: &str, partition: i32, value: &str) -> ProduceRequest {
         timestamp_type: TimestampType::Creation,
         offset: 0,
         sequence: NO_SEQUENCE,
-        timestamp: 0,
+        timestamp: now(),
         key: None,
         value: Some(Bytes::from(value.to_owned())),
         headers: kafka_protocol::indexmap::IndexMap::new(),
@@ -209,6 +209,13 @@ fn produce(topic: &str, partition: i32, value: &str) -> ProduceRequest {
                 .with_name(name(topic))
                 .with_partition_data(vec![data]),
         ])
+}
+
+/// Milliseconds since the epoch. A record from its beginning is older than any retention, and deleted
+/// at the broker's first look.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 fn name(topic: &str) -> TopicName {

@@ -1,12 +1,14 @@
 //! What must be true of every broker, from its own view, before anything is touched.
 
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::members;
 use super::{ANNOTATION, Cluster, WHOLE_LAG};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
-use crate::scope::{Member, Scope, join};
+use crate::scope::{Scope, join};
 use crate::world::{KafkaFacts, KafkaPartition, KafkaTopic};
 
 /// Fewest voters that bear a missing one.
@@ -19,13 +21,6 @@ const SHORTEST_GRACE_SECONDS: u64 = 30;
 /// What a broker with many partitions may need to close its logs. One that is killed instead checks
 /// them all when it starts again.
 const GOOD_GRACE_SECONDS: u64 = 120;
-
-/// Followers that fetch without a long pause: with more than this a new leader waits for them, and
-/// its clients with it.
-///
-/// # Source
-/// Measured: 1.1 to 1.3 s with the defaults (`replica.fetch.backoff.ms` 1000), 0.2 s with 50.
-const LONGEST_BACKOFF_MS: u64 = 100;
 
 /// Partitions that a diagnostic names; the number of the others is said.
 const NAMED: usize = 8;
@@ -68,7 +63,7 @@ pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
         findings.absorb(topics(cluster, model));
     }
     for (member, facts) in cluster.answers() {
-        findings.absorb(settings(member, facts));
+        findings.absorb(settings::judged(member, facts));
     }
     findings.absorb(moving(cluster));
     findings
@@ -145,6 +140,11 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
         differs("active controller", leads(model), leads(facts));
         let brokers = |facts: &KafkaFacts| join(facts.brokers.keys());
         differs("brokers", brokers(model), brokers(facts));
+        for (name, topic) in &model.topics {
+            if let Some(theirs) = facts.topics.get(name) {
+                differs(&format!("topic {name}"), rules(topic), rules(theirs));
+            }
+        }
         let ours: BTreeMap<String, &KafkaPartition> = named(model);
         let theirs = named(facts);
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
@@ -162,7 +162,7 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
             cluster.set_name,
             "the brokers do not agree about the cluster",
         )
-        .fix("wait some seconds; if it stays, a broker does not follow the metadata quorum");
+        .fix("wait some seconds; if it stays, a broker does not follow the metadata quorum, or has another server.properties");
         diagnostic.evidence = shortened(seen);
         findings.refuse(diagnostic);
     }
@@ -187,6 +187,14 @@ fn agreement(cluster: &Cluster<'_>) -> Findings {
         );
     }
     findings
+}
+
+/// What a topic does not say of itself comes from the file of the broker that is asked.
+fn rules(topic: &KafkaTopic) -> String {
+    format!(
+        "min.insync.replicas {}, unclean.leader.election.enable {}",
+        topic.min_isr, topic.unclean
+    )
 }
 
 fn named(facts: &KafkaFacts) -> BTreeMap<String, &KafkaPartition> {
@@ -403,7 +411,7 @@ fn topics(cluster: &Cluster<'_>, model: &KafkaFacts) -> Findings {
         )
         .fix("unclean.leader.election.enable=false, which is the default");
         diagnostic.evidence = shortened(unclean);
-        findings.warn(diagnostic);
+        findings.refuse(diagnostic);
     }
     if let Some(record) = cluster.set.annotations.get(ANNOTATION) {
         findings.warn(
@@ -414,42 +422,6 @@ fn topics(cluster: &Cluster<'_>, model: &KafkaFacts) -> Findings {
             )
             .seen(format!("annotation {ANNOTATION}, {} bytes", record.len()))
             .fix("nothing: this run gives them back at its end"),
-        );
-    }
-    findings
-}
-
-fn settings(member: &Member<'_>, facts: &KafkaFacts) -> Findings {
-    let mut findings = Findings::default();
-    let name = &member.name;
-    if facts
-        .settings
-        .get("controlled.shutdown.enable")
-        .is_some_and(|value| value == "false")
-    {
-        findings.refuse(
-            Diagnostic::new(
-                codes::ABRUPT,
-                name,
-                "the broker does not say goodbye: clients and followers would wait for its session to end (9 s)",
-            )
-            .seen("controlled.shutdown.enable=false")
-            .fix("controlled.shutdown.enable=true, which is the default"),
-        );
-    }
-    let backoff = facts
-        .settings
-        .get("replica.fetch.backoff.ms")
-        .and_then(|value| value.parse::<u64>().ok());
-    if let Some(ms) = backoff.filter(|ms| *ms > LONGEST_BACKOFF_MS) {
-        findings.warn(
-            Diagnostic::new(
-                codes::SLOW_FETCH,
-                name,
-                "followers pause before they fetch from a new leader, and writes with acks=all wait for them",
-            )
-            .seen(format!("replica.fetch.backoff.ms={ms}"))
-            .fix("replica.fetch.backoff.ms=50 and replica.fetch.wait.max.ms=100 bring the pause of a partition from about 1.2 s to 0.2 s"),
         );
     }
     findings

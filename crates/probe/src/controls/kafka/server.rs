@@ -45,8 +45,27 @@ const JAVA: [&str; 5] = [
 /// Brokers.
 const BROKERS: usize = 2;
 
-/// A broker that is silent for so long is out. 2 s instead of 9: a control waits for it.
-const SESSION: &str = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=300\n";
+/// How often a broker says that it lives. 300 ms instead of 2 s: it is asked to take part sooner, and a
+/// short session holds several.
+const HEARTBEAT: &str = "broker.heartbeat.interval.ms=300\n";
+
+/// How long a broker may be silent before it is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Kafka's own, 9 s: for whoever must not lose a broker that stands still.
+    Default,
+    /// 2 s: for whoever waits until a broker that was killed is out.
+    Short,
+}
+
+impl Session {
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Short => "broker.session.timeout.ms=2000\n",
+        }
+    }
+}
 
 /// A running server, or one that was killed.
 struct Server {
@@ -67,7 +86,7 @@ impl Set {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn start(kafka: &Path) -> Result<Self, ControlError> {
+    pub async fn start(kafka: &Path, session: Session) -> Result<Self, ControlError> {
         let listeners = (0..=BROKERS)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(system("find a port")))
             .collect::<Result<Vec<_>, _>>()?;
@@ -80,11 +99,12 @@ impl Set {
             "controller.quorum.bootstrap.servers=127.0.0.1:{}\n",
             ports[0]
         );
+        let session = session.line();
         let mut controller = Server::lay_out(
             kafka,
             ports[0],
             &format!(
-                "{quorum}{SESSION}process.roles=controller\nnode.id=100\n\
+                "{quorum}{HEARTBEAT}{session}process.roles=controller\nnode.id=100\n\
                  listeners=CONTROLLER://127.0.0.1:{}\n",
                 ports[0]
             ),
@@ -93,7 +113,7 @@ impl Set {
             .map(|n| {
                 let port = ports[n + 1];
                 let text = format!(
-                    "{quorum}{SESSION}process.roles=broker\nnode.id={n}\n\
+                    "{quorum}{HEARTBEAT}{session}process.roles=broker\nnode.id={n}\n\
                      listeners=PLAINTEXT://127.0.0.1:{port}\nauto.create.topics.enable=false\n\
                      auto.leader.rebalance.enable=false\nlog.cleaner.dedupe.buffer.size=16777216\n"
                 );

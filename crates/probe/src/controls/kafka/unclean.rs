@@ -5,7 +5,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::server::Set;
+use super::server::{Session, Set};
 use super::version;
 use crate::certificate::{Control, Verdict};
 use crate::config::RunConfig;
@@ -33,7 +33,7 @@ const UNDER_WAY: u64 = 20;
 /// # Errors
 /// The servers could not be brought where the control needs them.
 pub async fn run(kafka: &Path) -> Result<Outcome, ControlError> {
-    let mut set = Set::start(kafka).await?;
+    let mut set = Set::start(kafka, Session::Short).await?;
     let run = Uuid::now_v7();
     let settings = [
         ("min.insync.replicas", "1"),
