@@ -90,6 +90,8 @@ impl Set {
             set.add(n, Ipv4Addr::new(127, net[0], net[1], last)).await;
         }
         set.initiate().await;
+        // A hand-over asks for it, and a slow machine has not got so far.
+        set.together().await;
         Arc::new(set)
     }
 
