@@ -50,7 +50,7 @@ async fn members_that_leave_one_by_one_cost_their_share_and_nothing_else() {
     more(&probe, 3_000).await;
     // Two of the three: the last one has nothing to add.
     for server in &mut servers[..2] {
-        server.kill().unwrap();
+        server.crash();
         more(&probe, 4_500).await;
         *server = Server::start_at(&binary, server.port()).unwrap();
         more(&probe, 5_500).await;
@@ -90,11 +90,11 @@ async fn a_second_absence_shows_what_the_first_one_left() {
     config.limits.write_stall_ms = 60_000;
     (config.writers, config.think_ms) = (8, 0);
     let probe = Probe::start(config, None).await.unwrap();
-    leaving.kill().unwrap();
+    leaving.crash();
     more(&probe, 4_500).await;
     leaving = Server::start_at(&binary, leaving.port()).unwrap();
     more(&probe, 9_000).await;
-    leaving.kill().unwrap();
+    leaving.crash();
     more(&probe, 4_500).await;
     let certificate = finished(&probe).await;
     assert_eq!(certificate.verdict, Verdict::Fail);

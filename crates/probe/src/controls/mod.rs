@@ -10,6 +10,7 @@ mod lagging;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;
+mod process;
 pub mod redis;
 pub mod server;
 

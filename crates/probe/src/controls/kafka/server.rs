@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +16,11 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::{CreateTopicsRequest, DeleteRecordsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use uuid::Uuid;
 
 use crate::config::MemberAddress;
-use crate::controls::{ControlError, stands_still, system, until};
+use crate::controls::process::Process;
+use crate::controls::{ControlError, system, until};
 use crate::kafka::Address;
 use crate::kafka::cluster::{Cluster, Failure, name_of};
 use crate::kafka::producer::Producer;
@@ -69,10 +68,11 @@ impl Session {
 
 /// A running server, or one that was killed.
 struct Server {
+    // First, so that it has ended before its files are deleted.
+    process: Process,
     home: tempfile::TempDir,
     kafka: PathBuf,
     port: u16,
-    process: Option<Child>,
 }
 
 /// A controller (node 100) and the brokers 0 and 1.
@@ -279,7 +279,7 @@ impl Set {
 
     /// Kills a broker without a word.
     pub fn crash(&mut self, broker: usize) {
-        self.brokers[broker].end();
+        self.brokers[broker].process.end();
     }
 
     /// Starts a broker again that was killed.
@@ -295,8 +295,7 @@ impl Set {
     /// # Errors
     /// It is not there, or goes on.
     pub async fn freeze(&self, broker: usize) -> Result<(), ControlError> {
-        let pid = self.brokers[broker].signal(Signal::SIGSTOP)?;
-        until("the server stands still", async || stands_still(pid)).await
+        self.brokers[broker].process.freeze().await
     }
 
     /// Lets it go on.
@@ -304,7 +303,7 @@ impl Set {
     /// # Errors
     /// It is not there.
     pub fn thaw(&self, broker: usize) -> Result<(), ControlError> {
-        self.brokers[broker].signal(Signal::SIGCONT).map(drop)
+        self.brokers[broker].process.thaw()
     }
 }
 
@@ -331,7 +330,7 @@ impl Server {
             home,
             kafka: kafka.to_owned(),
             port,
-            process: None,
+            process: Process::default(),
         })
     }
 
@@ -378,30 +377,6 @@ impl Server {
         let errors = log.try_clone().map_err(system("share the server's log"))?;
         let mut command = self.command("kafka.Kafka");
         command.arg(self.properties()).stdout(log).stderr(errors);
-        self.process = Some(command.spawn().map_err(system("start the server"))?);
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<Pid, ControlError> {
-        let process = self.process.as_ref().ok_or_else(|| {
-            ControlError::Statement(format!("no server in {}", self.home.path().display()))
-        })?;
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or(i32::MAX));
-        kill(pid, signal)
-            .map(|()| pid)
-            .map_err(|e| system("signal the server")(e.into()))
-    }
-
-    fn end(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
+        self.process.start(&mut command)
     }
 }

@@ -4,16 +4,16 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User};
+use nix::unistd::User;
 
 use crate::config::MemberAddress;
-use crate::controls::{ControlError, stands_still, system, until};
+use crate::controls::process::Process;
+use crate::controls::{ControlError, system, until};
 
 /// Deadline of a statement of the control's own. A server that stands still is not asked.
 const STATEMENT: Duration = Duration::from_secs(5);
@@ -36,9 +36,10 @@ const USER: &str = "mysql";
 
 /// A running server, or one that was killed.
 struct Server {
+    // First, so that it has ended before its files are deleted.
+    process: Process,
     home: tempfile::TempDir,
     port: u16,
-    process: Option<Child>,
 }
 
 /// Two servers, of which the first is the primary and the second its replica.
@@ -126,7 +127,7 @@ impl Set {
 
     /// Kills a member without a word.
     pub fn crash(&mut self, member: usize) {
-        self.servers[member].end();
+        self.servers[member].process.end();
     }
 
     /// Stops a member in the middle of whatever it does.
@@ -134,8 +135,7 @@ impl Set {
     /// # Errors
     /// It is not there, or goes on.
     pub async fn freeze(&self, member: usize) -> Result<(), ControlError> {
-        let pid = self.servers[member].signal(Signal::SIGSTOP)?;
-        until("the server stands still", async || stands_still(pid)).await
+        self.servers[member].process.freeze().await
     }
 
     /// Lets it go on.
@@ -143,7 +143,7 @@ impl Set {
     /// # Errors
     /// It is not there.
     pub fn thaw(&self, member: usize) -> Result<(), ControlError> {
-        self.servers[member].signal(Signal::SIGCONT).map(drop)
+        self.servers[member].process.thaw()
     }
 }
 
@@ -164,7 +164,7 @@ impl Server {
         Ok(Self {
             home,
             port,
-            process: None,
+            process: Process::default(),
         })
     }
 
@@ -215,7 +215,8 @@ impl Server {
     }
 
     fn start(&mut self, binary: &Path, number: usize) -> Result<(), ControlError> {
-        let process = as_user(binary)?
+        let mut command = as_user(binary)?;
+        command
             .arg("--no-defaults")
             .arg(format!("--datadir={}", self.data().display()))
             .arg(format!("--socket={}", self.home.path().join("s").display()))
@@ -240,34 +241,8 @@ impl Server {
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(system("start the server"))?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<Pid, ControlError> {
-        let process = self.process.as_ref().ok_or_else(|| {
-            ControlError::Statement(format!("no server in {}", self.home.path().display()))
-        })?;
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or(i32::MAX));
-        kill(pid, signal)
-            .map(|()| pid)
-            .map_err(|e| system("signal the server")(e.into()))
-    }
-
-    fn end(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
+            .stderr(Stdio::null());
+        self.process.start(&mut command)
     }
 }
 

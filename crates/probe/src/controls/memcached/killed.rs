@@ -31,8 +31,8 @@ pub async fn run(binary: &Path) -> Result<Outcome, ControlError> {
     "negative control: killed servers".clone_into(&mut config.subject);
     let probe = Probe::start(config, None).await?;
     acked_more(&probe, REQUESTS).await?;
-    first.kill()?;
-    second.kill()?;
+    first.crash();
+    second.crash();
     acked_more(&probe, REQUESTS).await?;
 
     let certificate = probe

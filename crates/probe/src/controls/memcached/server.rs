@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 
-use crate::controls::{ControlError, stands_still, system, until};
+use crate::controls::process::Process;
+use crate::controls::{ControlError, system, until};
 
 /// Where a server's program runs when root starts it: it refuses to be root.
 const NOBODY: &str = "nobody";
@@ -18,7 +18,7 @@ const NOGROUP: &str = "nogroup";
 /// A running server, or one that was killed.
 pub struct Server {
     port: u16,
-    process: Child,
+    process: Process,
 }
 
 impl Server {
@@ -57,7 +57,8 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = command.spawn().map_err(system("start memcached"))?;
+        let mut process = Process::default();
+        process.start(&mut command)?;
         Ok(Self { port, process })
     }
 
@@ -67,39 +68,25 @@ impl Server {
         self.port
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
+    /// Kills it without a word.
+    pub fn crash(&mut self) {
+        self.process.end();
     }
 
-    /// SIGKILL, and until it is gone.
+    /// Stops it in the middle of whatever it does.
     ///
     /// # Errors
-    /// It could not be waited for.
-    pub fn kill(&mut self) -> Result<(), ControlError> {
-        self.process.kill().map_err(system("kill memcached"))?;
-        self.process.wait().map_err(system("wait for memcached"))?;
-        Ok(())
-    }
-
-    /// SIGSTOP, until it stands still.
-    ///
-    /// # Errors
-    /// See [`ControlError`].
+    /// It is not running, or goes on.
     pub async fn freeze(&self) -> Result<(), ControlError> {
-        kill(self.pid(), Signal::SIGSTOP)
-            .map_err(std::io::Error::from)
-            .map_err(system("freeze memcached"))?;
-        until("the server stands still", async || stands_still(self.pid())).await
+        self.process.freeze().await
     }
 
-    /// SIGCONT.
+    /// Lets it go on.
     ///
     /// # Errors
-    /// See [`ControlError`].
+    /// It is not running.
     pub fn thaw(&self) -> Result<(), ControlError> {
-        kill(self.pid(), Signal::SIGCONT)
-            .map_err(std::io::Error::from)
-            .map_err(system("thaw memcached"))
+        self.process.thaw()
     }
 
     /// Address of clients of a pool of these.
@@ -110,12 +97,5 @@ impl Server {
             .map(|server| format!("127.0.0.1:{}", server.port))
             .collect();
         format!("memcached://{}", places.join(","))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

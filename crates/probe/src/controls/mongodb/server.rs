@@ -2,15 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::config::MemberAddress;
-use crate::controls::{ControlError, stands_still, system, until};
+use crate::controls::process::Process;
+use crate::controls::{ControlError, system, until};
 
 /// Deadline of a command of the control's own. A server that stands still is not asked.
 const COMMAND: Duration = Duration::from_secs(5);
@@ -26,9 +25,10 @@ const ELECTION_TIMEOUT_MS: i32 = 2_000;
 
 /// A running server, or one that was killed.
 struct Server {
-    home: tempfile::TempDir,
+    process: Process,
     port: u16,
-    process: Option<Child>,
+    /// Its files, deleted after the process has ended.
+    _home: tempfile::TempDir,
 }
 
 /// Three servers, of which the first is the primary.
@@ -152,7 +152,7 @@ impl Set {
 
     /// Kills a member without a word.
     pub fn crash(&mut self, member: usize) {
-        self.servers[member].end();
+        self.servers[member].process.end();
     }
 
     /// Stops a member in the middle of whatever it does.
@@ -160,8 +160,7 @@ impl Set {
     /// # Errors
     /// It is not there, or goes on.
     pub async fn freeze(&self, member: usize) -> Result<(), ControlError> {
-        let pid = self.servers[member].signal(Signal::SIGSTOP)?;
-        until("the server stands still", async || stands_still(pid)).await
+        self.servers[member].process.freeze().await
     }
 
     /// Lets it go on.
@@ -169,7 +168,7 @@ impl Set {
     /// # Errors
     /// It is not there.
     pub fn thaw(&self, member: usize) -> Result<(), ControlError> {
-        self.servers[member].signal(Signal::SIGCONT).map(drop)
+        self.servers[member].process.thaw()
     }
 }
 
@@ -196,38 +195,16 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = command.spawn().map_err(system("start the server"))?;
+        let mut process = Process::default();
+        process.start(&mut command)?;
         Ok(Self {
-            home,
+            process,
             port,
-            process: Some(process),
+            _home: home,
         })
     }
 
     fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<Pid, ControlError> {
-        let process = self.process.as_ref().ok_or_else(|| {
-            ControlError::Statement(format!("no server in {}", self.home.path().display()))
-        })?;
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or(i32::MAX));
-        kill(pid, signal)
-            .map(|()| pid)
-            .map_err(|e| system("signal the server")(e.into()))
-    }
-
-    fn end(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
     }
 }

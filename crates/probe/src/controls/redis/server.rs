@@ -3,15 +3,14 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use redis::Value;
 
 use crate::config::MemberAddress;
-use crate::controls::{ControlError, stands_still, system, until};
+use crate::controls::process::Process;
+use crate::controls::{ControlError, system, until};
 use crate::redis::node::{Login, Node, text_of};
 
 /// Deadline of a command of the control's own. A server that stands still is not asked.
@@ -22,11 +21,12 @@ const NODE_TIMEOUT_MS: &str = "15000";
 
 /// A running server, or one that was killed.
 pub struct Server {
+    // First, so that it has ended before its files are deleted.
+    process: Process,
     home: tempfile::TempDir,
     binary: PathBuf,
     port: u16,
     bus_port: u16,
-    process: Option<Child>,
 }
 
 impl Server {
@@ -51,7 +51,7 @@ impl Server {
             binary: binary.to_owned(),
             port: number(&client)?,
             bus_port: number(&bus)?,
-            process: None,
+            process: Process::default(),
         };
         drop((client, bus));
         server.spawn()?;
@@ -82,8 +82,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        self.process = Some(command.spawn().map_err(system("start the server"))?);
-        Ok(())
+        self.process.start(&mut command)
     }
 
     /// Address for clients.
@@ -199,11 +198,7 @@ impl Server {
     /// # Errors
     /// The server is not running.
     pub async fn freeze(&self) -> Result<(), ControlError> {
-        self.signal(Signal::SIGSTOP)?;
-        until("the server stands still", async || {
-            self.pid().is_none_or(stands_still)
-        })
-        .await
+        self.process.freeze().await
     }
 
     /// Lets it run on.
@@ -211,34 +206,12 @@ impl Server {
     /// # Errors
     /// The server is not running.
     pub fn thaw(&self) -> Result<(), ControlError> {
-        self.signal(Signal::SIGCONT)
+        self.process.thaw()
     }
 
     /// Kills the server, as a lost machine would.
     pub fn crash(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), ControlError> {
-        let gone = || ControlError::Statement("the server is not running".to_owned());
-        kill(self.pid().ok_or_else(gone)?, signal).map_err(|errno| ControlError::System {
-            what: format!("send {signal} to the server"),
-            source: errno.into(),
-        })
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        let id = self.process.as_ref()?.id();
-        i32::try_from(id).ok().map(Pid::from_raw)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.crash();
+        self.process.end();
     }
 }
 
