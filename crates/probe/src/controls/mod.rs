@@ -209,16 +209,28 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// 30 s: a loaded two-core machine needs seconds for initdb and recovery; a hang must still end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn until<F>(what: &str, mut holds: impl FnMut() -> F) -> Result<(), ControlError>
+async fn until<F>(what: &str, holds: impl FnMut() -> F) -> Result<(), ControlError>
 where
     F: Future<Output = bool>,
 {
-    let give_up = tokio::time::Instant::now() + PATIENCE;
+    within(PATIENCE, what, holds).await
+}
+
+/// As [`until`], for what takes longer.
+async fn within<F>(
+    patience: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> F,
+) -> Result<(), ControlError>
+where
+    F: Future<Output = bool>,
+{
+    let give_up = tokio::time::Instant::now() + patience;
     while !holds().await {
         if tokio::time::Instant::now() >= give_up {
             return Err(ControlError::Deadline {
                 what: what.to_owned(),
-                after: PATIENCE,
+                after: patience,
             });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

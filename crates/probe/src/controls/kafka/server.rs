@@ -20,11 +20,15 @@ use uuid::Uuid;
 
 use crate::config::MemberAddress;
 use crate::controls::process::Process;
-use crate::controls::{ControlError, system, until};
+use crate::controls::{ControlError, system, within};
 use crate::kafka::Address;
 use crate::kafka::cluster::{Cluster, Failure, name_of};
 use crate::kafka::producer::Producer;
 use crate::kafka::wire::{Call, Connection};
+
+/// Waiting for a set that starts: 120 s. Three Java machines take 10 s of one processor together, and several sets start at
+/// once on a machine that may be building something besides.
+const START: Duration = Duration::from_secs(120);
 
 /// Deadline of a question of the control's own. A server that stands still is not asked.
 const QUESTION: Duration = Duration::from_secs(5);
@@ -134,7 +138,7 @@ impl Set {
             _controller: controller,
         };
         for n in 0..BROKERS {
-            until("the brokers know each other", async || {
+            within(START, "the brokers know each other", async || {
                 let nothing = MetadataRequest::default().with_topics(Some(Vec::new()));
                 let seen = set.ask(n, &nothing).await;
                 seen.is_ok_and(|seen| seen.brokers.len() == BROKERS)
