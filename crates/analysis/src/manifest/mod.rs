@@ -15,6 +15,7 @@ mod helm;
 mod json;
 mod object;
 mod plain;
+mod scalar;
 mod scan;
 mod yaml;
 

@@ -10,7 +10,7 @@
 use memchr::{memchr, memchr_iter};
 use serde_json::{Map, Value};
 
-use super::scan::{self, Split};
+use super::scalar::{self, Split};
 
 /// Deeper than any object of the API but a few definitions; what nests deeper is for the parser, and
 /// for its limit.
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
     /// The mapping or sequence whose first line is next.
     fn block(&mut self, column: usize) -> Option<Value> {
         let line = self.peek()?;
-        if scan::dash(line.rest).is_some() {
+        if scalar::dash(line.rest).is_some() {
             self.sequence(column, None)
         } else {
             self.mapping(column, None)
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
                 None => match self.peek() {
                     Some(line) if line.column > column => return None,
                     Some(line) if line.column == column => {
-                        if scan::dash(line.rest).is_some() {
+                        if scalar::dash(line.rest).is_some() {
                             return None;
                         }
                         line.rest
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
                 },
             };
             self.pass();
-            let Split::Key(key, value) = scan::split_key(rest) else {
+            let Split::Key(key, value) = scalar::split_key(rest) else {
                 return None;
             };
             self.count()?;
@@ -199,19 +199,19 @@ impl<'a> Reader<'a> {
                 Some(rest) => rest,
                 None => match self.peek() {
                     Some(line) if line.column > column => return None,
-                    Some(line) if line.column == column && scan::dash(line.rest).is_some() => {
+                    Some(line) if line.column == column && scalar::dash(line.rest).is_some() => {
                         line.rest
                     }
                     _ => break,
                 },
             };
             self.pass();
-            let inner = scan::dash(rest)?;
+            let inner = scalar::dash(rest)?;
             let at = column + rest.len() - inner.len();
             let nested = !(inner.is_empty() || inner.starts_with('#'));
-            entries.push(if nested && scan::dash(inner).is_some() {
+            entries.push(if nested && scalar::dash(inner).is_some() {
                 self.sequence(at, Some(inner))?
-            } else if nested && matches!(scan::split_key(inner), Split::Key(..)) {
+            } else if nested && matches!(scalar::split_key(inner), Split::Key(..)) {
                 self.mapping(at, Some(inner))?
             } else {
                 self.value(Under::Dash(column), inner)?
@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
             return match self.peek() {
                 Some(line) if line.column > parent => self.block(line.column),
                 Some(line)
-                    if under == Under::Key(line.column) && scan::dash(line.rest).is_some() =>
+                    if under == Under::Key(line.column) && scalar::dash(line.rest).is_some() =>
                 {
                     self.sequence(parent, None)
                 }
@@ -244,14 +244,14 @@ impl<'a> Reader<'a> {
             b'|' => return self.literal(parent, text),
             b'>' => return None,
             b'"' | b'\'' => {
-                let end = scan::quoted(text)?;
-                scan::nothing_after(text.get(end..)?)?;
+                let end = scalar::quoted(text)?;
+                scalar::nothing_after(text.get(end..)?)?;
                 Value::String(unquoted(text.get(..end)?)?)
             }
             b'[' | b'{' => self.flow(text)?,
             _ => {
-                scan::is_plain(text).then_some(())?;
-                resolve(scan::before_comment(text))?
+                scalar::is_plain(text).then_some(())?;
+                resolve(scalar::before_comment(text))?
             }
         };
         // A line below it that belongs to it: the parser puts them together.
@@ -263,8 +263,8 @@ impl<'a> Reader<'a> {
 
     /// `[]`, `{}`, or a list of scalars.
     fn flow(&mut self, text: &str) -> Option<Value> {
-        scan::simple_flow(text)?;
-        let text = scan::before_comment(text);
+        scalar::simple_flow(text)?;
+        let text = scalar::before_comment(text);
         match text {
             "[]" => return Some(Value::Array(Vec::new())),
             "{}" => return Some(Value::Object(Map::new())),
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
 
     /// A literal block scalar below a key or dash in column `parent`.
     fn literal(&mut self, parent: usize, header: &str) -> Option<Value> {
-        let strip = match scan::before_comment(header) {
+        let strip = match scalar::before_comment(header) {
             "|" => false,
             "|-" => true,
             _ => return None,
@@ -346,7 +346,7 @@ fn resolve(text: &str) -> Option<Value> {
             "true" => return Some(Value::Bool(true)),
             "false" => return Some(Value::Bool(false)),
             "null" => return Some(Value::Null),
-            _ => !scan::is_other(text),
+            _ => !scalar::is_other(text),
         },
         b'/' | b'_' | b'$' | b'(' => true,
         // An option of a program, or a path.

@@ -6,9 +6,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-#[path = "support/schema.rs"]
+mod drain;
+mod input;
+#[path = "../support/schema.rs"]
 mod schema;
 
 fn check(directory: &Path, arguments: &[&str], input: &str) -> Output {
@@ -75,7 +77,7 @@ fn findings_exit_codes_and_the_contract() {
     assert_eq!(code(&json), 30, "{}", text(&json.stderr));
     let report: Value = serde_json::from_slice(&json.stdout).expect("one document");
     schema::holds(
-        include_str!("../../../docs/findings.v1.schema.json"),
+        include_str!("../../../../docs/findings.v1.schema.json"),
         &report,
     );
     let found: Vec<(&str, &str, &str, u64)> = report["findings"]
@@ -178,7 +180,7 @@ spec: { minAvailable: 2, selector: { matchLabels: { app: web } } }
 fn json(output: &Output) -> Value {
     let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
     schema::holds(
-        include_str!("../../../docs/findings.v1.schema.json"),
+        include_str!("../../../../docs/findings.v1.schema.json"),
         &report,
     );
     report
@@ -321,274 +323,6 @@ fn standard_input_and_other_forms() {
     assert!(file("f.md").contains("a&lt;b\\|c&d"), "{}", file("f.md"));
     let report: Value = serde_json::from_str(&file("f.json")).expect("JSON");
     assert_eq!(report["schema"], "ferriswheel.findings.v1");
-}
-
-/// Names come from files that anybody wrote.
-#[test]
-fn names_act_on_no_terminal_and_no_shell() {
-    let root = tempfile::tempdir().expect("a directory");
-    let input = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"a; reboot \\e[2J\"\n  namespace: \"$(id)'\"\nspec:\n  replicas: 1\n";
-    let output = check(
-        root.path(),
-        &[
-            "--from", "-", "--target", "1.36", "--write", "a.md", "--write", "a.html", "--write",
-            "a.xml",
-        ],
-        input,
-    );
-    let seen = text(&output.stdout);
-    let command = "kubectl patch -n '$(id)'\\''' deployment 'a; reboot \u{fffd}[2J' --type=json";
-    assert!(seen.contains(command), "{seen}");
-    for name in ["a.md", "a.html", "a.xml"] {
-        let written = std::fs::read_to_string(root.path().join(name)).expect(name);
-        assert!(written.contains("reboot \u{fffd}[2J"), "{written}");
-        assert!(!written.contains('\u{1b}'), "{written}");
-    }
-    assert!(!seen.contains('\u{1b}') && !text(&output.stderr).contains('\u{1b}'));
-}
-
-#[test]
-fn a_link_that_goes_round_is_not_followed() {
-    let root = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir_all(root.path().join("m/sub")).expect("directories");
-    std::fs::write(root.path().join("m/a.yaml"), OLD).expect("a file");
-    std::os::unix::fs::symlink("..", root.path().join("m/sub/up")).expect("a link");
-    let output = check(
-        root.path(),
-        &[
-            "--from", "m", "--target", "1.36", "--only", "apis", "--output", "json",
-        ],
-        "",
-    );
-    let report = json(&output);
-    assert_eq!(codes(&report), ["FWD001"]);
-    assert_eq!(report["skipped"][0]["file"], "m/sub/up");
-}
-
-#[test]
-fn nothing_read_is_not_nothing_found() {
-    let root = tempfile::tempdir().expect("a directory");
-    let said =
-        |input: &str| text(&check(root.path(), &["--from", "-", "--target", "1.36"], input).stdout);
-    assert_eq!(
-        said("a: [1\n"),
-        "Nothing was read: there is no object in the input.\n"
-    );
-    assert!(
-        said("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n")
-            .starts_with("Nothing found that 1.36")
-    );
-}
-
-#[test]
-fn a_reader_that_has_gone_is_no_defect() {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let output = Command::new(env!("CARGO_BIN_EXE_ferriswheel"))
-        .args(["check", "--explain", "FWD001"])
-        .stdout(writer)
-        .stderr(Stdio::piped())
-        .output()
-        .expect("the binary starts");
-    assert_eq!(code(&output), 141);
-    assert_eq!(text(&output.stderr), "");
-}
-
-/// A pool of three nodes, one of which is full, and a budget that lets one pod go.
-fn cluster() -> String {
-    let node = |name: &str| {
-        json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": name, "uid": name, "labels": { "kubernetes.azure.com/agentpool": "db" } },
-            "status": {
-                "allocatable": { "cpu": "4", "memory": "8Gi", "pods": "30" },
-                "conditions": [{ "type": "Ready", "status": "True" }],
-            },
-        })
-    };
-    let pod = |name: &str, on: &str| {
-        json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": name, "namespace": "shop", "uid": name, "labels": { "app": "web" },
-                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true }],
-            },
-            "spec": { "nodeName": on, "containers": [{ "name": "a", "image": "a", "resources": { "requests": { "cpu": "1" } } }] },
-            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
-        })
-    };
-    let set = json!({
-        "apiVersion": "apps/v1", "kind": "ReplicaSet",
-        "metadata": { "name": "web", "namespace": "shop", "uid": "r" },
-        "spec": {
-            "replicas": 3, "selector": { "matchLabels": { "app": "web" } },
-            "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "a", "image": "a" }] } },
-        },
-    });
-    let budget = json!({
-        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-        "metadata": { "name": "web", "namespace": "shop", "uid": "b" },
-        "spec": { "maxUnavailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-        "status": { "disruptionsAllowed": 1, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3 },
-    });
-    let items = [
-        node("n1"),
-        node("n2"),
-        node("n3"),
-        pod("web-1", "n1"),
-        pod("web-2", "n2"),
-        pod("web-3", "n3"),
-        set,
-        budget,
-    ];
-    json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
-}
-
-#[test]
-fn the_drain_is_played_as_its_options_say() {
-    let root = tempfile::tempdir().expect("a directory");
-    let input = cluster();
-    let drain = |more: &[&str]| {
-        let all = [
-            "--from", "-", "--target", "1.36", "--only", "drain", "--output", "json", "--quiet",
-        ];
-        check(root.path(), &[&all[..], more].concat(), &input)
-    };
-    let played = |more: &[&str]| {
-        let output = drain(more);
-        assert_eq!(code(&output), 0, "{more:?}: {}", text(&output.stderr));
-        json(&output)["drain"].clone()
-    };
-    let nodes = |simulation: &Value| -> Vec<(String, i64)> {
-        let all = simulation["nodes"].as_array().expect("nodes").iter();
-        all.map(|node| {
-            assert_eq!(node["outcome"], "drains", "{node}");
-            let name = node["name"].as_str().unwrap_or_default().to_owned();
-            (name, node["started"].as_i64().unwrap_or(-1))
-        })
-        .collect()
-    };
-    let order = |simulation: &Value| -> Vec<String> {
-        let mut all = nodes(simulation);
-        all.sort_by_key(|(_, started)| *started);
-        all.into_iter().map(|(name, _)| name).collect()
-    };
-    let one = played(&["--drain-surge", "1"]);
-    assert_eq!(order(&one), ["n1", "n2", "n3"]);
-    assert_eq!(one["pools"][0]["name"], "db");
-    // The given nodes come first.
-    assert_eq!(
-        order(&played(&["--drain-surge", "1", "--drain-order", "n3,n1"])),
-        ["n3", "n1", "n2"]
-    );
-    // As many at a time as there are surge nodes, and the budget lets one go after the other.
-    let all = played(&["--drain-surge", "100%"]);
-    assert!(
-        nodes(&all).iter().all(|(_, started)| *started == 0),
-        "{all}"
-    );
-    assert_eq!(all["pools"][0]["evictions"], 3);
-    // A soak is waited for after each node.
-    let seconds = |simulation: &Value| simulation["pools"][0]["seconds"].as_i64().unwrap_or(-1);
-    let soaked = played(&["--drain-surge", "1", "--drain-soak", "10"]);
-    assert_eq!(seconds(&soaked) - seconds(&one), 2 * 600, "{soaked}");
-    for way in [
-        &["--drain-unavailable", "1"][..],
-        &["--drain-into-new-pool"],
-    ] {
-        assert_eq!(played(way)["pools"][0]["drained"], 3, "{way:?}");
-    }
-    assert_ne!(
-        played(&["--drain-into-new-pool"])["pools"][0]["way"],
-        one["pools"][0]["way"]
-    );
-    assert_eq!(played(&["--drain-pool", "db"])["pools"][0]["nodes"], 3);
-    assert_eq!(played(&["--no-drain"]), Value::Null);
-    for bad in [
-        &["--drain-surge", "0"][..],
-        &["--drain-surge", "101%"],
-        &["--drain-soak", "31"],
-        &["--drain-timeout", "4"],
-        &["--drain-surge", "1", "--drain-unavailable", "1"],
-        &["--drain-into-new-pool", "--drain-unavailable", "1"],
-    ] {
-        assert_eq!(code(&drain(bad)), 2, "{bad:?}");
-    }
-}
-
-#[test]
-fn bad_input_is_named_in_bounded_memory() {
-    let root = tempfile::tempdir().expect("a directory");
-    let write = |name: &str, text: &[u8]| {
-        std::fs::write(root.path().join(name), text).expect("a file");
-    };
-    write(
-        "cut.yaml",
-        b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  na",
-    );
-    write("bytes.yaml", b"kind: A\nb: \"\xff\"\n");
-    let deep = "[".repeat(100_000);
-    write("deep.yaml", format!("a: {deep}").as_bytes());
-    let closed = "]".repeat(100_000);
-    write("deep.json", format!("{{\"a\":{deep}{closed}}}").as_bytes());
-    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
-    for i in 1..12 {
-        let again = vec![format!("*a{}", i - 1); 10].join(",");
-        bomb.push_str(&format!("a{i}: &a{i} [{again}]\n"));
-    }
-    write("bomb.yaml", bomb.as_bytes());
-    write(
-        "record.yaml",
-        b"apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.a.v1}\ntype: helm.sh/release.v1\ndata: {release: AAAA}\n",
-    );
-    // Sparse: the disk has no 129 MiB of it.
-    let large = std::fs::File::create(root.path().join("large.yaml")).expect("a file");
-    large.set_len(129 << 20).expect("a length");
-    // 100 MB are taken: one document of that size is not parsed as one, a list of objects is.
-    let mut whole = String::with_capacity(101 << 20);
-    whole.push_str("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n");
-    while whole.len() < 100 << 20 {
-        whole.push_str(
-            "  abcdefgh: 'jdbc:postgresql://h/d and more of the same text that nobody needs'\n",
-        );
-    }
-    write("whole.yaml", whole.as_bytes());
-    let program = env!("CARGO_BIN_EXE_ferriswheel");
-    let output = Command::new("prlimit")
-        // What is mapped counts, not what is touched: stacks of threads too.
-        .args(["--as=1500000000", "--", program])
-        .args([
-            "check", "--from", ".", "--target", "1.36", "--output", "json", "--quiet",
-        ])
-        .current_dir(root.path())
-        .output()
-        .expect("prlimit is there");
-    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    let report = json(&output);
-    assert_eq!(report["findings"], json!([]));
-    let reasons: Vec<(&str, &str)> = report["skipped"]
-        .as_array()
-        .expect("skipped")
-        .iter()
-        .filter_map(|skipped| Some((skipped["file"].as_str()?, skipped["reason"].as_str()?)))
-        .collect();
-    for (file, reason) in [
-        ("./cut.yaml", "cut off"),
-        ("./bytes.yaml", "line 2: not UTF-8"),
-        ("./deep.yaml", "not readable YAML"),
-        ("./deep.json", "nested too deeply"),
-        ("./bomb.yaml", "not readable YAML"),
-        ("./record.yaml", "does not decode"),
-        ("./large.yaml", "larger than 128 MiB, split it"),
-        ("./whole.yaml", "a YAML document of 100 MiB"),
-    ] {
-        assert!(
-            reasons
-                .iter()
-                .any(|(f, r)| *f == file && r.contains(reason)),
-            "{file}: {reason}: {reasons:#?}"
-        );
-    }
 }
 
 #[test]
