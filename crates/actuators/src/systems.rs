@@ -4,7 +4,7 @@
 
 mod attempts;
 mod kafka;
-mod mariadb;
+pub mod mariadb;
 mod memcached;
 mod mongodb;
 mod postgres;
@@ -17,14 +17,15 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey, WaitingOn};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
-use ferriswheel_plan::policy::{self, DatabaseSpec};
+use ferriswheel_plan::policy::{self, DatabaseSpec, Tls};
 use ferriswheel_plan::step::{DrainTerms, HandOverTerms, Lag};
 use ferriswheel_plan::world::Database;
 use serde_json::Value;
 
 use crate::collect::CollectError;
+use crate::databases::tls::Secured;
 use crate::steps::{class, waiting, wrong_terms};
-use crate::world::{AskError, MemberPod, Outside, World};
+use crate::world::{AskError, MemberPod, Outside, World, secret_key};
 
 /// A database of a plan. A system in which nobody leads leaves out what is about hand-overs.
 #[async_trait]
@@ -167,6 +168,17 @@ pub(crate) async fn collect(
         }
         policy::System::Kafka(spec) => Database::Kafka(kafka::collect(outside, spec).await?),
     })
+}
+
+/// How sessions are secured with servers that speak TLS from the first byte on, or nothing.
+async fn secured(kube: &kube::Client, tls: Option<&Tls>) -> Result<Option<Secured>, AskError> {
+    let Some(tls) = tls else { return Ok(None) };
+    let authority = match &tls.ca {
+        Some(ca) => Some(secret_key(kube, ca, "ca.crt").await?),
+        None => None,
+    };
+    let authority = authority.as_deref().map(str::as_bytes);
+    Ok(Secured::new(tls.mode, authority, tls.server_name.clone())?)
 }
 
 /// A step that the checker of plans does not let through for another system.

@@ -14,6 +14,7 @@ use ferriswheel_actuators::databases::mariadb::record::{Log, MemoryLog, Moment, 
 use ferriswheel_actuators::databases::mariadb::recover::settle;
 use ferriswheel_actuators::databases::mariadb::window::hand_over;
 use ferriswheel_actuators::databases::record::Named;
+use ferriswheel_testbed::authority::Authority;
 use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::mariadb::{Set, Writers, Written};
 use nix::sys::signal::Signal;
@@ -201,6 +202,15 @@ async fn what_cannot_go_well_is_refused_or_taken_back() {
     // A primary that is somebody else.
     let (outcome, _) = carry_out(&set, &set.order("another", 1, 2), |_| {}).await;
     assert_eq!(undone(&outcome), ("FW0241", false));
+
+    // A server with a certificate of somebody else is told nothing.
+    let stranger = Authority::new(["elsewhere".to_owned()]);
+    let session = set.session_by(0, &stranger);
+    let refused = session.open(Duration::from_secs(15)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("invalid peer certificate"),
+        "{refused}"
+    );
 
     // One that does not apply: everybody must follow before anybody waits.
     set.run(2, "STOP SLAVE SQL_THREAD").await.unwrap();

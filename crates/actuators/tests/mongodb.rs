@@ -16,6 +16,7 @@ use ferriswheel_actuators::databases::mongodb::record::{Log, MemoryLog, Moment, 
 use ferriswheel_actuators::databases::mongodb::window::{Standing, hand_over, look};
 use ferriswheel_actuators::databases::record::Named;
 use ferriswheel_plan::world::MongoState;
+use ferriswheel_testbed::authority::Authority;
 use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::mongodb::{Set, Writers, Written};
 use nix::sys::signal::Signal;
@@ -164,6 +165,15 @@ async fn what_cannot_go_well_is_refused_and_put_back() {
     };
     // A primary that is somebody else.
     assert_eq!(refusal(&set.order("another", 1, 2)).await, "FW0235");
+
+    // A server with a certificate of somebody else is told nothing.
+    let stranger = Authority::new(["elsewhere".to_owned()]);
+    let session = set.session_by(0, &stranger);
+    let refused = session.open(Duration::from_secs(15)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("invalid peer certificate"),
+        "{refused}"
+    );
 
     // A member that is locked for a backup is seen in its facts; and it copies no more, so that
     // no write of now reaches it.

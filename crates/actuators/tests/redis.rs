@@ -17,7 +17,9 @@ use ferriswheel_actuators::databases::redis::record::{Log, MemoryLog, Moment, Ou
 use ferriswheel_actuators::databases::redis::server::{Server, ServerError};
 use ferriswheel_actuators::databases::redis::window::{Standing, hand_over, look};
 use ferriswheel_actuators::databases::redis::wire::WireServer;
+use ferriswheel_actuators::databases::tls::{Secured, TlsMode};
 use ferriswheel_plan::world::{Flavour as Program, RedisRole};
+use ferriswheel_testbed::authority::Authority;
 use ferriswheel_testbed::redis::{Cluster, Flavour, Wanted, Writers, Written};
 use nix::sys::signal::Signal;
 
@@ -128,6 +130,45 @@ async fn settings(cluster: &Cluster) -> BTreeSet<String> {
 async fn a_shard_handed_over_under_writes_loses_nothing_and_shows_no_error() {
     let flavours = [Flavour::Redis7, Flavour::Valkey9];
     futures::future::join_all(flavours.map(there_and_back)).await;
+}
+
+/// Members that speak TLS with us and with each other: the same hand-over, and nobody else's certificate will do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_is_handed_over_by_tls() {
+    let cluster = Cluster::of(Wanted {
+        tls: true,
+        ..Wanted::default()
+    })
+    .await;
+    let order = cluster.order("tls", 0, 3);
+    rested(&cluster, &order).await;
+    let (outcome, written) = under_writes(&cluster, carry_out(&cluster, &order, |_| {})).await;
+    assert_eq!(outcome, handed_over(false));
+    nothing_lost(&cluster, &written, [3, 1, 2]).await;
+
+    let member = cluster.member(0);
+    let stranger = Authority::new([member.ip.clone()]);
+    let ca = |authority: &Authority, name: &str| {
+        Secured::new(
+            TlsMode::VerifyFull,
+            Some(authority.ca.as_bytes()),
+            Some(name.to_owned()),
+        )
+        .unwrap()
+    };
+    let other_name = ca(cluster.authority(), "elsewhere");
+    for (tls, why) in [
+        (None, ""),
+        (ca(&stranger, &member.ip), "invalid peer certificate"),
+        (other_name, "not valid for name"),
+    ] {
+        let server = WireServer::new(cluster.session_by(&member, tls));
+        let refused = server.open(PATIENCE).await.unwrap_err();
+        assert!(
+            matches!(&refused, ServerError::Disconnected { cause, .. } if cause.contains(why)),
+            "{refused:?}"
+        );
+    }
 }
 
 async fn there_and_back(flavour: Flavour) {

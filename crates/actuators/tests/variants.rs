@@ -13,12 +13,14 @@ use ferriswheel_actuators::databases::postgres::record::{
 use ferriswheel_actuators::databases::postgres::recover::{Knowledge, recover};
 use ferriswheel_actuators::databases::postgres::server::{LastRecord, Server, ServerError};
 use ferriswheel_actuators::databases::postgres::session::{Credentials, Session};
-use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
+use ferriswheel_actuators::databases::postgres::tls::Tls;
 use ferriswheel_actuators::databases::postgres::window::{STATEMENT, hand_over};
 use ferriswheel_actuators::databases::postgres::wire::{ConnInfoTemplate, WireServer};
 use ferriswheel_actuators::databases::record::Named;
+use ferriswheel_actuators::databases::tls::TlsMode;
 use ferriswheel_actuators::dial::{Direct, Target};
 use ferriswheel_plan::ids::ObjectRef;
+use ferriswheel_testbed::authority::Authority;
 use ferriswheel_testbed::death::{die, dies};
 use ferriswheel_testbed::set::{Set, Wanted};
 use ferriswheel_testbed::template::Version;
@@ -290,37 +292,13 @@ async fn servers_that_cannot_read_their_log_are_handed_over_with_the_same_proof(
     assert_eq!(lost(&set, 1, &written).await, []);
 }
 
-/// An authority and a certificate of it for every member and the pooler, in PEM.
-struct Authority {
-    ca: String,
-    certificate: String,
-    key: String,
+fn authority() -> Authority {
+    Authority::new(["pg-0.pg", "pg-1.pg", "pg-2.pg"].map(str::to_owned))
 }
 
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(params, key);
-        let names = ["pg-0.pg", "pg-1.pg", "pg-2.pg"].map(str::to_owned);
-        let server = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&server, &issuer)
-            .unwrap();
-        Self {
-            ca: ca.pem(),
-            certificate: certificate.pem(),
-            key: server.serialize_pem(),
-        }
-    }
-
-    fn tls(&self, mode: TlsMode, name: &str) -> Tls {
-        let authority = mode.verifies().then_some(self.ca.as_bytes());
-        Tls::new(mode, authority, Some(name.to_owned())).unwrap()
-    }
+fn tls_of(authority: &Authority, mode: TlsMode, name: &str) -> Tls {
+    let ca = mode.verifies().then_some(authority.ca.as_bytes());
+    Tls::new(mode, ca, Some(name.to_owned())).unwrap()
 }
 
 /// Writes a file that the user postgres may read, and nobody else.
@@ -376,7 +354,7 @@ async fn demand_tls(set: &Set, authority: &Authority) {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_and_poolers_that_demand_tls_are_handed_over() {
     let set = Set::start().await;
-    let authority = Authority::new();
+    let authority = authority();
     let with = |tls: Tls| Credentials {
         tls,
         ..set.superuser()
@@ -393,16 +371,16 @@ async fn servers_and_poolers_that_demand_tls_are_handed_over() {
         Ok::<_, ServerError>(rows[0][0].clone().unwrap())
     };
     // A server without TLS: in the clear only where that is allowed.
-    let prefer = authority.tls(TlsMode::Prefer, "$(POD).pg");
+    let prefer = tls_of(&authority, TlsMode::Prefer, "$(POD).pg");
     assert_eq!(open(0, prefer.clone()).await, Ok("f".to_owned()));
-    let refused = open(0, authority.tls(TlsMode::Require, "$(POD).pg")).await;
+    let refused = open(0, tls_of(&authority, TlsMode::Require, "$(POD).pg")).await;
     assert!(refused.is_err(), "{refused:?}");
 
     demand_tls(&set, &authority).await;
     // The postmaster reads its settings when it comes to it.
     for n in 0..3 {
         for attempt in 0.. {
-            let plain = open(n, authority.tls(TlsMode::Disable, "")).await;
+            let plain = open(n, tls_of(&authority, TlsMode::Disable, "")).await;
             match plain {
                 Err(ServerError::Sql { sqlstate, .. }) if sqlstate == "28000" => break,
                 _ if attempt < 500 => sleep(Duration::from_millis(20)).await,
@@ -416,28 +394,32 @@ async fn servers_and_poolers_that_demand_tls_are_handed_over() {
         TlsMode::VerifyCa,
         TlsMode::VerifyFull,
     ] {
-        let opened = open(1, authority.tls(mode, "$(POD).pg")).await;
+        let opened = open(1, tls_of(&authority, mode, "$(POD).pg")).await;
         assert_eq!(opened, Ok("t".to_owned()), "{mode}");
     }
-    let other_name = open(0, authority.tls(TlsMode::VerifyCa, "elsewhere")).await;
+    let other_name = open(0, tls_of(&authority, TlsMode::VerifyCa, "elsewhere")).await;
     assert_eq!(other_name, Ok("t".to_owned()));
-    let other_name = open(0, authority.tls(TlsMode::VerifyFull, "elsewhere")).await;
+    let other_name = open(0, tls_of(&authority, TlsMode::VerifyFull, "elsewhere")).await;
     assert!(
         format!("{other_name:?}").contains("not valid for name"),
         "{other_name:?}"
     );
-    let stranger = open(0, Authority::new().tls(TlsMode::VerifyCa, "$(POD).pg")).await;
+    let stranger = open(
+        0,
+        tls_of(&self::authority(), TlsMode::VerifyCa, "$(POD).pg"),
+    )
+    .await;
     assert!(
         format!("{stranger:?}").contains("invalid peer certificate"),
         "{stranger:?}"
     );
 
     let mut reach = set.reach();
-    reach.pooler_admin = with(authority.tls(TlsMode::Disable, ""));
+    reach.pooler_admin = with(tls_of(&authority, TlsMode::Disable, ""));
     let refused = reach.pooler(&set.pooler()).reconnect(STATEMENT).await;
     assert!(refused.is_err(), "the pooler takes a plain session");
-    reach.superuser = with(authority.tls(TlsMode::VerifyFull, "$(POD).pg"));
-    reach.pooler_admin = with(authority.tls(TlsMode::VerifyFull, "pg-0.pg"));
+    reach.superuser = with(tls_of(&authority, TlsMode::VerifyFull, "$(POD).pg"));
+    reach.pooler_admin = with(tls_of(&authority, TlsMode::VerifyFull, "pg-0.pg"));
     let pooler = reach.pooler(&set.pooler());
     for attempt in 0.. {
         match pooler.reconnect(STATEMENT).await {

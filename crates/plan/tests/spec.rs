@@ -227,3 +227,37 @@ fn tls_that_verifies_needs_something_to_verify_with() {
         .unwrap();
     assert_eq!(tls.mode.to_string(), "require");
 }
+
+/// Where nothing is negotiated, a mode that would is a mistake; without the block nothing is written of it.
+#[test]
+fn tls_of_other_systems_is_on_or_off() {
+    let of = |system: &str, tls: &str| {
+        format!(
+            "apiVersion: ferriswheel.dev/v1alpha1\nkind: Upgrade\nmetadata: {{ name: a }}\nspec:\n  \
+             cluster: {{ subscription: s, resourceGroup: g, name: n }}\n  strategy: {{ handOver: {{}} }}\n  \
+             databases:\n    - name: d\n      {system}:\n        statefulSet: a/b\n{tls}"
+        )
+    };
+    let users =
+        "admin: a/u\n        replication: a/u\n        application: a/u\n        database: d";
+    for system in ["redis", "mongodb", "mariadb"] {
+        let of = |system: &str, tls: &str| match system {
+            "mariadb" => of(system, &format!("        {users}\n{tls}")),
+            _ => of(system, tls),
+        };
+        for (tls, wrong) in [
+            ("        tls: { ca: a/ca }\n", "the mode prefer"),
+            ("        tls: { mode: verify-ca }\n", "no `ca`"),
+        ] {
+            let said = problem(&of(system, tls));
+            assert_eq!(said.code, "FW0104");
+            assert!(said.message.contains(wrong), "{said:?}");
+            assert!(said.fix.contains("require") || said.fix.contains("ca.crt"));
+        }
+        let good = of(system, "        tls: { mode: verify-ca, ca: a/ca }\n");
+        parse("upgrade.yaml", &good).unwrap();
+        let plain = parse("upgrade.yaml", &of(system, "")).unwrap();
+        let written = serde_json::to_string(&plain).unwrap();
+        assert!(!written.contains("tls"), "{written}");
+    }
+}

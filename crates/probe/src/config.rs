@@ -26,7 +26,7 @@ pub struct RunConfig {
     pub run: Option<uuid::Uuid>,
     /// Address of the clients, without a password. PostgreSQL: a URL or `key=value` words, one host
     /// or several, with `target_session_attrs` if wanted. Redis: `redis://[USER@]HOST[:PORT],...`,
-    /// some nodes of the cluster; the others are asked for. MongoDB:
+    /// some nodes of the cluster (`rediss://` with TLS); the others are asked for. MongoDB:
     /// `mongodb://[USER@]HOST[:PORT],.../DATABASE?replicaSet=NAME`. MariaDB:
     /// `mariadb://[USER@]HOST[:PORT],.../DATABASE`; of several hosts, the one that takes writes. Memcached:
     /// `memcached://HOST[:PORT],...`, all servers under the names that clients have for them. Kafka:

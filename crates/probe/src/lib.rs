@@ -35,4 +35,5 @@ pub mod secret;
 pub mod serve;
 pub mod system;
 pub mod timeline;
+mod tls;
 mod writer;

@@ -14,6 +14,7 @@
     reason = "only tests use it, and a test that fails says where"
 )]
 
+pub mod authority;
 pub mod death;
 pub mod kafka;
 pub mod mariadb;

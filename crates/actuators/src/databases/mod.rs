@@ -8,3 +8,4 @@ pub mod postgres;
 pub mod record;
 pub mod redis;
 pub mod session;
+pub mod tls;

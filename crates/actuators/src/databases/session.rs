@@ -8,10 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::tls::Secured;
 use crate::dial::{Dial, Stream, Target};
 
 /// A server did not do what it was asked; `C` is how its system names errors.
@@ -61,7 +59,7 @@ pub struct Credentials {
     /// Password; never printed. `None`: the server asks for none.
     pub password: Option<String>,
     /// TLS; `None`: plain text.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<Secured>,
 }
 
 impl Debug for Credentials {
@@ -87,10 +85,10 @@ impl Way {
         Self { name, target, dial }
     }
 
-    /// A stream to the server; with `tls` its certificate must be of its pod's name.
+    /// A stream to the server; with `tls` by its handshake.
     pub(super) async fn stream<C: Display>(
         &self,
-        tls: Option<&Arc<ClientConfig>>,
+        tls: Option<&Secured>,
         deadline: Duration,
     ) -> Result<Box<dyn Stream>, ServerError<C>> {
         let stream = self
@@ -98,16 +96,21 @@ impl Way {
             .dial(&self.target, deadline)
             .await
             .map_err(|e| self.disconnected(&chain(&e)))?;
-        let Some(config) = tls else {
-            return Ok(stream);
-        };
-        let name = ServerName::try_from(self.target.pod.name.clone())
-            .map_err(|e| self.disconnected(&e.to_string()))?;
-        let secured = TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
+        match tls {
+            Some(tls) => self.secure(tls, stream).await,
+            None => Ok(stream),
+        }
+    }
+
+    /// The handshake with the server.
+    pub(super) async fn secure<C: Display>(
+        &self,
+        tls: &Secured,
+        stream: Box<dyn Stream>,
+    ) -> Result<Box<dyn Stream>, ServerError<C>> {
+        tls.secure(&self.target.pod.name, stream)
             .await
-            .map_err(|e| self.disconnected(&format!("TLS: {e}")))?;
-        Ok(Box::new(secured))
+            .map_err(|why| self.disconnected(&why))
     }
 
     pub(super) fn disconnected<C: Display>(&self, cause: &str) -> ServerError<C> {

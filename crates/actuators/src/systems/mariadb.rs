@@ -6,6 +6,7 @@
 mod collect;
 mod look;
 mod route;
+pub mod set;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,19 +21,18 @@ use serde_json::{Value, json};
 
 pub(crate) use collect::collect;
 
-use super::attempts::{self, Attempts, acknowledge, ask};
-use super::{Standing, System};
+use super::attempts;
+use super::{Standing, System, secured};
 use crate::databases::mariadb::order::{Member, Order};
-use crate::databases::mariadb::record::{MemoryLog, Outcome};
-use crate::databases::mariadb::recover;
+use crate::databases::mariadb::record::Record;
 use crate::databases::mariadb::server::Server;
 use crate::databases::mariadb::session::{Credentials, Session};
-use crate::databases::mariadb::window::{self, Cast};
+use crate::databases::mariadb::window::Cast;
 use crate::databases::mariadb::wire::WireServer;
-use crate::steps::{class, done, waiting, wrong_terms};
+use crate::steps::wrong_terms;
 use crate::world::{AskError, MemberPod, Outside, World, secret_key, user_name};
-use look::Look;
 use route::Labels;
+use set::Servers;
 
 /// Writers of the probe: one slow connection does not look like a stall.
 const WRITERS: usize = 4;
@@ -56,18 +56,22 @@ impl<'w> Mariadb<'w> {
             WireServer::new(session, Credentials::default())
         })
     }
+}
 
-    async fn looks(&self) -> Result<Vec<Look>, AskError> {
-        let credentials = credentials(&self.world.outside, &self.spec.admin).await?;
+#[async_trait]
+impl Servers for Mariadb<'_> {
+    async fn everybody(&self) -> Result<Vec<(MemberPod, Arc<dyn Server>)>, AskError> {
+        let credentials = credentials(&self.world.outside, self.spec, &self.spec.admin).await?;
         let members = self.world.members(&self.spec.stateful_set).await?;
-        let asked = members.into_iter().map(|member| {
-            let server = self.server(&member, &credentials);
-            look::look(member, server)
-        });
-        Ok(futures::future::join_all(asked).await)
+        Ok(members
+            .into_iter()
+            .map(|member| {
+                let server = self.server(&member, &credentials);
+                (member, server as Arc<dyn Server>)
+            })
+            .collect())
     }
 
-    /// Everybody who takes part, with sessions of their own.
     async fn cast(
         &self,
         from: &ObjectRef,
@@ -76,8 +80,8 @@ impl<'w> Mariadb<'w> {
         key: &OperationKey,
     ) -> Result<(Order, Cast), AskError> {
         let outside = &self.world.outside;
-        let credentials = credentials(outside, &self.spec.admin).await?;
-        let replication = self::credentials(outside, &self.spec.replication).await?;
+        let credentials = credentials(outside, self.spec, &self.spec.admin).await?;
+        let replication = self::credentials(outside, self.spec, &self.spec.replication).await?;
         let members = self.world.members(&self.spec.stateful_set).await?;
         let set = self.world.stateful_set(&self.spec.stateful_set).await?;
         let service = set.spec.service_name.unwrap_or_default();
@@ -121,6 +125,10 @@ impl<'w> Mariadb<'w> {
         };
         Ok((order, cast))
     }
+
+    fn keep(&self, from: &ObjectRef, record: &Record) {
+        attempts::keep(&self.world.outside.artifacts, self.name, &from.name, record);
+    }
 }
 
 fn terms_of(terms: &HandOverTerms) -> Result<&MariadbTerms, ActError> {
@@ -130,7 +138,7 @@ fn terms_of(terms: &HandOverTerms) -> Result<&MariadbTerms, ActError> {
 #[async_trait]
 impl System for Mariadb<'_> {
     async fn standing(&self, max_lag: Option<Lag>) -> Result<Standing, AskError> {
-        Ok(look::standing(self.looks().await?, max_lag).await)
+        set::standing(self, max_lag).await
     }
 
     fn whole_lag(&self) -> Lag {
@@ -142,22 +150,7 @@ impl System for Mariadb<'_> {
         from: &ObjectRef,
         to: &ObjectRef,
     ) -> Result<Observed, AskError> {
-        let standing = self.standing(Some(WHOLE_LAG)).await?;
-        let followed = |_| done(format!("{to} is the primary, {from} follows it"));
-        if let Some(observed) = standing.of_hand_over(from, to, followed) {
-            return Ok(observed);
-        }
-        Ok(match standing.leaders.len() {
-            0 => Observed::InFlight(waiting(
-                to,
-                "no member takes writes",
-                "the hand-over is carried on",
-            )),
-            several => Observed::Diverged {
-                expected: "one member that takes writes".to_owned(),
-                found: format!("{several} of them"),
-            },
-        })
+        set::observe(self, from, to).await
     }
 
     async fn hand_over(
@@ -167,31 +160,7 @@ impl System for Mariadb<'_> {
         terms: &HandOverTerms,
         key: &OperationKey,
     ) -> Result<Ack, ActError> {
-        let terms = terms_of(terms)?;
-        let mut attempts = Attempts::default();
-        while attempts.another().await {
-            let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
-            let log = MemoryLog::new(key.0.clone());
-            let outcome = window::hand_over(&order, &cast, &log).await;
-            log.close(outcome.clone());
-            let record = log.record();
-            attempts::keep(
-                &self.world.outside.artifacts,
-                self.name,
-                &from.name,
-                &record,
-            );
-            match outcome {
-                Outcome::HandedOver { unsettled, .. } => {
-                    return Ok(acknowledge(to, &record, "followed", &unsettled));
-                }
-                Outcome::Undone { reason, .. } => {
-                    attempts.undone(reason.code(), &reason);
-                }
-                Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
-            }
-        }
-        Err(attempts.over(from, "FW0241"))
+        set::hand_over(self, from, to, terms_of(terms)?, key).await
     }
 
     async fn settle(
@@ -201,17 +170,7 @@ impl System for Mariadb<'_> {
         terms: &HandOverTerms,
         key: &OperationKey,
     ) -> Result<Evidence, ActError> {
-        let terms = terms_of(terms)?;
-        let (order, cast) = self.cast(from, to, terms, key).await.map_err(class)?;
-        let log = MemoryLog::new(key.0.clone());
-        let leader = match recover::settle(&order, &cast, &log).await {
-            Outcome::HandedOver { .. } => to,
-            Outcome::Undone { .. } => from,
-            Outcome::Unresolved { reason } => return Err(ask(reason.code(), &reason)),
-        };
-        Ok(Evidence::one(format!(
-            "{leader} is the primary, clients go on"
-        )))
+        set::settle(self, from, to, terms_of(terms)?, key).await
     }
 
     /// A primary keeps no list of its replicas.
@@ -281,8 +240,13 @@ fn session(
     )
 }
 
-async fn credentials(outside: &Outside, secret: &ObjectRef) -> Result<Credentials, AskError> {
+async fn credentials(
+    outside: &Outside,
+    spec: &MariadbSpec,
+    secret: &ObjectRef,
+) -> Result<Credentials, AskError> {
     Ok(Credentials {
+        tls: secured(&outside.kube, spec.tls.as_ref()).await?,
         user: secret_key(&outside.kube, secret, "username").await?,
         password: secret_key(&outside.kube, secret, "password").await?,
     })

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::databases::mongodb::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
-use ferriswheel_plan::policy::MongoSpec;
+use ferriswheel_plan::policy::{MongoSpec, Tls};
 use ferriswheel_plan::step::{HandOverTerms, Lag, MongoTerms};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) use collect::collect;
 
 use super::attempts::{self, AGAIN, Attempts, acknowledge, ask};
-use super::{Standing, System};
+use super::{Standing, System, secured};
 use crate::databases::mongodb::order::Order;
 use crate::databases::mongodb::parting;
 use crate::databases::mongodb::record::{MemoryLog, Outcome};
@@ -269,12 +269,18 @@ impl System for Mongo<'_> {
         let (set, hosts) = said.ok_or_else(|| AskError::Absent {
             what: "a member that names the set".to_owned(),
         })?;
+        // The judge encrypts and does not ask with whom.
+        let tls = if self.spec.tls.as_ref().is_some_and(Tls::encrypts) {
+            "&tls=true&tlsAllowInvalidCertificates=true"
+        } else {
+            ""
+        };
         Ok(BTreeMap::from([
             ("system".to_owned(), json!("mongodb")),
             (
                 "dsn".to_owned(),
                 json!(format!(
-                    "mongodb://{user}{}/{}?replicaSet={set}&authSource=admin",
+                    "mongodb://{user}{}/{}?replicaSet={set}&authSource=admin{tls}",
                     hosts.join(","),
                     self.spec.database
                 )),
@@ -317,12 +323,16 @@ fn session(
 
 /// Of the user that looks and hands over.
 async fn credentials(outside: &Outside, spec: &MongoSpec) -> Result<Credentials, AskError> {
+    let tls = secured(&outside.kube, spec.tls.as_ref()).await?;
     let Some(secret) = &spec.admin else {
-        return Ok(Credentials::default());
+        return Ok(Credentials {
+            tls,
+            ..Credentials::default()
+        });
     };
     Ok(Credentials {
         user: Some(secret_key(&outside.kube, secret, "username").await?),
         password: Some(secret_key(&outside.kube, secret, "password").await?),
-        tls: None,
+        tls,
     })
 }

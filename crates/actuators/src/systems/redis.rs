@@ -15,14 +15,14 @@ use async_trait::async_trait;
 use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationKey};
 use ferriswheel_plan::databases::redis::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
-use ferriswheel_plan::policy::RedisSpec;
+use ferriswheel_plan::policy::{RedisSpec, Tls};
 use ferriswheel_plan::step::{HandOverTerms, Lag, RedisTerms};
 use serde_json::{Value, json};
 
 pub(crate) use collect::collect;
 
 use super::attempts;
-use super::{Standing, System};
+use super::{Standing, System, secured};
 use crate::databases::redis::record::Record;
 use crate::databases::redis::server::Server;
 use crate::databases::redis::session::{Credentials, Session};
@@ -161,13 +161,15 @@ impl System for Redis<'_> {
             .map(|(_, host)| format!("{host}:{}", self.spec.port))
             .collect();
         let user = user.map_or_else(String::new, |user| format!("{user}@"));
+        let secured = self.spec.tls.as_ref().is_some_and(Tls::encrypts);
+        let scheme = if secured { "rediss" } else { "redis" };
         let shards = self.standing(Some(WHOLE_LAG)).await?.leaders.len();
         let writers = (shards * WRITERS_A_SHARD).max(FEWEST_WRITERS);
         Ok(BTreeMap::from([
             ("system".to_owned(), json!("redis")),
             (
                 "dsn".to_owned(),
-                json!(format!("redis://{user}{}", seeds.join(","))),
+                json!(format!("{scheme}://{user}{}", seeds.join(","))),
             ),
             ("writers".to_owned(), json!(writers)),
         ]))
@@ -207,12 +209,16 @@ fn session(
 
 /// Of the user that looks and hands over.
 async fn credentials(outside: &Outside, spec: &RedisSpec) -> Result<Credentials, AskError> {
+    let tls = secured(&outside.kube, spec.tls.as_ref()).await?;
     let Some(secret) = &spec.password else {
-        return Ok(Credentials::default());
+        return Ok(Credentials {
+            tls,
+            ..Credentials::default()
+        });
     };
     Ok(Credentials {
         user: optional_secret_key(&outside.kube, secret, "username").await?,
         password: Some(secret_key(&outside.kube, secret, "password").await?),
-        tls: None,
+        tls,
     })
 }

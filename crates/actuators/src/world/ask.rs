@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::azure::ArmError;
 use crate::databases::postgres::server::ServerError;
-use crate::databases::postgres::tls::TlsError;
 use crate::databases::session::chain;
+use crate::databases::tls::TlsError;
 use crate::databases::{kafka, mariadb, memcached, mongodb, redis};
 use crate::http::CallError;
 use crate::kubernetes::RequestError;

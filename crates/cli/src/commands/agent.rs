@@ -10,7 +10,8 @@ use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::names::System;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
-use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
+use ferriswheel_actuators::databases::postgres::tls::Tls;
+use ferriswheel_actuators::databases::tls::TlsMode;
 use ferriswheel_actuators::dial::Direct;
 
 use crate::exit::Exit;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
+use super::{Millis, Tls};
 use crate::ids::ObjectRef;
 
 /// A MariaDB primary with asynchronous GTID replicas; its members are the pods of one set.
@@ -28,6 +28,10 @@ pub struct MariadbSpec {
     /// Port of the servers.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// How the run's sessions with the servers are secured; absent: plain text. One of `require`, `verify-ca` and
+    /// `verify-full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Budget of a hand-over, from the lock on the old primary until clients can write again.
     #[serde(default = "default_window")]
     pub window: Millis,

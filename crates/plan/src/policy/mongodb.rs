@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
+use super::{Millis, Tls};
 use crate::ids::ObjectRef;
 
 /// A MongoDB replica set whose members are the pods of one set.
@@ -29,6 +29,10 @@ pub struct MongoSpec {
     /// Port of the servers.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// How sessions with the servers are secured; absent: plain text. Nothing is negotiated, so the mode is one of
+    /// `require`, `verify-ca` and `verify-full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Budget of a hand-over, from the order to the view of a majority.
     #[serde(default = "default_window")]
     pub window: Millis,

@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{KafkaSpec, PostgresSpec, SYSTEMS, Strategy, TlsMode, Upgrade};
+use super::{KafkaSpec, PostgresSpec, SYSTEMS, Strategy, Tls, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -211,6 +211,13 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
         if let Some(postgres) = spec.postgres() {
             problems.extend(self::postgres(file_name, text, postgres));
         }
+        let of_redis = spec.redis().and_then(|redis| redis.tls.as_ref());
+        let of_mongodb = spec.mongodb().and_then(|mongodb| mongodb.tls.as_ref());
+        let of_mariadb = spec.mariadb().and_then(|mariadb| mariadb.tls.as_ref());
+        if let Some(tls) = of_redis.or(of_mongodb).or(of_mariadb) {
+            problems.extend(secured(file_name, text, "tls", tls));
+            problems.extend(decided(file_name, text, tls));
+        }
         if let Some(kafka) = spec.kafka() {
             problems.extend(self::kafka(file_name, text, kafka));
         }
@@ -218,28 +225,48 @@ fn databases(file_name: &str, text: &str, upgrade: &Upgrade) -> Vec<Diagnostic> 
     problems
 }
 
+/// A mode that verifies has something to verify with.
+fn secured(file_name: &str, text: &str, field: &str, tls: &Tls) -> Option<Diagnostic> {
+    let missing = match tls.mode {
+        mode if mode.verifies() && tls.ca.is_none() => "ca",
+        TlsMode::VerifyFull if tls.server_name.is_none() => "serverName",
+        _ => return None,
+    };
+    Some(
+        Diagnostic::new(
+            codes::SPEC_VALUE,
+            file_name,
+            format!("`{field}` has the mode {} and no `{missing}`", tls.mode),
+        )
+        .fix(match missing {
+            "ca" => "name the Secret that has the authority's certificate under `ca.crt`",
+            _ => {
+                "say what name the certificates have, for example `$(POD).pg.db.svc.cluster.local`"
+            }
+        })
+        .at(place_of(text, field)),
+    )
+}
+
+/// Whether these sessions are encrypted is the spec's to say.
+fn decided(file_name: &str, text: &str, tls: &Tls) -> Option<Diagnostic> {
+    (tls.mode == TlsMode::Prefer).then(|| {
+        Diagnostic::new(
+            codes::SPEC_VALUE,
+            file_name,
+            "`tls` has the mode prefer, and sessions with this system are encrypted or they are not",
+        )
+        .fix("write `mode: require`, `verify-ca` or `verify-full`; leave `tls` out for plain text")
+        .at(place_of(text, "tls"))
+    })
+}
+
 fn postgres(file_name: &str, text: &str, spec: &PostgresSpec) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    let secured = [("tls", &spec.tls), ("poolerTls", &spec.pooler_tls)];
-    for (field, tls) in secured {
-        let Some(tls) = tls else { continue };
-        let missing = match tls.mode {
-            mode if mode.verifies() && tls.ca.is_none() => "ca",
-            TlsMode::VerifyFull if tls.server_name.is_none() => "serverName",
-            _ => continue,
-        };
-        problems.push(
-            Diagnostic::new(
-                codes::SPEC_VALUE,
-                file_name,
-                format!("`{field}` has the mode {} and no `{missing}`", tls.mode),
-            )
-            .fix(match missing {
-                "ca" => "name the Secret that has the authority's certificate under `ca.crt`",
-                _ => "say what name the certificates have, for example `$(POD).pg.db.svc.cluster.local`",
-            })
-            .at(place_of(text, field)),
-        );
+    let sessions = [("tls", &spec.tls), ("poolerTls", &spec.pooler_tls)];
+    for (field, tls) in sessions {
+        let tls = tls.as_ref();
+        problems.extend(tls.and_then(|tls| secured(file_name, text, field, tls)));
     }
     if spec.pause >= spec.window {
         problems.push(

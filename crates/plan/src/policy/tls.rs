@@ -19,6 +19,13 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
+impl Tls {
+    /// Nothing of a session goes over in the clear.
+    pub fn encrypts(&self) -> bool {
+        !matches!(self.mode, TlsMode::Disable | TlsMode::Prefer)
+    }
+}
+
 /// libpq's `sslmode`.
 ///
 /// # Source

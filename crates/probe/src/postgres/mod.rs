@@ -7,7 +7,6 @@
 mod dsn;
 pub(crate) mod examine;
 pub(crate) mod session;
-mod tls;
 
 use async_trait::async_trait;
 

@@ -1,5 +1,6 @@
 //! One connection, each call with a deadline, and the meaning of what can go wrong on it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -8,11 +9,12 @@ use tokio::time::timeout;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dsn::Dsn;
-use super::tls;
 use crate::accounting::ledger::Outcome;
 use crate::system::Trouble;
+use crate::tls;
 
 /// Codes that waiting does not change: a wrong password, a missing right, a wrong name. Any other
 /// refusal may be a server that starts, or one that is not the primary yet.
@@ -77,6 +79,13 @@ impl Drop for Session {
     }
 }
 
+/// Makes the handshakes of every connection.
+fn connector() -> MakeRustlsConnect {
+    static CONNECTOR: LazyLock<MakeRustlsConnect> =
+        LazyLock::new(|| MakeRustlsConnect::new(tls::client().as_ref().clone()));
+    CONNECTOR.clone()
+}
+
 impl Session {
     /// Tries each address once, in order, each with its own deadline.
     pub(crate) async fn open(
@@ -86,7 +95,7 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let mut last = None;
         for config in dsn.hosts(connect_deadline) {
-            match timeout(connect_deadline, config.connect(tls::connector())).await {
+            match timeout(connect_deadline, config.connect(connector())).await {
                 Ok(Ok((client, connection))) => {
                     let driver = tokio::spawn(async move {
                         if let Err(error) = connection.await {

@@ -66,6 +66,7 @@ impl Redis {
             login: Login {
                 user: seeds.user.clone(),
                 password: password.cloned(),
+                tls: seeds.tls,
                 connect_deadline: config.connect_deadline(),
                 deadline: config.statement_deadline(),
             },

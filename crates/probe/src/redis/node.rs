@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::accounting::ledger::Outcome;
 use crate::secret::Password;
 use crate::system::Trouble;
+use crate::tls;
+
+/// What carries a connection.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// How a client says who it is, and how long it waits.
 #[derive(Clone, Debug)]
@@ -19,6 +28,8 @@ pub(crate) struct Login {
     pub user: Option<String>,
     /// Its password.
     pub password: Option<Password>,
+    /// Connections are encrypted.
+    pub tls: bool,
     /// Deadline of a connect to one address.
     pub connect_deadline: Duration,
     /// Deadline of a command.
@@ -69,7 +80,7 @@ impl Node {
             .map_err(|error| connect(io(&error)))?;
         let mut last = late();
         for address in addresses {
-            match timeout(login.connect_deadline, Self::try_open(address, login)).await {
+            match timeout(login.connect_deadline, Self::try_open(host, address, login)).await {
                 Ok(Ok(node)) => return Ok(node),
                 Ok(Err(trouble)) => last = trouble,
                 Err(_) => last = late(),
@@ -78,9 +89,22 @@ impl Node {
         Err(connect(last))
     }
 
-    async fn try_open(address: std::net::SocketAddr, login: &Login) -> Result<Self, Trouble> {
+    async fn try_open(
+        host: &str,
+        address: std::net::SocketAddr,
+        login: &Login,
+    ) -> Result<Self, Trouble> {
         let stream = TcpStream::connect(address).await.map_err(|e| io(&e))?;
         stream.set_nodelay(true).map_err(|e| io(&e))?;
+        let stream: Box<dyn Stream> = if login.tls {
+            // The name goes into the greeting alone: nobody's certificate is held against it.
+            let name = ServerName::try_from(host.to_owned())
+                .unwrap_or_else(|_| ServerName::from(address.ip()));
+            let secured = TlsConnector::from(tls::client()).connect(name, stream);
+            Box::new(secured.await.map_err(|e| io(&e))?)
+        } else {
+            Box::new(stream)
+        };
         let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = &login.user {
             info = info.set_username(user);

@@ -1,4 +1,4 @@
-//! Addresses of some nodes of a cluster: `redis://[USER@]HOST[:PORT][,HOST[:PORT]...]`.
+//! Addresses of some nodes of a cluster: `redis://[USER@]HOST[:PORT][,HOST[:PORT]...]`, `rediss://` with TLS.
 
 use crate::system::SystemKind;
 
@@ -7,6 +7,8 @@ use crate::system::SystemKind;
 pub struct Seeds {
     /// ACL user; `None` is the default user.
     pub user: Option<String>,
+    /// Connections are encrypted.
+    pub tls: bool,
     /// Host and port of each.
     pub nodes: Vec<(String, u16)>,
 }
@@ -34,14 +36,15 @@ impl Seeds {
     /// # Errors
     /// See [`SeedsError`].
     pub fn parse(text: &str) -> Result<Self, SeedsError> {
-        let rest = match text.split_once("://") {
-            Some(("redis" | "valkey", rest)) => rest,
+        let (tls, rest) = match text.split_once("://") {
+            Some(("redis" | "valkey", rest)) => (false, rest),
+            Some(("rediss" | "valkeys", rest)) => (true, rest),
             // Not the text itself: what stands before the mark may be a password.
             Some((scheme, _)) => {
                 let scheme = scheme.chars().take_while(char::is_ascii_alphanumeric);
                 return Err(SeedsError::Scheme(scheme.collect()));
             }
-            None => text,
+            None => (false, text),
         };
         let (user, hosts) = match rest.rsplit_once('@') {
             Some((user, _)) if user.contains(':') => return Err(SeedsError::PasswordInside),
@@ -66,7 +69,7 @@ impl Seeds {
         if nodes.is_empty() {
             return Err(SeedsError::NoHost);
         }
-        Ok(Self { user, nodes })
+        Ok(Self { user, tls, nodes })
     }
 }
 
@@ -87,6 +90,7 @@ mod tests {
             ]
         );
         assert_eq!(Seeds::parse("h").unwrap().nodes, [("h".to_owned(), 6379)]);
+        assert!(!seeds.tls && Seeds::parse("rediss://h").unwrap().tls);
     }
 
     #[test]

@@ -20,12 +20,14 @@ use ferriswheel_actuators::databases::mariadb::server::{Server, ServerError, Sta
 use ferriswheel_actuators::databases::mariadb::session::{Credentials, Rows, Session};
 use ferriswheel_actuators::databases::mariadb::window::{Cast, NoRoute};
 use ferriswheel_actuators::databases::mariadb::wire::WireServer;
+use ferriswheel_actuators::databases::tls::{Secured, TlsMode};
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use crate::authority::Authority;
 use crate::program::{Program, Recipe};
 use crate::template::{directory, free_port, own};
 
@@ -107,6 +109,7 @@ pub struct Set {
     servers: Vec<Program>,
     root: tempfile::TempDir,
     addresses: Vec<(Ipv4Addr, u16)>,
+    authority: Authority,
     _template: Arc<tempfile::TempDir>,
 }
 
@@ -121,16 +124,19 @@ impl Set {
             NEXT.fetch_add(1, Ordering::Relaxed),
         ];
         let template = template().await;
+        let address = |n: usize| {
+            let last = u8::try_from(n).unwrap() + 10;
+            Ipv4Addr::new(127, net[0], net[1], last)
+        };
         let mut set = Self {
             servers: Vec::new(),
             root: directory().await,
             addresses: Vec::new(),
+            authority: Authority::new((0..MEMBERS).map(|n| address(n).to_string())),
             _template: template,
         };
         for n in 0..MEMBERS {
-            let last = u8::try_from(n).unwrap() + 10;
-            set.add(n, Ipv4Addr::new(127, net[0], net[1], last), more)
-                .await;
+            set.add(n, address(n), more).await;
         }
         for n in 0..MEMBERS {
             set.until("a server answers", async || {
@@ -167,6 +173,10 @@ impl Set {
             .await
             .unwrap();
         assert!(copied.success());
+        let file = |name: &str| home.join(name).to_str().unwrap().to_owned();
+        let (certificate, key) = (file("tls.crt"), file("tls.key"));
+        fs::write(&certificate, &self.authority.certificate).unwrap();
+        fs::write(&key, &self.authority.key).unwrap();
         own(&home).await;
         let temporary = self.root.path().join(format!("tmp-{n}"));
         fs::create_dir(&temporary).unwrap();
@@ -198,6 +208,9 @@ impl Set {
             // Replicas keep up with a primary that commits in groups.
             "--slave-parallel-threads=4".to_owned(),
             "--skip-name-resolve".to_owned(),
+            // For who asks for it.
+            format!("--ssl-cert={certificate}"),
+            format!("--ssl-key={key}"),
             "--innodb-buffer-pool-size=32M".to_owned(),
             REDO.to_owned(),
         ];
@@ -311,11 +324,24 @@ impl Set {
         Session::new(name, target, Arc::new(Direct), credentials(user))
     }
 
-    /// Everybody who takes part in an order; clients find the primary by themselves.
+    /// A session by TLS, for which the member's certificate must be of this authority.
+    pub fn session_by(&self, n: usize, authority: &Authority) -> Session {
+        let (ip, port) = self.addresses[n];
+        let name = format!("mariadb-{n}");
+        let target = Target::at("db", &name, ip.to_string(), port);
+        let ca = Some(authority.ca.as_bytes());
+        let credentials = Credentials {
+            tls: Secured::new(TlsMode::VerifyFull, ca, Some(ip.to_string())).unwrap(),
+            ..credentials("admin")
+        };
+        Session::new(name, target, Arc::new(Direct), credentials)
+    }
+
+    /// Everybody who takes part in an order, by TLS; clients find the primary by themselves.
     pub fn cast(&self, order: &Order) -> Cast {
         let server = |member: &Member| {
             let n: usize = member.name.rsplit('-').next().unwrap().parse().unwrap();
-            let session = self.session(n);
+            let session = self.session_by(n, &self.authority);
             Box::new(WireServer::new(session, credentials("replication"))) as Box<dyn Server>
         };
         Cast {
@@ -331,5 +357,6 @@ fn credentials(user: &str) -> Credentials {
     Credentials {
         user: user.to_owned(),
         password: PASSWORD.to_owned(),
+        tls: None,
     }
 }

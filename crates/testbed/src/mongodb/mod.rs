@@ -1,4 +1,4 @@
-//! A MongoDB replica set on loopback addresses, with a key file and a user.
+//! A MongoDB replica set on loopback addresses, with a key file, a user, and TLS for whoever asks for it.
 //!
 //! Members `mongo-0`, `mongo-1`, `mongo-2`, of which the first is the primary at the start. Each has
 //! an address of its own.
@@ -21,10 +21,12 @@ use ferriswheel_actuators::databases::mongodb::server::{Server, ServerError};
 use ferriswheel_actuators::databases::mongodb::session::{Credentials, Session};
 use ferriswheel_actuators::databases::mongodb::window::Cast;
 use ferriswheel_actuators::databases::mongodb::wire::{WireServer, seconds};
+use ferriswheel_actuators::databases::tls::{Secured, TlsMode};
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
+use crate::authority::Authority;
 use crate::program::{Program, Recipe};
 use crate::template::{directory, free_port, own};
 
@@ -62,6 +64,7 @@ pub struct Set {
     servers: Vec<Program>,
     root: tempfile::TempDir,
     addresses: Vec<(Ipv4Addr, u16)>,
+    authority: Authority,
 }
 
 impl Set {
@@ -80,14 +83,27 @@ impl Set {
         fs::write(&key, "b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHM=").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
         own(&key).await;
+        let address = |n: usize| {
+            let last = u8::try_from(n).unwrap() + 10;
+            Ipv4Addr::new(127, net[0], net[1], last)
+        };
+        let authority = Authority::new((0..MEMBERS).map(|n| address(n).to_string()));
+        let secret = root.path().join("tls.pem");
+        fs::write(
+            &secret,
+            format!("{}{}", authority.certificate, authority.key),
+        )
+        .unwrap();
+        own(&secret).await;
+        fs::write(root.path().join("ca.pem"), &authority.ca).unwrap();
         let mut set = Self {
             servers: Vec::new(),
             root,
             addresses: Vec::new(),
+            authority,
         };
         for n in 0..MEMBERS {
-            let last = u8::try_from(n).unwrap() + 10;
-            set.add(n, Ipv4Addr::new(127, net[0], net[1], last)).await;
+            set.add(n, address(n)).await;
         }
         set.initiate().await;
         // A hand-over asks for it, and a slow machine has not got so far.
@@ -101,7 +117,8 @@ impl Set {
         own(&home).await;
         let port = free_port(ip);
         let (ip_text, port_text) = (ip.to_string(), port.to_string());
-        let key = self.root.path().join("key");
+        let file = |name: &str| self.root.path().join(name).to_str().unwrap().to_owned();
+        let (key, secret, ca) = (file("key"), file("tls.pem"), file("ca.pem"));
         let log = self.root.path().join(format!("mongo-{n}.log"));
         let argv = [
             "mongod",
@@ -114,7 +131,15 @@ impl Set {
             "--bind_ip",
             &ip_text,
             "--keyFile",
-            key.to_str().unwrap(),
+            &key,
+            // Plain text among members, and for writers; TLS for who hands over.
+            "--tlsMode",
+            "allowTLS",
+            "--tlsCertificateKeyFile",
+            &secret,
+            "--tlsCAFile",
+            &ca,
+            "--tlsAllowConnectionsWithoutCertificates",
             "--nounixsocket",
             "--wiredTigerCacheSizeGB",
             CACHE_GB,
@@ -320,6 +345,18 @@ impl Set {
         self.session_as(n, credentials)
     }
 
+    /// A session by TLS, for which the member's certificate must be of this authority.
+    pub fn session_by(&self, n: usize, authority: &Authority) -> Session {
+        let name = self.addresses[n].0.to_string();
+        let ca = Some(authority.ca.as_bytes());
+        let credentials = Credentials {
+            user: Some(USER.to_owned()),
+            password: Some(PASSWORD.to_owned()),
+            tls: Secured::new(TlsMode::VerifyFull, ca, Some(name)).unwrap(),
+        };
+        self.session_as(n, credentials)
+    }
+
     fn session_as(&self, n: usize, credentials: Credentials) -> Session {
         let (ip, port) = self.addresses[n];
         let name = format!("mongo-{n}");
@@ -327,11 +364,12 @@ impl Set {
         Session::new(name, target, Arc::new(Direct), credentials)
     }
 
-    /// Everybody who takes part in an order.
+    /// Everybody who takes part in an order, by TLS.
     pub fn cast(&self, order: &Order) -> Cast {
         let server = |name: &String| {
             let n: usize = name.rsplit('-').next().unwrap().parse().unwrap();
-            Box::new(WireServer::new(self.session(n))) as Box<dyn Server>
+            let session = self.session_by(n, &self.authority);
+            Box::new(WireServer::new(session)) as Box<dyn Server>
         };
         Cast {
             old: server(&order.old),

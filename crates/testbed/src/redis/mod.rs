@@ -19,6 +19,7 @@ use ferriswheel_actuators::databases::redis::server::Server;
 use ferriswheel_actuators::databases::redis::session::{Credentials, Session};
 use ferriswheel_actuators::databases::redis::window::Cast;
 use ferriswheel_actuators::databases::redis::wire::WireServer;
+use ferriswheel_actuators::databases::tls::{Secured, TlsMode};
 use ferriswheel_actuators::dial::{Direct, Target};
 use nix::sys::signal::Signal;
 use redis::Value;
@@ -26,6 +27,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::authority::Authority;
 use crate::program::{Program, Recipe};
 use crate::template::{directory, own};
 
@@ -81,6 +83,8 @@ pub struct Wanted {
     pub replicas: usize,
     /// `cluster-node-timeout`.
     pub node_timeout: Duration,
+    /// Members speak TLS with each other, and with us; writers stay on a port without.
+    pub tls: bool,
 }
 
 impl Default for Wanted {
@@ -92,7 +96,26 @@ impl Default for Wanted {
             shards: 3,
             replicas: 1,
             node_timeout: Duration::from_secs(15),
+            tls: false,
         }
+    }
+}
+
+/// Ports of a member.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    /// Of clients, in plain text.
+    plain: u16,
+    /// Of the other members.
+    bus: u16,
+    /// Of clients, by TLS.
+    tls: Option<u16>,
+}
+
+impl Ports {
+    /// The one by which members know each other.
+    fn known(self) -> u16 {
+        self.tls.unwrap_or(self.plain)
     }
 }
 
@@ -103,7 +126,8 @@ pub struct Cluster {
     root: tempfile::TempDir,
     wanted: Wanted,
     net: [u8; 2],
-    ports: Vec<(u16, u16)>,
+    authority: Option<Authority>,
+    ports: Vec<Ports>,
     ids: Vec<String>,
 }
 
@@ -122,15 +146,20 @@ impl Cluster {
             u8::try_from(std::process::id() % 200 + 20).unwrap(),
             NEXT.fetch_sub(1, Ordering::Relaxed),
         ];
+        let members = wanted.shards * (1 + wanted.replicas);
+        let authority = wanted
+            .tls
+            .then(|| Authority::new((0..members).map(|n| address(net, n).to_string())));
         let mut cluster = Self {
             servers: Vec::new(),
             root: directory().await,
             wanted,
             net,
+            authority,
             ports: Vec::new(),
             ids: Vec::new(),
         };
-        for n in 0..wanted.shards * (1 + wanted.replicas) {
+        for n in 0..members {
             cluster.add(n).await;
         }
         for n in 0..cluster.servers.len() {
@@ -145,16 +174,28 @@ impl Cluster {
     async fn add(&mut self, n: usize) {
         let home = self.root.path().join(format!("redis-{n}"));
         fs::create_dir(&home).unwrap();
+        let file = |name: &str| home.join(name).to_str().unwrap().to_owned();
+        let (ca, certificate, key) = (file("ca.crt"), file("tls.crt"), file("tls.key"));
+        if let Some(authority) = &self.authority {
+            fs::write(&ca, &authority.ca).unwrap();
+            fs::write(&certificate, &authority.certificate).unwrap();
+            fs::write(&key, &authority.key).unwrap();
+        }
         own(&home).await;
         let ip = self.address(n);
-        // Both are held until both are known, so that they differ.
+        // All are held until all are known, so that they differ.
         let free = || TcpListener::bind((ip, 0)).unwrap();
-        let (client, bus) = (free(), free());
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let (port, bus_port) = (port(&client), port(&bus));
-        drop((client, bus));
+        let held = [free(), free(), free()];
+        let [plain, bus, tls] =
+            [&held[0], &held[1], &held[2]].map(|port| port.local_addr().unwrap().port());
+        drop(held);
+        let ports = Ports {
+            plain,
+            bus,
+            tls: self.wanted.tls.then_some(tls),
+        };
         let timeout = self.wanted.node_timeout.as_millis().to_string();
-        let (ip, port_text, bus_text) = (ip.to_string(), port.to_string(), bus_port.to_string());
+        let (ip, port_text, bus_text) = (ip.to_string(), plain.to_string(), bus.to_string());
         let program = self.wanted.flavour.program();
         let mut argv = vec![program.to_str().unwrap().to_owned()];
         for (name, value) in [
@@ -171,6 +212,19 @@ impl Cluster {
         ] {
             argv.extend([name.to_owned(), value.to_owned()]);
         }
+        if let Some(port) = ports.tls {
+            for (name, value) in [
+                ("--tls-port", port.to_string().as_str()),
+                ("--tls-ca-cert-file", &ca),
+                ("--tls-cert-file", &certificate),
+                ("--tls-key-file", &key),
+                ("--tls-auth-clients", "no"),
+                ("--tls-replication", "yes"),
+                ("--tls-cluster", "yes"),
+            ] {
+                argv.extend([name.to_owned(), value.to_owned()]);
+            }
+        }
         let recipe = Recipe {
             argv,
             mounts: Vec::new(),
@@ -179,7 +233,7 @@ impl Cluster {
         let server = Program::new(recipe, None);
         server.start(&[]);
         self.servers.push(server);
-        self.ports.push((port, bus_port));
+        self.ports.push(ports);
     }
 
     async fn join(&self) {
@@ -198,7 +252,7 @@ impl Cluster {
                 .await;
         }
         for n in 1..self.servers.len() {
-            let (port, bus) = self.ports[n];
+            let (port, bus) = (self.ports[n].known(), self.ports[n].bus);
             let ip = self.address(n).to_string();
             self.text(
                 0,
@@ -275,8 +329,7 @@ impl Cluster {
     }
 
     fn address(&self, n: usize) -> Ipv4Addr {
-        let [process, set] = self.net;
-        Ipv4Addr::new(127, process, set, 10 + u8::try_from(n).unwrap())
+        address(self.net, n)
     }
 
     /// A client's connection with a member.
@@ -284,7 +337,7 @@ impl Cluster {
     /// # Errors
     /// The member does not take one.
     pub async fn client(&self, n: usize) -> redis::RedisResult<MultiplexedConnection> {
-        self.client_at(&format!("{}:{}", self.address(n), self.ports[n].0))
+        self.client_at(&format!("{}:{}", self.address(n), self.ports[n].plain))
             .await
     }
 
@@ -356,7 +409,7 @@ impl Cluster {
             namespace: "db".into(),
             node_id: self.ids[n].clone(),
             ip: self.address(n).to_string(),
-            port: self.ports[n].0,
+            port: self.ports[n].known(),
         }
     }
 
@@ -373,9 +426,25 @@ impl Cluster {
 
     /// A session with a member of an order, not open yet.
     pub fn session(&self, member: &Member) -> Session {
+        let authority = self.authority.as_ref().map(|one| one.ca.as_bytes());
+        let tls = authority.and_then(|ca| {
+            let name = Some(member.ip.clone());
+            Secured::new(TlsMode::VerifyFull, Some(ca), name).unwrap()
+        });
+        self.session_by(member, tls)
+    }
+
+    /// The authority of the members' certificates, where they have one.
+    pub fn authority(&self) -> &Authority {
+        self.authority.as_ref().expect("the members speak TLS")
+    }
+
+    /// A session that is secured in this way, not open yet.
+    pub fn session_by(&self, member: &Member, tls: Option<Secured>) -> Session {
         let target = Target::at(&member.namespace, &member.name, &member.ip, member.port);
         let credentials = Credentials {
             password: Some(PASSWORD.to_owned()),
+            tls,
             ..Credentials::default()
         };
         Session::new(&member.name, target, Arc::new(Direct), credentials)
@@ -391,6 +460,10 @@ impl Cluster {
             others: order.others.iter().map(server).collect(),
         }
     }
+}
+
+fn address([process, set]: [u8; 2], n: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, process, set, 10 + u8::try_from(n).unwrap())
 }
 
 fn text(value: Value) -> String {

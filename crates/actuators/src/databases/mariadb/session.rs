@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::server::ServerError;
 use crate::databases::session::{Slot, Way};
+use crate::databases::tls::Secured;
 use crate::dial::{Dial, Stream, Target};
 
 /// Version of the connection phase, the first byte of a greeting.
@@ -26,6 +27,9 @@ const VERSION: u8 = 10;
 /// What this client can: long passwords and flags, the protocol of 4.1, transactions, passwords as
 /// hashes, named plugins.
 const CAPABILITIES: u32 = 0x1 | 0x4 | 0x200 | 0x2000 | 0x8000 | 0x8_0000;
+
+/// The session goes on by TLS.
+const BY_TLS: u32 = 0x800;
 
 /// `utf8mb4_general_ci`.
 const CHARSET: u8 = 45;
@@ -51,6 +55,8 @@ pub struct Credentials {
     pub user: String,
     /// Password; never printed.
     pub password: String,
+    /// TLS; `None`: plain text.
+    pub tls: Option<Secured>,
 }
 
 impl fmt::Debug for Credentials {
@@ -58,6 +64,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("user", &self.user)
             .field("password", &"***")
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -207,20 +214,31 @@ impl Session {
         let Some(greeting) = Greeting::read(&greeting) else {
             return Err(self.unexpected("a greeting"));
         };
+        let mut capabilities = CAPABILITIES;
+        let mut number = 1;
+        if let Some(tls) = &self.credentials.tls {
+            if !greeting.speaks_tls {
+                return Err(self.way.disconnected("the server speaks no TLS"));
+            }
+            // The beginning of a login, and then the handshake.
+            capabilities |= BY_TLS;
+            self.send(&mut open, number, &introduction(capabilities))
+                .await?;
+            number += 1;
+            open = Open {
+                stream: self.way.secure(tls, open.stream).await?,
+            };
+        }
         let user = &self.credentials.user;
         let proof = proof(&self.credentials.password, &greeting.salt);
-        let mut login = Vec::new();
-        login.extend(CAPABILITIES.to_le_bytes());
-        login.extend(u32::try_from(LONGEST).unwrap_or(u32::MAX).to_le_bytes());
-        login.push(CHARSET);
-        login.extend([0; 23]);
+        let mut login = introduction(capabilities);
         login.extend(user.as_bytes());
         login.push(0);
         login.push(u8::try_from(proof.len()).unwrap_or(0));
         login.extend(&proof);
         login.extend(NATIVE.as_bytes());
         login.push(0);
-        self.send(&mut open, 1, &login).await?;
+        self.send(&mut open, number, &login).await?;
         let (number, mut answer) = self.receive(&mut open).await?;
         if answer.first() == Some(&0xfe) {
             let (plugin, rest) = until_zero(&answer[1..]).unwrap_or_default();
@@ -335,9 +353,19 @@ impl Session {
     }
 }
 
+/// What every login begins with.
+fn introduction(capabilities: u32) -> Vec<u8> {
+    let mut words = capabilities.to_le_bytes().to_vec();
+    words.extend(u32::try_from(LONGEST).unwrap_or(u32::MAX).to_le_bytes());
+    words.push(CHARSET);
+    words.extend([0; 23]);
+    words
+}
+
 /// What a server says first.
 struct Greeting {
     session: u64,
+    speaks_tls: bool,
     salt: Vec<u8>,
 }
 
@@ -350,11 +378,13 @@ impl Greeting {
         let (_, rest) = until_zero(rest)?;
         let session = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
         let mut salt = rest.get(4..12)?.to_vec();
+        let can = u16::from_le_bytes(rest.get(13..15)?.try_into().ok()?);
         // A zero, capabilities, character set, status, capabilities, length of the salt, ten bytes.
         let second = rest.get(31..)?;
         salt.extend(second.get(..12)?);
         Some(Self {
             session: u64::from(session),
+            speaks_tls: u32::from(can) & BY_TLS != 0,
             salt,
         })
     }

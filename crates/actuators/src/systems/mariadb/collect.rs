@@ -14,7 +14,7 @@ pub(crate) async fn collect(
     outside: &Outside,
     spec: &MariadbSpec,
 ) -> Result<world::Mariadb, CollectError> {
-    let credentials = credentials(outside, &spec.admin).await?;
+    let credentials = credentials(outside, spec, &spec.admin).await?;
     let pods = members(&outside.kube, &spec.stateful_set).await?;
     let asked = pods.iter().map(|member| {
         let session = session(outside, spec, member, &credentials);

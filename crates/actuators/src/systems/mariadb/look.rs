@@ -10,7 +10,6 @@ use ferriswheel_plan::step::Lag;
 use ferriswheel_plan::world::GtidPosition;
 
 use crate::databases::mariadb::server::{Server, ServerError, Status};
-use crate::databases::mariadb::wire::WireServer;
 use crate::databases::session::chain;
 use crate::steps::waiting;
 use crate::systems::{Stand, Standing};
@@ -19,17 +18,25 @@ use crate::world::{LOOK, MemberPod};
 /// A member and what its server says.
 pub(super) struct Look {
     pub(super) member: MemberPod,
-    server: Arc<WireServer>,
+    server: Arc<dyn Server>,
     said: Result<Status, String>,
 }
 
 impl Look {
+    /// It will not follow this leader unless it is told to.
+    pub(super) fn is_astray(&self, leader: &str) -> bool {
+        self.said.as_ref().is_ok_and(|status| {
+            let elsewhere = status.sources.iter().any(|source| source.pod() != leader);
+            status.read_only && (status.rests() || elsewhere)
+        })
+    }
+
     fn leads(&self) -> bool {
         self.said.as_ref().is_ok_and(Status::leads)
     }
 }
 
-pub(super) async fn look(member: MemberPod, server: Arc<WireServer>) -> Look {
+pub(super) async fn look(member: MemberPod, server: Arc<dyn Server>) -> Look {
     let said = if member.ip.is_none() || member.terminating {
         Err("the pod has no address or is being deleted".to_owned())
     } else {

@@ -114,6 +114,7 @@ impl Server {
     /// The server is away, or refuses.
     pub async fn run(&self, words: &[&str]) -> Result<String, ControlError> {
         let login = Login {
+            tls: false,
             user: None,
             password: None,
             connect_deadline: COMMAND,

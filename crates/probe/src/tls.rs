@@ -1,7 +1,7 @@
 //! TLS with whatever certificate: what libpq's `sslmode=require` does.
 //!
-//! The judge measures; it does not find out with whom it speaks. What is sent is encrypted, and the
-//! password never leaves in the clear with SCRAM.
+//! The judge measures; it does not find out with whom it speaks. What is sent is encrypted. Only whoever has the
+//! certificate's key can answer.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,11 +9,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Makes the handshakes of every connection.
-pub(super) fn connector() -> MakeRustlsConnect {
-    static CONNECTOR: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
+/// Settings of every handshake.
+pub(crate) fn client() -> Arc<ClientConfig> {
+    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions();
@@ -26,9 +25,9 @@ pub(super) fn connector() -> MakeRustlsConnect {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody { provider }))
             .with_no_client_auth();
-        MakeRustlsConnect::new(config)
+        Arc::new(config)
     });
-    CONNECTOR.clone()
+    Arc::clone(&CONFIG)
 }
 
 /// Takes every certificate, but only from whoever has its key.
