@@ -406,10 +406,14 @@ impl Drive<'_> {
         }
     }
 
-    /// Something hinders the act. If an earlier act ended without a clear result, that may be
-    /// what it left: whole again first.
+    /// Something hinders the act. If an earlier act ended without a clear result, or with one that is
+    /// not there any more, that may be what it left: whole again first.
     async fn not_now(&mut self, step: &Step, on: WaitingOn) -> Result<Next, DriveError> {
-        if matches!(self.standing(step), Some(StepState::Open)) && self.may_settle() {
+        let left = matches!(
+            self.standing(step),
+            Some(StepState::Open | StepState::Acted(_))
+        );
+        if left && self.may_settle() {
             let key = self.last_key(step);
             match self.driver.actuator.settle(step, &key).await {
                 Ok(evidence) => tracing::info!(step = %step.id, ?evidence, "settled"),

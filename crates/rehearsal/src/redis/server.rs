@@ -31,22 +31,24 @@ pub const PORT: u16 = 6_379;
 #[derive(Clone)]
 pub struct Shared {
     inner: Arc<Mutex<Cluster>>,
-    origin: Instant,
+    /// What its time was, and when.
+    origin: (Duration, Instant),
 }
 
 impl Shared {
     /// From now on.
     pub fn new(cluster: Cluster) -> Self {
         Self {
+            origin: (cluster.now(), Instant::now()),
             inner: Arc::new(Mutex::new(cluster)),
-            origin: Instant::now(),
         }
     }
 
     /// Brings the cluster up to the present and looks at it or changes it.
     pub fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
         let mut cluster = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        cluster.advance(self.origin.elapsed());
+        let (then, since) = self.origin;
+        cluster.advance(then + since.elapsed());
         look(&mut cluster)
     }
 }
