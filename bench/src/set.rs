@@ -3,7 +3,7 @@
 //! Every round finds it whole: three members, no container that was restarted in its pod (the kubelet would delay its
 //! next start), roles, Service and poolers as after `up.sh`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ferriswheel_probe::config::MemberAddress;
@@ -26,7 +26,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The set.
 pub struct Set {
     kubectl: Kubectl,
-    /// What `up.sh` gave the poolers.
+    /// The example's script.
+    up: PathBuf,
+    /// What it gave the poolers.
     pooler_file: String,
     /// Made anew before the next round.
     broken: bool,
@@ -63,8 +65,8 @@ impl Set {
     /// # Errors
     /// It does not become whole.
     pub async fn up(kubectl: &Kubectl, repository: &Path) -> Result<Self> {
-        let script = kubectl.script(&repository.join("examples/postgres/up.sh"), &[]);
-        program::succeed(script, None, 2 * WHOLE).await?;
+        let up = repository.join("examples/postgres/up.sh");
+        program::succeed(kubectl.script(&up, &[]), None, 2 * WHOLE).await?;
         let map = kubectl
             .get(NAMESPACE, &["configmap", "pgbouncer-config"])
             .await?;
@@ -74,6 +76,7 @@ impl Set {
             .to_owned();
         Ok(Self {
             kubectl: kubectl.clone(),
+            up,
             pooler_file,
             broken: false,
             moved: false,
@@ -243,13 +246,7 @@ impl Set {
             .await?;
         // Paused by a hand-over that failed, or not: fresh poolers are as they should be.
         self.write_pooler_file("pg-0").await?;
-        let end = [
-            "delete",
-            "pod",
-            "--selector=app in (pg, pgbouncer)",
-            "--grace-period=1",
-        ];
-        self.kubectl.call_within(NAMESPACE, &end, WHOLE).await?;
+        self.end_pods("app=pg").await?;
         let mut disks = vec!["delete", "--ignore-not-found", "pvc"];
         disks.extend(["data-pg-0", "data-pg-1", "data-pg-2", "data-pg-3"]);
         self.kubectl.call_within(NAMESPACE, &disks, WHOLE).await?;
@@ -273,9 +270,23 @@ impl Set {
             &patch,
         ];
         self.kubectl.call(NAMESPACE, &arguments).await?;
+        // The new database has other verifiers of the same passwords.
+        let users = ["delete", "--ignore-not-found", "secret", "pgbouncer-users"];
+        self.kubectl.call(NAMESPACE, &users).await?;
+        let script = self.kubectl.script(&self.up, &[]);
+        program::succeed(script, None, 2 * WHOLE).await?;
+        self.end_pods("app=pgbouncer").await?;
         let rollout = ["rollout", "status", "deployment/pgbouncer", "--timeout=60s"];
         self.kubectl.call_within(NAMESPACE, &rollout, WHOLE).await?;
         Ok(())
+    }
+
+    async fn end_pods(&self, selector: &str) -> Result<()> {
+        let end = ["delete", "pod", "--selector", selector, "--grace-period=1"];
+        self.kubectl
+            .call_within(NAMESPACE, &end, WHOLE)
+            .await
+            .map(drop)
     }
 
     /// The poolers' file leads to this member; whether it was changed.
