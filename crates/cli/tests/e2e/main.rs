@@ -17,6 +17,7 @@ mod kills;
 mod mariadb;
 mod memcached;
 mod mongodb;
+mod patroni;
 mod redis;
 mod snapshot;
 mod support;
