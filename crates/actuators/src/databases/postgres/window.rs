@@ -247,7 +247,17 @@ pub(super) async fn finish_forward(
         Ok(())
     };
     let release = async {
-        let reloads = join_all(cast.poolers.iter().map(|p| p.reload(left(limit)))).await;
+        // A console that was never opened, or broke, is opened once: whoever carries a window on has none yet.
+        let reloads = join_all(cast.poolers.iter().map(|pooler| async move {
+            match pooler.reload(left(limit)).await {
+                Ok(()) => Ok(()),
+                Err(_) => {
+                    pooler.reconnect(left(limit)).await?;
+                    pooler.reload(left(limit)).await
+                }
+            }
+        }))
+        .await;
         note_failures(cast, &reloads, "RELOAD", log);
         log.note(Moment::Reloaded);
         resume_all(order, cast, log).await;
