@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Carries a database through an AKS node upgrade in a sandbox of its own: PostgreSQL, or another one by DATABASE=redis or
-# DATABASE=patroni, DATABASE=mongodb, DATABASE=mariadb, DATABASE=memcached or DATABASE=kafka.
+# DATABASE=mongodb, DATABASE=mariadb, DATABASE=memcached or DATABASE=kafka.
 # Ends with the certificate, a JSON summary and an HTML report in target/demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,9 +16,8 @@ case $database in
   mongodb) members="three MongoDB members in three zones" nodes=3 ;;
   mariadb) members="three MariaDB members in three zones" nodes=3 ;;
   memcached) members="three Memcached servers in three zones" nodes=3 ;;
-  patroni) members="three PostgreSQL members under Patroni in three zones, two PgBouncers in front" nodes=3 ;;
   kafka) members="three Kafka brokers in three zones, a topic of six partitions" nodes=3 ;;
-  *) echo "demo: no example of $database; try DATABASE=postgres, patroni, redis, mongodb, mariadb, memcached or kafka" >&2; exit 2 ;;
+  *) echo "demo: no example of $database; try DATABASE=postgres, redis, mongodb, mariadb, memcached or kafka" >&2; exit 2 ;;
 esac
 name="demo-$$"
 state=$(mktemp -d)

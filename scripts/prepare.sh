@@ -15,15 +15,13 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
   # prometheus for promtool, the judge of the rules; Patroni with the store of its tests.
-  packages+=(mariadb-server memcached prometheus python3-venv patroni python3-etcd python3-psycopg2 etcd-server python3-pip)
+  packages+=(mariadb-server memcached prometheus python3-venv patroni python3-etcd python3-psycopg2 etcd-server)
 elif [ "$purpose" = bench-databases ]; then
   packages+=(mariadb-server memcached)
 elif [ "${DATABASE:-}" = mariadb ]; then
   packages+=(mariadb-server)
 elif [ "${DATABASE:-}" = memcached ]; then
   packages+=(memcached)
-elif [ "${DATABASE:-}" = patroni ]; then
-  packages+=(python3-pip)
 fi
 mongodb=
 case $purpose:${DATABASE:-} in
@@ -78,7 +76,6 @@ if [ "$purpose" = test ]; then
     if [ -x "$script" ]; then "./$script"; fi
   done
 fi
-if [ "$purpose" = test ] || [ "${DATABASE:-}" = patroni ]; then ./scripts/install-patroni.sh >/dev/null; fi
 if [ -n "$mongodb" ]; then ./scripts/install-mongodb.sh >/dev/null; fi
 if [ -n "$kafka" ]; then ./scripts/install-kafka.sh >/dev/null; fi
 if [ "$purpose" = bench-postgres ]; then ./scripts/install-peers.sh; fi

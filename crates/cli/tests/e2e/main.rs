@@ -17,7 +17,6 @@ mod kills;
 mod mariadb;
 mod memcached;
 mod mongodb;
-mod patroni;
 mod redis;
 mod snapshot;
 mod support;
