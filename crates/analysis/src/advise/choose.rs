@@ -248,7 +248,6 @@ pub(super) fn database(found: &Found) -> Choice {
     }
     match found.system {
         "PostgreSQL" if found.is_set && found.agent.is_none() => postgres(found),
-        "PostgreSQL" if found.is_set && found.agent.as_deref() == Some("Patroni") => patroni(found),
         "PostgreSQL" => Choice {
             name: "switchover",
             by: By::People,
@@ -415,20 +414,6 @@ fn postgres(found: &Found) -> Choice {
     } else {
         "no PgBouncer was found: clients see their connections end and come back; a pooler would hide that".to_owned()
     });
-    choice
-}
-
-fn patroni(found: &Found) -> Choice {
-    let mut choice = wheel(
-        found,
-        "Patroni decides who leads: replicas move first, then it is asked once to hand over, by its REST API",
-        measured("bench-postgres", "Patroni 3.0.2, multi-host"),
-        "~30 seconds",
-    );
-    choice.reasons.push(
-        "its own loop takes seconds: put `window: 8s` and `limits: { writeStall: 6s }` in the spec; behind PgBouncer clients wait meanwhile"
-            .to_owned(),
-    );
     choice
 }
 

@@ -347,12 +347,6 @@ mod tests {
             ("postgres:15", 3, "ferrisWheel", By::Plan),
             ("postgres:15", 1, "backupRestore", By::People),
             ("bitnami/postgresql-repmgr:16", 3, "switchover", By::People),
-            (
-                "ghcr.io/zalando/spilo-15:3.0-p1",
-                3,
-                "ferrisWheel",
-                By::Plan,
-            ),
             ("redis:7", 6, "ferrisWheel", By::Plan),
             ("redis:7", 3, "rollingReplace", By::People),
             ("mongo:7", 3, "ferrisWheel", By::Plan),
