@@ -14,8 +14,8 @@ command -v go >/dev/null || fail "Go 1.26 or newer is missing; install it and pu
 
 packages=(iproute2 nftables postgresql-15 pgbouncer procps redis-server util-linux)
 if [ "$purpose" = test ]; then
-  # prometheus for promtool, the judge of the rules.
-  packages+=(mariadb-server memcached prometheus python3-venv)
+  # prometheus for promtool, the judge of the rules; Patroni with the store of its tests.
+  packages+=(mariadb-server memcached prometheus python3-venv patroni python3-etcd python3-psycopg2 etcd-server)
 elif [ "$purpose" = bench-databases ]; then
   packages+=(mariadb-server memcached)
 elif [ "${DATABASE:-}" = mariadb ]; then

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const INDEX: &str = "docs/errors/README.md";
 
 /// Groups of codes, by their first three characters after `FW`.
-const GROUPS: [(&str, &str); 11] = [
+const GROUPS: [(&str, &str); 12] = [
     ("00", "Of every command"),
     ("010", "The spec"),
     (
@@ -24,6 +24,7 @@ const GROUPS: [(&str, &str); 11] = [
     ("07", "MariaDB"),
     ("08", "Kafka"),
     ("10", "Memcached"),
+    ("11", "PostgreSQL under Patroni"),
 ];
 
 /// Writes the index.

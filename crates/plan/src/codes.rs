@@ -188,6 +188,15 @@ codes! {
     MEMCACHED_VERSION = "FW1008", "the server is too old";
     CACHE_DUMP = "FW1009", "a server does not list its keys";
     CACHE_NAMES = "FW1010", "members have no names of their own";
+    PATRONI_SILENT = "FW1101", "a Patroni could not be asked";
+    PATRONI_VIEW = "FW1102", "Patroni does not see the set as it is";
+    PATRONI_PAUSED = "FW1103", "Patroni is paused";
+    PATRONI_SCHEDULED = "FW1104", "Patroni has a switchover or a restart to come";
+    PATRONI_MEMBER = "FW1105", "Patroni does not see a member whole";
+    PATRONI_CANDIDATE = "FW1106", "Patroni lets nobody take over";
+    PATRONI_SYNCHRONOUS = "FW1107", "Patroni decides for whom commits wait";
+    PATRONI_SLOW = "FW1108", "Patroni takes longer than the spec allows";
+    PATRONI_OLD = "FW1109", "Patroni is too old";
 }
 
 #[cfg(test)]

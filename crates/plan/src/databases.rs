@@ -9,6 +9,7 @@ pub mod mariadb;
 mod members;
 pub mod memcached;
 pub mod mongodb;
+pub(crate) mod operators;
 pub mod postgres;
 pub mod redis;
 mod service;

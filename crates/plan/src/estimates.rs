@@ -17,6 +17,13 @@ pub const POOLED_STALL_MS: u64 = 180;
 /// 12 hand-overs, clients with a multi-host DSN: p50 237 ms, p90 302 ms, max 326 ms.
 pub const DIRECT_STALL_MS: u64 = 330;
 
+/// Longest stall of writes where Patroni hands over, in milliseconds.
+///
+/// # Source
+/// Switchovers of Patroni 4.1.5 with a multi-host DSN: 2,570 to 2,600 ms; of 3.0.2: 1,450 to 1,700 ms (see
+/// docs/patterns/postgres.md).
+pub const PATRONI_STALL_MS: u64 = 2_700;
+
 /// Longest stall of the writes of one shard of a Redis or Valkey cluster, in milliseconds.
 ///
 /// # Source
@@ -112,6 +119,7 @@ pub fn estimate(kind: &StepKind) -> Estimate {
     };
     let stall_ms = match kind {
         StepKind::HandOver { terms, .. } => Some(match terms {
+            HandOverTerms::Postgres(terms) if terms.patroni.is_some() => PATRONI_STALL_MS,
             HandOverTerms::Postgres(terms) if terms.poolers.is_empty() => DIRECT_STALL_MS,
             HandOverTerms::Postgres(_) => POOLED_STALL_MS,
             HandOverTerms::Redis(_) => SHARD_STALL_MS,

@@ -16,7 +16,7 @@ pub use mariadb::MariadbSpec;
 pub use memcached::{Distribution, MemcachedSpec, POD};
 pub use mongodb::MongoSpec;
 pub use parse::{API_VERSION, KIND, parse};
-pub use postgres::PostgresSpec;
+pub use postgres::{PatroniSpec, PostgresSpec};
 pub use redis::RedisSpec;
 pub use tls::{NotAMode, Tls, TlsMode};
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codes;
+use crate::databases::operators;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::ids::{DatabaseName, NodeName, ObjectRef, PoolName, Zone};
 use crate::policy::{
@@ -254,6 +255,13 @@ fn database<'a>(
     let set = world.stateful_sets.get(set_name);
     let observed = world.databases.get(&spec.name);
     let seen = observed.and_then(|observed| Seen::of(&spec.system, observed));
+    if set.is_none()
+        && let Some(seen) = operators::without_set(world, set_name)
+    {
+        let otherwise = "let its owner hand over by its own interface";
+        findings.refuse(operators::refusal(set_name, seen, otherwise));
+        return None;
+    }
     let (Some(set), Some(seen)) = (set, seen) else {
         findings.refuse(
             Diagnostic::new(

@@ -322,6 +322,7 @@ struct TermsText {
     #[serde(default)]
     make_synchronous: bool,
     service: Option<ObjectRef>,
+    patroni: Option<PatroniTerms>,
 }
 
 impl Serialize for HandOverTerms {
@@ -359,6 +360,7 @@ impl<'de> Deserialize<'de> for HandOverTerms {
             crash_safe: text.crash_safe.ok_or_else(|| missing("crash_safe"))?,
             make_synchronous: text.make_synchronous,
             service: text.service,
+            patroni: text.patroni,
         }))
     }
 }
@@ -380,6 +382,21 @@ pub struct PostgresTerms {
     pub make_synchronous: bool,
     /// Service whose selector follows the primary by a role label, if any.
     pub service: Option<ObjectRef>,
+    /// Patroni is asked to do it; else the servers are stopped and promoted one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patroni: Option<PatroniTerms>,
+}
+
+/// How Patroni is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatroniTerms {
+    /// Port of its REST API.
+    pub port: u16,
+    /// Secret of the login that the REST API wants, if it wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<ObjectRef>,
+    /// So long after the window Patroni may still do what it was asked, in milliseconds.
+    pub afterwards_ms: u64,
 }
 
 /// The conditions of the hand-over of one shard. Durations in milliseconds.

@@ -7,6 +7,7 @@ mod kafka;
 mod mariadb;
 mod memcached;
 mod mongodb;
+mod patroni;
 mod postgres;
 mod redis;
 
@@ -21,6 +22,9 @@ pub use memcached::{
     Absence, Memcached, MemcachedCounts, MemcachedFacts, MemcachedMember, percent,
 };
 pub use mongodb::{Mongo, MongoFacts, MongoMember, MongoPeer, MongoShardRole, MongoState};
+pub use patroni::{
+    Patroni, PatroniFacts, PatroniMember, PatroniPeer, PatroniSettings, PatroniView,
+};
 pub use postgres::{
     Pooler, PoolerConfig, PoolerDatabase, Postgres, PostgresFacts, PostgresMember, PrimaryService,
 };

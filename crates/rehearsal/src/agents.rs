@@ -126,6 +126,7 @@ pub(crate) fn cast(world: &World, order: &Order, alive: &Alive) -> Cast {
             world: world.clone(),
             candidate: order.candidate.ip.clone(),
         }),
+        patroni: Vec::new(),
     }
 }
 

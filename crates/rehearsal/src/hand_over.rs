@@ -358,6 +358,7 @@ fn order(
         max_lag_bytes: 64 * 1024,
         crash_safe: terms.crash_safe,
         make_synchronous: terms.make_synchronous,
+        patroni: None,
     }
 }
 

@@ -393,6 +393,7 @@ fn see_database(world: &Inner) -> seen::Database {
         poolers,
         service: None,
         other_agent: None,
+        patroni: None,
     })
 }
 

@@ -20,6 +20,7 @@ pub mod kafka;
 pub mod mariadb;
 pub mod memcached;
 pub mod mongodb;
+pub mod patroni;
 pub mod program;
 pub mod redis;
 pub mod set;

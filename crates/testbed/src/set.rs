@@ -360,6 +360,7 @@ impl Set {
                     .map(|n| (format!("pg-{n}.pg"), self.address(n)))
                     .collect(),
             )),
+            patroni: None,
         }
     }
 
@@ -399,6 +400,7 @@ impl Set {
             max_lag_bytes: 64 * 1024,
             crash_safe: false,
             make_synchronous: false,
+            patroni: None,
         }
     }
 

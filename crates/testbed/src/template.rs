@@ -25,7 +25,7 @@ pub(crate) const PASSWORD: &str = "only-for-tests";
 
 /// The same password, stored with one iteration instead of 4096: an unoptimised client needs a
 /// tenth of a second for those, and a test opens hundreds of sessions.
-const QUICK_PASSWORD: &str = "ALTER ROLE postgres PASSWORD \
+pub(crate) const QUICK_PASSWORD: &str = "ALTER ROLE postgres PASSWORD \
     'SCRAM-SHA-256$1:ZmVycmlzd2hlZWwtdGVzdA==$EdleCvw86XeZ442Nw0a/MQpY6H/jkmZKLmUCHRpU7t8=:aCQMvJ5nz2qBoYQOBM342uOb/UKlmuaxGJTmJqOoNIA='";
 
 /// A PostgreSQL.

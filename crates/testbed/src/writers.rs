@@ -5,11 +5,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::set::Set;
+
+/// A set that clients reach through its pooler.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// A client's session through the pooler.
+    async fn client(&self) -> Result<Client, tokio_postgres::Error>;
+
+    /// A session with the application's database of one member.
+    async fn connect_app(&self, n: usize) -> Client;
+}
+
+#[async_trait]
+impl Clients for Set {
+    async fn client(&self) -> Result<Client, tokio_postgres::Error> {
+        Set::client(self).await
+    }
+
+    async fn connect_app(&self, n: usize) -> Client {
+        Set::connect_app(self, n).await
+    }
+}
+
+#[async_trait]
+impl<T: Clients> Clients for Arc<T> {
+    async fn client(&self) -> Result<Client, tokio_postgres::Error> {
+        T::client(self).await
+    }
+
+    async fn connect_app(&self, n: usize) -> Client {
+        T::connect_app(self, n).await
+    }
+}
 
 /// Writers through the pooler: every key once, what was acknowledged is remembered.
 pub struct Writers {
@@ -29,18 +62,26 @@ pub struct Written {
 }
 
 impl Writers {
-    /// Starts four writers.
+    /// Starts four writers on a set led by its first member.
     pub async fn start(set: &Arc<Set>) -> Self {
-        let admin = set.connect_app(0).await;
+        Self::start_on(set, 0).await
+    }
+
+    /// Starts four writers on a set led by this member, with a table of their own.
+    pub async fn start_on<S: Clients + 'static>(set: &Arc<S>, primary: usize) -> Self {
+        let admin = set.connect_app(primary).await;
         admin
-            .simple_query("CREATE TABLE written (writer int, seq int, PRIMARY KEY (writer, seq))")
+            .simple_query(
+                "DROP TABLE IF EXISTS written; \
+                 CREATE TABLE written (writer int, seq int, PRIMARY KEY (writer, seq))",
+            )
             .await
             .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = (0..4)
             .map(|writer| {
                 let (set, stop) = (Arc::clone(set), Arc::clone(&stop));
-                tokio::spawn(async move { write(&set, writer, &stop).await })
+                tokio::spawn(async move { write(set.as_ref(), writer, &stop).await })
             })
             .collect();
         Self { stop, tasks }
@@ -60,7 +101,7 @@ impl Writers {
     }
 }
 
-async fn write(set: &Set, writer: u32, stop: &AtomicBool) -> Written {
+async fn write(set: &impl Clients, writer: u32, stop: &AtomicBool) -> Written {
     let mut written = Written::default();
     let mut client = set.client().await.ok();
     let mut last = Instant::now();
@@ -100,7 +141,7 @@ async fn write(set: &Set, writer: u32, stop: &AtomicBool) -> Written {
 }
 
 /// Acknowledged keys that a member does not have.
-pub async fn lost(set: &Set, member: usize, written: &Written) -> Vec<(u32, u32)> {
+pub async fn lost(set: &impl Clients, member: usize, written: &Written) -> Vec<(u32, u32)> {
     let rows = set
         .connect_app(member)
         .await

@@ -17,6 +17,9 @@ use crate::databases::postgres::order::Order;
 /// Port of the agent inside its pod.
 pub const PORT: u16 = 8090;
 
+/// Ending of the key of a recovery that a later run asked for.
+pub(crate) const RECOVERY: &str = "/recover";
+
 /// Order for the watchdog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Watch {

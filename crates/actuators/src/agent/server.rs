@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use super::hold::Hold;
 use super::state::{FileLog, Reach, load};
 use super::watchdog;
-use super::{Accepted, Watch};
+use super::{Accepted, RECOVERY, Watch};
 use crate::databases::postgres::order::Order;
 use crate::databases::postgres::record::Record;
 use crate::databases::postgres::record::{Outcome, Reason};
@@ -107,9 +107,6 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 
 const RECORD: &str = "record.json";
-
-/// Ending of the key of a recovery that a later run asked for.
-const RECOVERY: &str = "/recover";
 
 /// A record that an earlier process left outside of a window has nobody who would close it. One
 /// that was left inside is the watchdog's to close.

@@ -9,6 +9,7 @@ use super::hold::Hold;
 use crate::databases::postgres::console::Console;
 use crate::databases::postgres::names::Names;
 use crate::databases::postgres::order::{Member, Order, PoolerAddress};
+use crate::databases::postgres::patroni::rest::{Login, Rest};
 use crate::databases::postgres::pooler::Pooler;
 use crate::databases::postgres::record::{Log, MemoryLog, Moment, Outcome, Record};
 use crate::databases::postgres::server::Server;
@@ -29,6 +30,8 @@ pub struct Reach {
     pub dial: Arc<dyn Dial>,
     /// Where names lead.
     pub names: Arc<dyn Names>,
+    /// Login of Patroni's REST API, where it wants one.
+    pub patroni: Option<Login>,
 }
 
 impl Reach {
@@ -45,7 +48,27 @@ impl Reach {
                 .collect(),
             poolers: order.poolers.iter().map(|p| self.pooler(p)).collect(),
             names: Box::new(Arc::clone(&self.names)),
+            patroni: order
+                .patroni
+                .iter()
+                .flat_map(|asked| {
+                    let members = [&order.old, &order.candidate].into_iter();
+                    members
+                        .chain(&order.others)
+                        .map(|member| self.patroni(member, asked.port))
+                })
+                .collect(),
         }
+    }
+
+    /// Patroni beside one server.
+    fn patroni(&self, member: &Member, port: u16) -> Rest {
+        let target = Target {
+            pod: ObjectRef::new(&member.namespace, &member.name),
+            ip: Some(member.ip.clone()),
+            port,
+        };
+        Rest::new(target, Arc::clone(&self.dial), self.patroni.clone())
     }
 
     /// One server.

@@ -106,6 +106,7 @@ pub(super) async fn ensure(
 fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task {
     let pooler_tls = spec.pooler_tls.as_ref().or(spec.tls.as_ref());
     let admin = spec.pooler_admin.as_ref().unwrap_or(&spec.superuser);
+    let login = spec.patroni.as_ref().and_then(|asked| asked.login.as_ref());
     let hold = hold.filter(|_| name == TASKS[0]);
     Task {
         name,
@@ -120,6 +121,7 @@ fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task
         .into_iter()
         .chain(secured("", spec.tls.as_ref()))
         .chain(secured("pooler-", pooler_tls))
+        .chain(login.map(|_| format!("--patroni-login={CREDENTIALS}/patroni-login")))
         .chain(hold.map(|hold| format!("--hold={hold}")))
         .collect(),
         port: PORT,
@@ -131,6 +133,7 @@ fn pod_task(name: &'static str, spec: &PostgresSpec, hold: Option<&str>) -> Task
         .into_iter()
         .chain(authority("", spec.tls.as_ref()))
         .chain(authority("pooler-", pooler_tls))
+        .chain(login.map(|login| ("patroni-login".to_owned(), login.name.clone())))
         .collect(),
     }
 }

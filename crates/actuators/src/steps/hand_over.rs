@@ -16,7 +16,7 @@ use ferriswheel_plan::step::PostgresTerms;
 use tokio::time::{Instant, sleep};
 
 use poolers::{aim_poolers, console, console_entries, holds, pooler_admin};
-use records::{last_moment, lines, running_window, untidy};
+use records::{last_moment, lines, running_window, untidy, waited_for};
 
 use super::seat::slot_name;
 use super::{agents, class, done, roles, waiting};
@@ -25,7 +25,9 @@ use crate::agent::{PORT, Watch};
 use crate::databases::postgres::console::resume;
 use crate::databases::postgres::facts;
 use crate::databases::postgres::order::{Order, PoolerAddress};
+use crate::databases::postgres::patroni::Asked;
 use crate::databases::postgres::record::{Outcome, Reason, Record};
+use crate::databases::postgres::server::Status;
 use crate::databases::postgres::session::Session;
 use crate::databases::postgres::window::streams_from;
 use crate::dial::Target;
@@ -94,11 +96,10 @@ async fn unfinished(
         let streams = state
             .status
             .as_ref()
-            .is_ok_and(|status| streams_from(status, &to.name));
-        let elsewhere = state
-            .status
-            .as_ref()
-            .is_ok_and(|status| status.streaming_from.is_some() && !streams_from(status, &to.name));
+            .is_ok_and(|status| receives_from(status, states, to));
+        let elsewhere = state.status.as_ref().is_ok_and(|status| {
+            status.streaming_from.is_some() && !receives_from(status, states, to)
+        });
         if elsewhere {
             // It will not come by itself: nobody is on the window any more.
             return Ok(Some(Observed::Ready));
@@ -132,6 +133,15 @@ async fn unfinished(
         return Ok(Some(Observed::Ready));
     }
     Ok(None)
+}
+
+/// Whether a standby's upstream is this member: its host is the pod's name, or its address, as Patroni writes it.
+fn receives_from(status: &Status, states: &[MemberState], upstream: &ObjectRef) -> bool {
+    let ip = states
+        .iter()
+        .find(|state| state.member.pod == *upstream)
+        .and_then(|state| state.member.ip.as_deref());
+    streams_from(status, &upstream.name) || (ip.is_some() && status.streaming_from.as_deref() == ip)
 }
 
 pub(crate) async fn act(
@@ -222,6 +232,19 @@ async fn conclude(
             after: Duration::from_secs(1),
             cause: format!("the agent was lost: {cause}"),
         }),
+        Some(Outcome::Unresolved {
+            reason: reason @ Reason::PatroniElsewhere { leader },
+        }) => {
+            // Clients follow all the same; why it came so is for a person.
+            let leader = from.sibling(leader);
+            let states = world.states(database).await.map_err(class)?;
+            aim_poolers(world, spec, to, &leader).await?;
+            finish(world, spec, &states, from, &leader).await?;
+            Err(ActError::AskHuman {
+                code: reason.code().to_owned(),
+                cause: reason.to_string(),
+            })
+        }
         Some(Outcome::Unresolved { reason }) => Err(ActError::AskHuman {
             code: reason.code().to_owned(),
             cause: reason.to_string(),
@@ -311,12 +334,14 @@ pub(crate) async fn settle(
         .await
         .map_err(class)?
         .is_some();
+    // Patroni may still do what it was asked, unless somebody has waited for it.
+    let may_come = terms.patroni.is_some() && !waited_for(world, spec, key).await.map_err(class)?;
     match primary(&states) {
         Some((leader, _)) if leader == to && !untidy => {
             finish(world, spec, &states, from, to).await?;
             return Ok(Evidence::one(format!("{to} is the primary, clients go on")));
         }
-        Some((leader, _)) if leader == from && !held && !untidy => {
+        Some((leader, _)) if leader == from && !held && !untidy && !may_come => {
             roles::settle(world, spec, &states, from)
                 .await
                 .map_err(class)?;
@@ -417,6 +442,10 @@ async fn order(
         max_lag_bytes: MAX_LAG_BYTES,
         crash_safe: terms.crash_safe,
         make_synchronous: terms.make_synchronous,
+        patroni: terms.patroni.as_ref().map(|patroni| Asked {
+            port: patroni.port,
+            afterwards_ms: patroni.afterwards_ms,
+        }),
     })
 }
 

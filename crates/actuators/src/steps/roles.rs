@@ -87,7 +87,10 @@ fn holder(record: &Record, order: &Order) -> Option<Holder> {
     if seen("oldPromoted") || (seen("resumed") && !promoted) {
         return Some(Holder::Old);
     }
-    let due = if order.poolers.is_empty() {
+    let due = if order.patroni.is_some() {
+        // Patroni writes them itself where its store is Kubernetes; they mean the same.
+        promoted
+    } else if order.poolers.is_empty() {
         seen("stopSent")
     } else {
         promoted && seen("resumed")
@@ -175,6 +178,7 @@ async fn read(world: &World, pod: &ObjectRef) -> Result<Pod, AskError> {
 mod tests {
     use super::{Holder, holder};
     use crate::databases::postgres::order::{Member, Order, PoolerAddress};
+    use crate::databases::postgres::patroni::Asked;
     use crate::databases::postgres::record::{Log, MemoryLog, Moment, Reason, Record};
 
     fn order(pooled: bool) -> Order {
@@ -204,6 +208,7 @@ mod tests {
             max_lag_bytes: 0,
             crash_safe: false,
             make_synchronous: false,
+            patroni: None,
         }
     }
 
@@ -237,6 +242,20 @@ mod tests {
         let mut other = record(&moments);
         other.key = "another".to_owned();
         assert_eq!(holder(&other, &order(true)), None);
+    }
+
+    #[test]
+    fn under_patroni_the_labels_move_once_the_candidate_is_promoted() {
+        let mut order = order(false);
+        order.patroni = Some(Asked {
+            port: 8008,
+            afterwards_ms: 1,
+        });
+        let flush = crate::databases::postgres::lsn::Lsn(0);
+        let mut moments = vec![Moment::PauseSent, Moment::SwitchoverSent { flush }];
+        assert_eq!(holder(&record(&moments), &order), None);
+        moments.push(Moment::Promoted { triggers: 1 });
+        assert_eq!(holder(&record(&moments), &order), Some(Holder::Candidate));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! PostgreSQL: the servers' status, the agent's window, and what the probe connects to.
 
 mod collect;
+mod patroni;
 
 use std::collections::BTreeMap;
 
@@ -81,6 +82,10 @@ impl System for Postgres<'_> {
 
     /// A slot that is left behind holds WAL for ever.
     async fn forget(&self, leader: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
+        if patroni::is_in_charge(self.world, self.name) {
+            // It drops the slot of a member that is gone by itself, and makes one anew that it still knows.
+            return Ok(());
+        }
         let superuser = self.world.superuser(self.spec).await?;
         for member in self.world.members(&self.spec.stateful_set).await? {
             if member.pod == *leader {

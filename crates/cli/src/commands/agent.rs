@@ -9,6 +9,7 @@ use ferriswheel_actuators::agent::hold::Hold;
 use ferriswheel_actuators::agent::server::{Settings, serve};
 use ferriswheel_actuators::agent::state::Reach;
 use ferriswheel_actuators::databases::postgres::names::System;
+use ferriswheel_actuators::databases::postgres::patroni::rest::Login;
 use ferriswheel_actuators::databases::postgres::session::Credentials;
 use ferriswheel_actuators::databases::postgres::tls::Tls;
 use ferriswheel_actuators::databases::tls::TlsMode;
@@ -55,6 +56,9 @@ pub struct AgentArgs {
     /// File with the certificate of the poolers' authority
     #[arg(long, value_name = "FILE")]
     pooler_tls_ca: Option<PathBuf>,
+    /// Directory with the files `username` and `password` of Patroni's REST API, where it wants a login
+    #[arg(long, value_name = "DIR")]
+    patroni_login: Option<PathBuf>,
     /// Directory for the record of the window
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
@@ -84,6 +88,7 @@ pub async fn run(args: AgentArgs) -> Result<Exit, Failure> {
             )?,
             dial: Arc::new(Direct),
             names: Arc::new(System),
+            patroni: args.patroni_login.as_deref().map(login).transpose()?,
         },
         hold: args.hold,
     };
@@ -102,6 +107,13 @@ fn credentials(directory: &Path, tls: Tls) -> Result<Credentials, Failure> {
         user: read(&directory.join("username"))?,
         password: read(&directory.join("password"))?,
         tls,
+    })
+}
+
+fn login(directory: &Path) -> Result<Login, Failure> {
+    Ok(Login {
+        user: read(&directory.join("username"))?,
+        password: read(&directory.join("password"))?,
     })
 }
 

@@ -135,8 +135,11 @@ impl<'a> Replay<'a> {
                     "who is the primary",
                     &|guard| matches!(guard, Guard::PrimaryIs { pod, .. } if pod == from),
                 );
-                // A shard's hand-over restarts no server.
-                if terms.postgres().is_some() {
+                // A shard's hand-over restarts no server, and Patroni's own container goes on.
+                if terms
+                    .postgres()
+                    .is_some_and(|terms| terms.patroni.is_none())
+                {
                     wants(
                         "that the old primary restarts at once",
                         &|guard| matches!(guard, Guard::RestartUndelayed { pod } if pod == from),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Act, Order};
+use super::{Act, Order, operators};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::scope::{DatabaseScope, Member};
@@ -76,19 +76,11 @@ pub(super) fn complete(scope: &DatabaseScope<'_>) -> Findings {
     findings
 }
 
-/// Nobody else owns the set, who would move its primaries.
+/// Nobody else owns the set, who would move its primaries; `fix` is for an owner whose ways are not known.
 pub(super) fn unowned(scope: &DatabaseScope<'_>, fix: &str) -> Findings {
     let mut findings = Findings::default();
-    if let Some(owner) = &scope.set.owner {
-        findings.refuse(
-            Diagnostic::new(
-                codes::OTHER_AGENT,
-                scope.set_name,
-                "somebody else moves its primary, and would do so against us",
-            )
-            .seen(format!("the set is owned by {} {}", owner.kind, owner.name))
-            .fix(fix),
-        );
+    if let Some(seen) = operators::of(scope) {
+        findings.refuse(operators::refusal(scope.set_name, seen, fix));
     }
     findings
 }

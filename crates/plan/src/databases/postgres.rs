@@ -1,10 +1,11 @@
-//! PostgreSQL with streaming replication under a plain StatefulSet.
+//! PostgreSQL with streaming replication under a plain StatefulSet, led by nobody or by Patroni.
 //!
 //! # Source
 //! The procedure and its figures: `docs/patterns/postgres.md`.
 
 mod agents;
 mod entrypoint;
+mod patroni;
 mod poolers;
 mod servers;
 
@@ -82,12 +83,17 @@ impl<'a> Set<'a> {
         members::facts(&self.observed.members, member)
     }
 
+    /// Patroni is in charge of the set, and is asked to hand over.
+    fn under_patroni(&self) -> bool {
+        self.observed.patroni.is_some()
+    }
+
     /// Ordinal of the replica that takes over: a synchronous one if there is one, then the lowest
     /// ordinal. It does not depend on lag, which changes from one second to the next.
     fn candidate(&self, primary: u32) -> Option<u32> {
         self.members
             .values()
-            .filter(|member| member.ordinal != primary)
+            .filter(|member| member.ordinal != primary && patroni::may_lead(self, member))
             .min_by_key(|member| (!is_synchronous(self, member.ordinal), member.ordinal))
             .map(|member| member.ordinal)
     }
@@ -99,7 +105,10 @@ impl Pattern for Set<'_> {
         findings.absorb(agents::gate(self));
         findings.absorb(servers::gate(self, seat));
         findings.absorb(poolers::gate(world, scope, self));
-        findings.absorb(entrypoint::gate(self));
+        if !self.under_patroni() {
+            // Patroni decides who leads, whatever its entrypoint says.
+            findings.absorb(entrypoint::gate(self));
+        }
         let service = self
             .spec
             .service
@@ -139,7 +148,11 @@ impl Pattern for Set<'_> {
             Some(pod) => self
                 .members
                 .values()
-                .find(|member| member.name.name == pod && member.ordinal != primary)
+                .find(|member| {
+                    member.name.name == pod
+                        && member.ordinal != primary
+                        && patroni::may_lead(self, member)
+                })
                 .map(|member| member.ordinal),
             None => self.candidate(primary),
         };
@@ -148,6 +161,12 @@ impl Pattern for Set<'_> {
 
     fn change(&self, from: &ObjectRef, _: &ObjectRef) -> Option<Change> {
         let spec = self.spec;
+        let patroni = patroni::terms(self);
+        // Patroni starts the old primary again inside its own container.
+        let guards = match patroni {
+            Some(_) => Vec::new(),
+            None => vec![Guard::RestartUndelayed { pod: from.clone() }],
+        };
         Some(Change {
             terms: HandOverTerms::Postgres(PostgresTerms {
                 poolers: spec.poolers.clone(),
@@ -156,12 +175,13 @@ impl Pattern for Set<'_> {
                 crash_safe: spec.crash_safe,
                 make_synchronous: spec.crash_safe && spec.make_synchronous,
                 service: spec.service.clone(),
+                patroni,
             }),
             max_lag: CANDIDATE_LAG,
-            guards: vec![Guard::RestartUndelayed { pod: from.clone() }],
+            guards,
             gate: format!("hand-over-{}", self.name),
             of_what: self.name.to_string(),
-            clients: clients(spec),
+            clients: clients(self),
         })
     }
 
@@ -169,8 +189,11 @@ impl Pattern for Set<'_> {
         true
     }
 
-    /// By its replication slot.
+    /// By its replication slot, which Patroni drops by itself.
     fn remembers(&self, pod: &str) -> bool {
+        if self.under_patroni() {
+            return false;
+        }
         let slot = pod.replace(['-', '.'], "_");
         self.members
             .values()
@@ -202,7 +225,7 @@ impl Pattern for Set<'_> {
             database: self.name.clone(),
             limits: self.scope.spec.limits.clone(),
             durability: durability(self),
-            clients: clients(self.spec),
+            clients: clients(self),
         }
     }
 
@@ -222,10 +245,18 @@ impl Pattern for Set<'_> {
                 .collect();
             json!(entries)
         };
+        let patroni = self.observed.patroni.iter().map(|patroni| {
+            let scope = patroni.members.values().find_map(|m| m.facts.as_ref());
+            (
+                format!("patroni of {}", self.set_name),
+                json!([scope.map(|facts| &facts.scope), patroni.settings]),
+            )
+        });
         self.observed
             .poolers
             .iter()
             .map(|(name, pooler)| (format!("pooler {name}"), entries(pooler)))
+            .chain(patroni)
             .collect()
     }
 }
@@ -255,7 +286,23 @@ fn durability(database: &Set<'_>) -> String {
     }
 }
 
-fn clients(spec: &PostgresSpec) -> String {
+fn clients(database: &Set<'_>) -> String {
+    let spec = database.spec;
+    if database.under_patroni() {
+        let stall = estimates::PATRONI_STALL_MS;
+        return if spec.poolers.is_empty() {
+            format!(
+                "Patroni hands over. Clients connect directly: their connections are cut once, with errors for as long as its \
+                 own loop takes, up to {stall} ms measured."
+            )
+        } else {
+            format!(
+                "Patroni hands over, the poolers hold the clients: no error, a pause for as long as its own loop takes, up to \
+                 {stall} ms measured, {} at the very most.",
+                spec.window
+            )
+        };
+    }
     if spec.poolers.is_empty() {
         let by_service = spec.service.as_ref().map_or_else(String::new, |service| {
             format!(

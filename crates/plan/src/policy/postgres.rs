@@ -38,6 +38,9 @@ pub struct PostgresSpec {
     /// How sessions with the poolers are secured; default: as with the servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooler_tls: Option<Tls>,
+    /// How Patroni is asked, where its members run under it; default: port 8008, without a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patroni: Option<PatroniSpec>,
     /// Fewest healthy members at any time; default: as many as the set has.
     #[serde(default)]
     pub min_members: Option<u32>,
@@ -54,6 +57,32 @@ pub struct PostgresSpec {
     /// Budget for PAUSE to be answered by every pooler.
     #[serde(default = "default_pause")]
     pub pause: Millis,
+}
+
+/// Patroni's REST API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PatroniSpec {
+    /// Port (`restapi.listen`).
+    #[serde(default = "default_patroni_port")]
+    pub port: u16,
+    /// Secret with the keys `username` and `password`, where `restapi.authentication` wants a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<ObjectRef>,
+}
+
+impl Default for PatroniSpec {
+    fn default() -> Self {
+        Self {
+            port: default_patroni_port(),
+            login: None,
+        }
+    }
+}
+
+/// Patroni's own default.
+fn default_patroni_port() -> u16 {
+    8008
 }
 
 fn default_container() -> String {

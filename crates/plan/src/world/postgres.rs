@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ObjectRef;
-use crate::world::Asked;
+use crate::world::{Asked, Patroni};
 
 /// A PostgreSQL set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +20,11 @@ pub struct Postgres {
     /// snapshot of a version that did not look.
     #[serde(default)]
     pub service: Option<PrimaryService>,
-    /// Another agent that would act on its own (Patroni, repmgrd, pg_auto_failover, an operator).
+    /// Another agent that would act on its own (repmgrd, pg_auto_failover, an operator).
     pub other_agent: Option<String>,
+    /// Patroni in charge of the set, with its own view; it is asked to hand over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patroni: Option<Patroni>,
 }
 
 /// A Service that leads to the primary.

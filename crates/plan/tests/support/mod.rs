@@ -354,6 +354,7 @@ pub fn put_set(
             poolers,
             service: None,
             other_agent: None,
+            patroni: None,
         }),
     );
 }

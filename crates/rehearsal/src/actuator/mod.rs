@@ -278,14 +278,15 @@ impl Actuator for Outside {
 
 /// Terms of the servers that are modelled.
 fn modelled(terms: &HandOverTerms) -> Result<&PostgresTerms, ActError> {
-    terms.postgres().ok_or_else(unmodelled)
+    let servers = terms.postgres().filter(|terms| terms.patroni.is_none());
+    servers.ok_or_else(unmodelled)
 }
 
 fn unmodelled() -> ActError {
     ActError::Fatal {
         code: "FW0301".to_owned(),
         cause:
-            "rehearsals have modelled servers of PostgreSQL only; this step is of another system"
+            "rehearsals have modelled servers of PostgreSQL only, without Patroni; this step is of another system"
                 .to_owned(),
     }
 }

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod lsn;
 pub mod names;
 pub mod order;
+pub mod patroni;
 pub mod pooler;
 mod prepare;
 pub mod record;

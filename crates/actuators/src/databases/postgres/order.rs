@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::patroni::Asked;
 use super::server::Upstream;
 
 /// The order of one hand-over.
@@ -32,6 +33,9 @@ pub struct Order {
     /// It may be made one for the length of the hand-over.
     #[serde(default)]
     pub make_synchronous: bool,
+    /// Patroni is asked to do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patroni: Option<Asked>,
 }
 
 impl Order {

@@ -12,7 +12,7 @@ use super::server::{Server, ServerError, Status};
 use super::window::{CHECKPOINT, Cast, STATEMENT, micros, millis};
 /// Deadline of reading the candidate's catalogs: milliseconds in memory, a second or two from a
 /// disk.
-const WARM: Duration = Duration::from_secs(10);
+pub(super) const WARM: Duration = Duration::from_secs(10);
 
 /// What [`prepare`] found, needed to open the window.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ async fn require_candidate(cast: &Cast, log: &dyn Log) -> Result<(), Reason> {
 
 /// Commit latency right after a checkpoint is not the latency of every day; wait until a commit
 /// is no slower than twice the fastest seen, at most 2 s.
-async fn settle_latency(cast: &Cast, log: &dyn Log) {
+pub(super) async fn settle_latency(cast: &Cast, log: &dyn Log) {
     let mut fastest = Duration::MAX;
     let end = Instant::now() + Duration::from_secs(2);
     let mut calm = 0;
@@ -135,7 +135,8 @@ async fn settle_latency(cast: &Cast, log: &dyn Log) {
     }
 }
 
-async fn rehearse(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Status, Reason> {
+/// Every session stands, and every server and pooler is what the order says.
+pub(super) async fn rehearse(order: &Order, cast: &Cast, log: &dyn Log) -> Result<Status, Reason> {
     let mut round_trips = Vec::new();
     let ask = async |server: &dyn Server| -> Result<(Status, u64), Reason> {
         let fail = |e: ServerError| Reason::NotReady(e.to_string());
@@ -246,7 +247,7 @@ async fn long_transactions(order: &Order, cast: &Cast) -> Vec<super::server::Ope
 }
 
 /// The candidate streams and has replayed all but the last few bytes.
-async fn wait_until_level(order: &Order, cast: &Cast) -> Result<(), Reason> {
+pub(super) async fn wait_until_level(order: &Order, cast: &Cast) -> Result<(), Reason> {
     let end = Instant::now() + STATEMENT;
     loop {
         let old = cast

@@ -51,7 +51,20 @@ pub enum Moment {
         /// Flushed position right before.
         flush: Lsn,
     },
-    /// The candidate holds the shutdown checkpoint, replayed.
+    /// Patroni is asked to hand over, once.
+    SwitchoverSent {
+        /// Flushed position right before.
+        flush: Lsn,
+    },
+    /// What Patroni says of it.
+    Answered {
+        /// Status and text.
+        text: String,
+    },
+    /// Patroni's own view names the candidate as the leader.
+    LeaderSeen,
+    /// The candidate holds the shutdown checkpoint, replayed; under Patroni: its timeline forks at or after what had been
+    /// flushed when the question was sent.
     Proven {
         /// Start of the shutdown checkpoint.
         start: Lsn,
@@ -112,6 +125,9 @@ impl Named for Moment {
             Self::PauseSent => "pauseSent",
             Self::Paused => "paused",
             Self::StopSent { .. } => "stopSent",
+            Self::SwitchoverSent { .. } => "switchoverSent",
+            Self::Answered { .. } => "answered",
+            Self::LeaderSeen => "leaderSeen",
             Self::Proven { .. } => "proven",
             Self::PromoteSent => "promoteSent",
             Self::Promoted { .. } => "promoted",
@@ -180,6 +196,18 @@ pub enum Reason {
     /// The agent was lost inside the window.
     #[error("the agent was lost inside the window: {0}")]
     AgentLost(String),
+    /// Patroni will not hand over.
+    #[error("Patroni refused: {0}")]
+    SwitchoverRefused(String),
+    /// Patroni cannot be asked, or what it sees speaks against asking.
+    #[error("Patroni was not asked: {0}")]
+    PatroniSilent(String),
+    /// Another member than the one that was named leads now.
+    #[error("Patroni has made {leader} the primary, which nobody asked for")]
+    PatroniElsewhere {
+        /// Who.
+        leader: String,
+    },
     /// Nobody could be proven primary within the budget.
     #[error("no server could be proven primary within the window's budget: {0}")]
     BudgetSpent(String),
@@ -200,6 +228,9 @@ impl Reason {
             Self::AgentLost(_) => "FW0209",
             Self::BudgetSpent(_) => "FW0210",
             Self::NameStale { .. } => "FW0212",
+            Self::SwitchoverRefused(_) => "FW1121",
+            Self::PatroniSilent(_) => "FW1122",
+            Self::PatroniElsewhere { .. } => "FW1123",
         }
     }
 }

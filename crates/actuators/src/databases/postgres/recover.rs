@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::aftercare::{aftercare, withdraw};
 use super::lsn::Lsn;
 use super::order::Order;
+use super::patroni;
 use super::record::{Log, Moment, Outcome, Reason};
 use super::server::{ServerError, Status};
 use super::window::{Cast, finish_forward, promote, repoint, resume_all, streams_from};
@@ -58,6 +59,9 @@ pub async fn recover(
     by: &str,
     log: &dyn Log,
 ) -> Outcome {
+    if let Some(asked) = &order.patroni {
+        return patroni::recover(order, asked, cast, opened, failed, by, log).await;
+    }
     log.note(Moment::RecoveryBegan { by: by.to_owned() });
     let limit = opened + order.window_budget();
     let mut seen = String::from("nothing yet");

@@ -120,6 +120,15 @@ pub trait Server: Send + Sync {
     /// The last WAL record that this standby holds, looked up from `since`.
     async fn last_record(&self, since: Lsn) -> Result<LastRecord, ServerError>;
 
+    /// Where the present timeline of a server that was promoted begins. A server that keeps no history of its
+    /// timelines cannot say.
+    async fn fork(&self, _deadline: Duration) -> Result<Lsn, ServerError> {
+        Err(ServerError::Unexpected {
+            server: self.name().to_owned(),
+            what: "it keeps no history of its timelines".to_owned(),
+        })
+    }
+
     /// Triggers a promotion without waiting for it. "Not in recovery" is a success.
     async fn promote(&self) -> Result<(), ServerError>;
 

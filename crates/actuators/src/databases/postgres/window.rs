@@ -18,6 +18,8 @@ use super::aftercare::{aftercare, withdraw};
 use super::lsn::Lsn;
 use super::names::Names;
 use super::order::Order;
+use super::patroni;
+use super::patroni::rest::Rest;
 use super::pooler::Pooler;
 use super::prepare::{Prepared, prepare};
 use super::record::{Log, Moment, Outcome, Reason};
@@ -49,10 +51,15 @@ pub struct Cast {
     pub poolers: Vec<Box<dyn Pooler>>,
     /// Where names lead.
     pub names: Box<dyn Names>,
+    /// Patroni of every server, where it is asked.
+    pub patroni: Vec<Rest>,
 }
 
 /// Runs a whole hand-over: prepare, window, aftercare.
 pub async fn hand_over(order: &Order, cast: &Cast, log: &dyn Log) -> Outcome {
+    if let Some(asked) = &order.patroni {
+        return patroni::window::hand_over(order, asked, cast, log).await;
+    }
     match prepare(order, cast, log).await {
         Ok(prepared) => open_window(order, cast, &prepared, log).await,
         Err(reason) => {
@@ -116,7 +123,7 @@ pub async fn open_window(
     recover::recover(order, cast, opened, &known, failed, "agent", log).await
 }
 
-async fn pause_all(order: &Order, cast: &Cast) -> Result<(), Reason> {
+pub(super) async fn pause_all(order: &Order, cast: &Cast) -> Result<(), Reason> {
     let budget = order.pause_budget();
     let answers = join_all(cast.poolers.iter().map(|pooler| pooler.pause(budget))).await;
     for (pooler, answer) in cast.poolers.iter().zip(answers) {
@@ -240,7 +247,17 @@ pub(super) async fn finish_forward(
         Ok(())
     };
     let release = async {
-        let reloads = join_all(cast.poolers.iter().map(|p| p.reload(left(limit)))).await;
+        // A console that was never opened, or broke, is opened once: whoever carries a window on has none yet.
+        let reloads = join_all(cast.poolers.iter().map(|pooler| async move {
+            match pooler.reload(left(limit)).await {
+                Ok(()) => Ok(()),
+                Err(_) => {
+                    pooler.reconnect(left(limit)).await?;
+                    pooler.reload(left(limit)).await
+                }
+            }
+        }))
+        .await;
         note_failures(cast, &reloads, "RELOAD", log);
         log.note(Moment::Reloaded);
         resume_all(order, cast, log).await;

@@ -504,6 +504,12 @@ impl Server for WireServer {
         })
     }
 
+    async fn fork(&self, deadline: Duration) -> Result<Lsn, ServerError> {
+        let rows = self.session.run(HISTORY, deadline).await?;
+        let text = cell(&rows, 0).ok_or_else(|| self.unexpected("no history of its timeline"))?;
+        read_fork(text).ok_or_else(|| self.unexpected("a history that cannot be read"))
+    }
+
     async fn promote(&self) -> Result<(), ServerError> {
         match self.run("SELECT pg_promote(false)").await {
             Ok(_) => Ok(()),
@@ -607,6 +613,22 @@ const STATUS: &str = "SELECT r.recovering, \
          coalesce(replay_lsn::text, '-'), sync_state), ',') FROM pg_stat_replication), '') END \
     FROM (SELECT pg_is_in_recovery() AS recovering) r";
 
+/// The file that a promotion writes before the server takes writes.
+const HISTORY: &str = "SELECT pg_read_file('pg_wal/' || \
+    substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history')";
+
+/// The last line that says something: the timeline before, where it was left, and why.
+///
+/// # Source
+/// `timeline.c`: fields are separated by white space; lines may be empty or comments.
+fn read_fork(history: &str) -> Option<Lsn> {
+    let mut lines = history
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next_back()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn read_status(rows: &[Vec<Option<String>>]) -> Option<Status> {
     let row = rows.first()?;
     let text = |column: usize| row.get(column).and_then(Option::as_deref);
@@ -659,4 +681,17 @@ fn shell(path: &str) -> String {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lsn, read_fork};
+
+    #[test]
+    fn a_timeline_forks_where_its_last_line_says() {
+        let history = "1\t0/3000060\tno recovery target specified\n\n# by hand\n2\t0/50000A0\tno recovery target specified\n\n";
+        assert_eq!(read_fork(history), Some(Lsn(0x0500_00A0)));
+        assert_eq!(read_fork("# nothing\n"), None);
+        assert_eq!(read_fork("1 soon because\n"), None);
+    }
 }

@@ -1,12 +1,14 @@
 //! What the agents' records say: whether a window is open, what it left, and what happened in it.
 
+use ferriswheel_engine::actuator::OperationKey;
 use ferriswheel_plan::ids::DatabaseName;
 use ferriswheel_plan::policy::PostgresSpec;
 
-use crate::databases::postgres::record::Record;
-use crate::databases::postgres::window::streams_from;
+use crate::agent::RECOVERY;
+use crate::databases::postgres::record::{Outcome, Reason, Record};
 use crate::kubernetes::pods::Home;
 use crate::steps::agents;
+use crate::steps::hand_over::receives_from;
 use crate::systems::primary;
 use crate::world::{AskError, LOOK, World};
 
@@ -103,7 +105,7 @@ pub(super) async fn untidy(
         }
         if let Some((leader, _)) = primary(&states)
             && let Some(host) = &status.streaming_from
-            && !streams_from(status, &leader.name)
+            && !receives_from(status, &states, leader)
         {
             return Ok(Some(format!(
                 "{} streams from {host}, and {leader} is the primary",
@@ -112,6 +114,31 @@ pub(super) async fn untidy(
         }
     }
     Ok(None)
+}
+
+/// Whether somebody has seen the end of this order: a record that a living process closed, of the hand-over or of its
+/// recovery.
+pub(super) async fn waited_for(
+    world: &World,
+    spec: &PostgresSpec,
+    key: &OperationKey,
+) -> Result<bool, AskError> {
+    let home = world.home(&spec.stateful_set);
+    for task in agents::TASKS {
+        let Ok(Some(record)) = record_of(world, &home, task).await else {
+            continue;
+        };
+        let lost = matches!(
+            record.outcome,
+            None | Some(Outcome::Unresolved {
+                reason: Reason::AgentLost(_)
+            })
+        );
+        if !lost && (record.key == key.0 || record.key == format!("{}{RECOVERY}", key.0)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) fn last_moment(record: &Record) -> &'static str {

@@ -8,6 +8,7 @@ use ferriswheel_plan::world::{
     self, Pooler, PoolerDatabase, PostgresFacts, PostgresMember, PrimaryService,
 };
 
+use super::patroni;
 use crate::collect::CollectError;
 use crate::databases::postgres::console;
 use crate::databases::postgres::facts::{self, PrimaryView};
@@ -69,14 +70,22 @@ pub(crate) async fn collect(
         }),
         None => None,
     };
+    let agents = || {
+        views
+            .iter()
+            .flat_map(|(name, view)| view.agents.iter().map(move |agent| (name, agent)))
+    };
+    let patroni = patroni::collect(outside, spec, &pods, agents()).await?;
+    let known = patroni.is_some();
     Ok(world::Postgres {
         service,
         stateful_set: spec.stateful_set.clone(),
         members: found,
         poolers: pooler_states,
-        other_agent: views.iter().find_map(|(name, view)| {
-            Some(format!("{} is connected to {name}", view.agents.first()?))
-        }),
+        other_agent: agents()
+            .find(|(_, agent)| !(known && patroni::is_patroni(agent)))
+            .map(|(name, agent)| format!("{agent} is connected to {name}")),
+        patroni,
     })
 }
 

@@ -37,7 +37,6 @@ pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
         cluster,
         "let the operator roll its brokers, or pause it for the run",
     ));
-    findings.absorb(strimzi(cluster));
     let zookeeper = zookeeper(cluster);
     let ends = scope.hand_over_only || !zookeeper.refusals.is_empty();
     findings.absorb(zookeeper);
@@ -66,28 +65,6 @@ pub(super) fn gate(cluster: &Cluster<'_>, scope: &Scope<'_>) -> Findings {
         findings.absorb(settings::judged(member, facts));
     }
     findings.absorb(moving(cluster));
-    findings
-}
-
-/// Pods of Strimzi are no stateful set's since its version 0.29; an older one marks its sets.
-fn strimzi(cluster: &Cluster<'_>) -> Findings {
-    let mut findings = Findings::default();
-    let pods = cluster.members.values().flat_map(|m| &m.pod.labels);
-    let mut labels = cluster.set.labels.iter().chain(pods);
-    let mark = labels.find(|(key, _)| key.starts_with("strimzi.io/"));
-    if let Some((key, value)) = mark
-        && cluster.set.owner.is_none()
-    {
-        findings.refuse(
-            Diagnostic::new(
-                codes::OTHER_AGENT,
-                cluster.set_name,
-                "Strimzi rolls these brokers, and would do so against us",
-            )
-            .seen(format!("label {key}={value}"))
-            .fix("install Strimzi's Drain Cleaner and let it roll them: it moves each broker that is about to be evicted; leave the database out of this spec"),
-        );
-    }
     findings
 }
 

@@ -1,27 +1,16 @@
-//! Who else would act on the set: operators and failover agents.
+//! Who else would act on the set: operators, Patroni, and failover agents that nobody can ask.
 
-use super::Set;
+use super::{Set, patroni};
 use crate::codes;
+use crate::databases::operators;
 use crate::diagnostic::{Diagnostic, Findings};
 
-/// Labels by which operators mark what they own.
-///
-/// # Source
-/// The operators' own manifests: CloudNativePG, Zalando, Crunchy and Percona, StackGres, Patroni.
-const OWNERS: [(&str, Option<&str>, &str); 4] = [
-    ("cnpg.io/cluster", None, "CloudNativePG"),
-    ("application", Some("spilo"), "Zalando's operator"),
-    (
-        "postgres-operator.crunchydata.com/cluster",
-        None,
-        "Crunchy's or Percona's operator",
-    ),
-    ("stackgres.io/cluster", None, "StackGres"),
-];
+/// The program that is asked to hand over, once its interface has answered.
+const PATRONI: &str = "patroni";
 
 /// Programs that promote by themselves.
 const PROGRAMS: [&str; 6] = [
-    "patroni",
+    PATRONI,
     "repmgrd",
     "pg_autoctl",
     "stolon-keeper",
@@ -29,26 +18,24 @@ const PROGRAMS: [&str; 6] = [
     "pg_auto_failover",
 ];
 
-/// Refuses a set that somebody else would move.
+/// Refuses a set that somebody else would move, unless it is Patroni alone and Patroni can be asked.
 pub(super) fn gate(database: &Set<'_>) -> Findings {
     let mut findings = Findings::default();
     let set = database.set;
+    let asked = database.observed.patroni.as_ref();
+    if let Some(seen) = operators::of(database) {
+        let otherwise = "let the owner hand over by its own interface, or stop it for the run";
+        findings.refuse(operators::refusal(database.set_name, seen, otherwise));
+        return findings;
+    }
     let mut seen = Vec::new();
     seen.extend(database.observed.other_agent.clone());
-    if let Some(owner) = &set.owner {
-        seen.push(format!("the set is owned by {} {}", owner.kind, owner.name));
-    }
-    for (label, value, who) in OWNERS {
-        let found = set.labels.get(label);
-        if found.is_some_and(|found| value.is_none_or(|value| value == found)) {
-            seen.push(format!("label {label} of {who}"));
-        }
-    }
     for text in &set.entrypoint_text {
         let line = text.lines().map(str::trim).find(|line| {
             !line.starts_with('#')
                 && line
                     .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                    .filter(|word| asked.is_none() || *word != PATRONI)
                     .any(|word| PROGRAMS.contains(&word))
         });
         seen.extend(line.map(|line| format!("the entrypoint has `{line}`")));
@@ -59,9 +46,12 @@ pub(super) fn gate(database: &Set<'_>) -> Findings {
             database.set_name,
             "somebody else moves its primary, and would do so against us",
         )
-        .fix("let the owner hand over, or pause it for the run (Patroni: `patronictl pause`; repmgr: `repmgr service pause`)");
+        .fix("let the owner hand over, or stop it for the run (repmgr: `repmgr service pause`); Patroni is asked by its REST API: say where in `patroni`");
         diagnostic.evidence = seen;
         findings.refuse(diagnostic);
+    }
+    if let Some(patroni) = asked {
+        findings.absorb(patroni::gate(database, patroni));
     }
     findings
 }

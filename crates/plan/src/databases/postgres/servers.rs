@@ -162,7 +162,8 @@ fn alone(database: &Set<'_>, name: &str, facts: &PostgresFacts) -> Findings {
             .seen(format!("server_version_num {}", facts.version_num))
             .fix("upgrade PostgreSQL to 13 or newer first"),
         );
-    } else if facts.version_num >= WALINSPECT_FROM && !facts.walinspect {
+    } else if facts.version_num >= WALINSPECT_FROM && !facts.walinspect && !database.under_patroni()
+    {
         findings.refuse(
             Diagnostic::new(codes::WALINSPECT, &subject, "the stop could not be proven")
                 .seen("pg_extension of database postgres has no pg_walinspect")
@@ -290,7 +291,8 @@ fn primary(database: &Set<'_>, name: &str, facts: &PostgresFacts, seat: bool) ->
             .fix("let it end before the hand-over"),
         );
     }
-    if spec.crash_safe && !is_synchronous_set(database) {
+    // Under Patroni its own settings say for whom commits wait, and it names them anew after a change.
+    if spec.crash_safe && !is_synchronous_set(database) && !database.under_patroni() {
         findings.absorb(asynchronous(database, &subject, facts));
     }
     let names = sync_names(database).unwrap_or_default();
@@ -304,7 +306,7 @@ fn primary(database: &Set<'_>, name: &str, facts: &PostgresFacts, seat: bool) ->
             .seen(format!("synchronous_standby_names = '{names}'"))
             .fix("let that run end (`ferriswheel status`); if there is none: ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf();"),
         );
-    } else if waits_for_nobody(&names, database, name) {
+    } else if !database.under_patroni() && waits_for_nobody(&names, database, name) {
         findings.refuse(
             Diagnostic::new(
                 codes::SYNC_NAMES,
