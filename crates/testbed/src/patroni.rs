@@ -19,7 +19,8 @@ use ferriswheel_actuators::databases::postgres::order::{Member, Order, PoolerAdd
 use ferriswheel_actuators::databases::postgres::patroni::Asked;
 use ferriswheel_actuators::databases::postgres::patroni::rest::{Login, Rest};
 use ferriswheel_actuators::databases::postgres::session::Credentials;
-use ferriswheel_actuators::databases::postgres::tls::{Tls, TlsMode};
+use ferriswheel_actuators::databases::postgres::tls::Tls;
+use ferriswheel_actuators::databases::tls::TlsMode;
 use ferriswheel_actuators::dial::{Dial, Direct, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

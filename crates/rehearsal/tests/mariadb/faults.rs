@@ -19,10 +19,15 @@ fn closed(set: &Set) -> bool {
     set.nodes.iter().all(|node| node.read_only)
 }
 
+type State = fn(&Set) -> bool;
+
+/// Both moments of a window at which nobody writes.
+const STATES: [(&str, State); 2] = [("locked", locked), ("closed", closed)];
+
 /// A stage on which something happens once the set is in a state, and something else after a time.
 fn disturbed(
     clients: Clients,
-    state: fn(&Set) -> bool,
+    state: State,
     first: impl FnOnce(&mut Set) + Send + 'static,
     after: Duration,
     then: impl FnOnce(&mut Set) + Send + 'static,
@@ -59,9 +64,8 @@ fn whatever_happens(
     then: fn(&mut Set, usize),
     lasting: &[u64],
 ) {
-    let states: [(&str, fn(&Set) -> bool); 2] = [("locked", locked), ("closed", closed)];
     for clients in WAYS {
-        for (when, state) in states {
+        for (when, state) in STATES {
             for member in 0..3 {
                 for ms in lasting {
                     virtual_time(async {
