@@ -34,7 +34,7 @@ esac
 kafka=
 case $purpose:${DATABASE:-} in
   # Its jars come from a Maven repository.
-  test:* | demo:kafka)
+  test:* | bench-databases:* | demo:kafka)
     kafka=yes
     packages+=(openjdk-17-jre-headless maven)
     ;;

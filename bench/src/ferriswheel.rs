@@ -50,6 +50,21 @@ pub fn hand_over(sandbox: &Sandbox, to: Option<&str>, database: &Value) -> Value
     if let Some(to) = to {
         wish["to"] = to.into();
     }
+    spec(sandbox, &json!({"handOver": wish}), database)
+}
+
+/// Version of the sandbox's control plane, and of the machines after a wheel.
+pub const TARGET: &str = "1.36.3";
+
+/// The upgrade of the machines that carry this database.
+pub fn wheel(sandbox: &Sandbox, database: &Value) -> Value {
+    let strategy = json!({"ferrisWheel": {"probe": false}});
+    let mut spec = spec(sandbox, &strategy, database);
+    spec["spec"]["target"] = json!({"kubernetesVersion": TARGET});
+    spec
+}
+
+fn spec(sandbox: &Sandbox, strategy: &Value, database: &Value) -> Value {
     json!({
         "apiVersion": "ferriswheel.dev/v1alpha1",
         "kind": "Upgrade",
@@ -60,7 +75,7 @@ pub fn hand_over(sandbox: &Sandbox, to: Option<&str>, database: &Value) -> Value
                 "resourceGroup": sandbox.arm.resource_group,
                 "name": sandbox.arm.cluster,
             },
-            "strategy": {"handOver": wish},
+            "strategy": strategy,
             "databases": [database],
         },
     })
@@ -88,13 +103,21 @@ pub fn postgres(sandbox: &Sandbox, to: &str, pooled: bool) -> Value {
 /// # Errors
 /// It failed.
 pub async fn apply(sandbox: &Sandbox, prepared: &Prepared) -> Result<()> {
+    apply_within(sandbox, prepared, APPLY).await
+}
+
+/// The same, with another deadline.
+///
+/// # Errors
+/// It failed.
+pub async fn apply_within(sandbox: &Sandbox, prepared: &Prepared, limit: Duration) -> Result<()> {
     let mut command = sandbox.ferriswheel();
     command
         .env("FERRISWHEEL_RUNS", &prepared.runs)
         .arg("apply")
         .arg(&prepared.plan)
         .args(["--sandbox", &sandbox.name, "--yes"]);
-    program::succeed(command, None, APPLY).await.map(drop)
+    program::succeed(command, None, limit).await.map(drop)
 }
 
 /// Carries the plan out as `examples/in-cluster` does.

@@ -140,12 +140,17 @@ impl Judge {
         }
     }
 
-    /// Stops the writers and looks every write up.
+    /// Stops the writers and looks every write up; `cleared`: what they wrote is removed when all of it was found.
     ///
     /// # Errors
     /// The probe does not answer.
-    pub async fn finish(&mut self, members: Vec<MemberAddress>) -> Result<Certificate> {
+    pub async fn finish(
+        &mut self,
+        members: Vec<MemberAddress>,
+        cleared: bool,
+    ) -> Result<Certificate> {
         let mut request = FinishRequest::of(members);
+        request.drop_table = cleared;
         request.deadline_ms = u64::try_from(MEMBERS.as_millis()).unwrap_or(u64::MAX);
         self.post("/v1/finish", &json!(request), LONG).await
     }

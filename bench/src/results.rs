@@ -108,6 +108,26 @@ pub struct Measured {
     /// Each part of the database with a leader of its own; empty where one leader has all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shards: BTreeMap<String, Share>,
+    /// What clients of a cache found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+}
+
+/// The certificate's figures of a cache, in percent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Hits of all questions.
+    pub hit_rate: f64,
+    /// Hits in the worst second; null when no second had questions enough.
+    pub lowest: Option<f64>,
+    /// Lowest allowed in any second.
+    pub bound: f64,
+    /// Most loads from the backend within a second.
+    pub most_loads_a_second: u64,
+    /// Answers that were not the key's current value.
+    pub wrong_values: u64,
+    /// Requests that another server answered because the first one hung up.
+    pub failed_over: u64,
 }
 
 /// The certificate's figures of one shard.
@@ -155,6 +175,14 @@ impl From<&Certificate> for Measured {
                     (shard.name, share)
                 })
                 .collect(),
+            cache: c.cache.map(|cache| Cache {
+                hit_rate: cache.hit_rate,
+                lowest: cache.lowest.map(|second| second.hit_rate),
+                bound: cache.bound,
+                most_loads_a_second: cache.most_loads_a_second,
+                wrong_values: cache.wrong_values,
+                failed_over: cache.failed_over,
+            }),
         }
     }
 }

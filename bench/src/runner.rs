@@ -159,7 +159,7 @@ impl Runner {
         // What the clients saw counts also when the act reports a failure.
         let back = self.judge.writes_are_back().await;
         let moved = self.moved(method, &stage).await;
-        let certificate: Result<Certificate> = self.judge.finish(stage.members).await;
+        let certificate: Result<Certificate> = self.judge.finish(stage.members, false).await;
         round.certificate = certificate.as_ref().ok().map(Measured::from);
 
         acted.map_err(at(Stage::Act))?;

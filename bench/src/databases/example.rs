@@ -98,6 +98,28 @@ impl Example {
         Ok(())
     }
 
+    /// Every pod is on a machine of this version.
+    ///
+    /// # Errors
+    /// One is not, or the API server does not answer.
+    pub async fn is_on(&self, version: &str) -> Result<()> {
+        let nodes = self.kubectl.get("", &["nodes"]).await?;
+        let version_of = |name: &Value| {
+            let mut nodes = nodes["items"].as_array().into_iter().flatten();
+            let node = nodes.find(|node| node["metadata"]["name"] == *name)?;
+            node["status"]["nodeInfo"]["kubeletVersion"].as_str()
+        };
+        for pod in self.pods().await? {
+            let node = &pod["spec"]["nodeName"];
+            let found = version_of(node).unwrap_or("no node");
+            if found.trim_start_matches('v') != version {
+                let name = &pod["metadata"]["name"];
+                return Err(unexpected(format!("{name} is on {node}, {found}")));
+            }
+        }
+        Ok(())
+    }
+
     async fn within(&self, arguments: &[&str]) -> Result<()> {
         let called = self.kubectl.call_within(self.namespace, arguments, START);
         called.await.map(drop)

@@ -8,7 +8,9 @@
 //! - What a method leaves behind is put right before the next round and not during one.
 
 mod example;
+mod kafka;
 mod mariadb;
+mod memcached;
 mod mongodb;
 mod redis;
 mod report;
@@ -143,6 +145,12 @@ async fn measure(
     let name = format!("{}-{date}.json", facts.key);
     let raw = places.directory.join(&name);
     for (method, number) in order(wanted) {
+        if runner.is_spent_for(method) {
+            tracing::info!("{}: another sandbox", facts.title);
+            drop(runner);
+            let sandbox = Sandbox::up(&places.ferriswheel, facts.pools).await?;
+            runner = Runner::up(sandbox, facts, &places.repository).await?;
+        }
         let round = runner.round(method, number).await;
         tell(&round);
         results.rounds.push(round);
@@ -183,8 +191,16 @@ fn tell(round: &Round) {
     let failure = round.failure.as_ref().map_or_else(String::new, |failure| {
         format!(" FAILED ({:?}): {}", failure.stage, failure.detail)
     });
+    let cache = measured.cache.as_ref().map_or_else(String::new, |cache| {
+        format!(
+            ", worst second {:.1} % (bound {:.1} %), {} old values",
+            cache.lowest.unwrap_or(f64::NAN),
+            cache.bound,
+            cache.wrong_values
+        )
+    });
     tracing::info!(
-        "{} {}: gaps {} ms, {} errors, lost {:?}, act {:.1} s, whole after {:.1} s, round {:.1} s{failure}",
+        "{} {}: gaps {} ms, {} errors, lost {:?}{cache}, act {:.1} s, whole after {:.1} s, round {:.1} s{failure}",
         round.method,
         round.number,
         gaps.join(" "),

@@ -59,7 +59,7 @@ pub const FACTS: Facts = Facts {
         Method {
             key: "nothing",
             title: "nothing is done, for 10 s",
-            act: Act::Nothing,
+            act: Act::Nothing(10),
             rounds: 10,
         },
     ],
@@ -68,8 +68,7 @@ pub const FACTS: Facts = Facts {
         "name=dbpool,mode=User,count=3,version=1.36.3,zones=1+2+3,label=workload:database,taint=workload:database:NoSchedule",
     ],
     goals: Goals {
-        p50_ms: 600.0,
-        max_ms: 1_500.0,
+        gap_ms: Some((600.0, 1_500.0)),
         no_error: true,
         times_better: None,
     },
@@ -87,6 +86,7 @@ pub const FACTS: Facts = Facts {
     },
     rest: Duration::ZERO,
     database: "shop",
+    cleared: false,
 };
 
 /// The set.

@@ -71,7 +71,7 @@ pub const FACTS: Facts = Facts {
         Method {
             key: "nothing",
             title: "nothing is done, for 10 s",
-            act: Act::Nothing,
+            act: Act::Nothing(10),
             rounds: 10,
         },
     ],
@@ -80,10 +80,9 @@ pub const FACTS: Facts = Facts {
         "name=dbpool,mode=User,count=6,version=1.36.3,zones=1+2+3,label=workload:database,taint=workload:database:NoSchedule",
     ],
     goals: Goals {
-        p50_ms: 60.0,
-        max_ms: 250.0,
+        gap_ms: Some((60.0, 250.0)),
         no_error: true,
-        times_better: Some(50.0),
+        times_better: Some((50.0, "page")),
     },
     way: Way {
         opened: "asked",
@@ -99,6 +98,7 @@ pub const FACTS: Facts = Facts {
     },
     rest: FORGOTTEN,
     database: "sessions",
+    cleared: false,
 };
 
 /// The cluster.

@@ -6,7 +6,7 @@ use ferriswheel_probe::certificate::Certificate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::system::{Facts, Method, Scene};
+use super::system::{Facts, Method, Scene, Way};
 use super::window::{AFTER, BEFORE, Window};
 use crate::machine::Machine;
 use crate::results::{Failure, Measured, Share, Spread};
@@ -66,6 +66,7 @@ pub struct Round {
 pub fn leaders(scene: &Scene) -> BTreeMap<String, String> {
     let shards = scene.shards.iter();
     shards
+        .filter(|(_, shard)| !shard.leader.is_empty())
         .map(|(name, shard)| (name.clone(), shard.leader.clone()))
         .collect()
 }
@@ -118,6 +119,50 @@ pub struct Row {
     pub gaps_elsewhere: usize,
     /// Phases of the rounds that did not fail.
     pub phases: Vec<(&'static str, Spread)>,
+    /// Of a cache.
+    pub cache: Option<CacheRow>,
+}
+
+/// What clients of a cache found, over the rounds that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CacheRow {
+    /// Hit-rate of a round's worst second, in percent: median and lowest.
+    pub lowest: (f64, f64),
+    /// Points by which it was above its bound: median and least.
+    pub above: (f64, f64),
+    /// Rounds in which no second had questions enough.
+    pub unjudged: usize,
+    /// Most loads from the backend within a second.
+    pub most_loads_a_second: u64,
+    /// Answers that were not the key's current value, of all rounds that were measured.
+    pub wrong_values: u64,
+    /// Requests that another server answered because the first one hung up, of all rounds that were measured.
+    pub failed_over: u64,
+}
+
+impl CacheRow {
+    fn of(good: &[&&Round], measured: &[&Measured]) -> Option<Self> {
+        let caches = || measured.iter().filter_map(|m| m.cache.as_ref());
+        caches().next()?;
+        let of_good = || {
+            let certificates = good.iter().filter_map(|r| r.certificate.as_ref());
+            certificates.filter_map(|m| m.cache.as_ref())
+        };
+        // Median and lowest, as the median and the highest of what is turned around.
+        let low = |values: &mut dyn Iterator<Item = f64>| {
+            Spread::of(values.map(|value| -value))
+                .map_or((f64::NAN, f64::NAN), |s| (-s.p50, -s.max))
+        };
+        let judged = || of_good().filter_map(|cache| Some((cache.lowest?, cache.bound)));
+        Some(Self {
+            lowest: low(&mut judged().map(|(lowest, _)| lowest)),
+            above: low(&mut judged().map(|(lowest, bound)| lowest - bound)),
+            unjudged: of_good().filter(|cache| cache.lowest.is_none()).count(),
+            most_loads_a_second: of_good().map(|c| c.most_loads_a_second).max().unwrap_or(0),
+            wrong_values: caches().map(|cache| cache.wrong_values).sum(),
+            failed_over: caches().map(|cache| cache.failed_over).sum(),
+        })
+    }
 }
 
 /// The figures of a method and a shard.
@@ -159,7 +204,8 @@ fn row(facts: &'static Facts, method: &'static Method, rounds: &[&Round]) -> Row
         .iter()
         .flat_map(|round| {
             round.windows.iter().map(|(name, window)| {
-                let share = round.certificate.as_ref().and_then(|c| c.shards.get(name));
+                let certificate = round.certificate.as_ref();
+                let share = certificate.and_then(|c| c.shards.get(shard_of(name)));
                 (window, share)
             })
         })
@@ -194,17 +240,35 @@ fn row(facts: &'static Facts, method: &'static Method, rounds: &[&Round]) -> Row
             .filter(|m| m.acked_lost.unwrap_or(0) > 0)
             .count(),
         unread: measured.iter().filter(|m| m.acked_lost.is_none()).count(),
-        gaps_elsewhere: handed
-            .iter()
-            .filter(|(window, share)| share.is_some_and(|s| window.gap(s, way).is_none()))
-            .count(),
+        gaps_elsewhere: good.iter().map(|round| elsewhere(round, way)).sum(),
         phases: names
             .filter_map(|phase| {
                 let spread = Spread::of(phases.iter().filter_map(|p| p.get(phase).copied()))?;
                 Some((phase, spread))
             })
             .collect(),
+        cache: CacheRow::of(&good, &measured),
     }
+}
+
+/// The shard of a record's name.
+fn shard_of(window: &str) -> &str {
+    window.split_once('/').map_or(window, |(shard, _)| shard)
+}
+
+/// Shards that were handed over, and whose longest gap lies in none of these times.
+fn elsewhere(round: &Round, way: &Way) -> usize {
+    let shards = round.certificate.iter().flat_map(|c| &c.shards);
+    shards
+        .filter(|(name, share)| {
+            let windows = round.windows.iter();
+            let mut own = windows
+                .filter(|(window, _)| shard_of(window) == name.as_str())
+                .map(|(_, window)| window.gap(share, way))
+                .peekable();
+            own.peek().is_some() && own.all(|gap| gap.is_none())
+        })
+        .count()
 }
 
 fn shards(good: &[&&Round], measured: &[&Measured]) -> BTreeMap<String, ShardRow> {
@@ -230,7 +294,92 @@ fn shards(good: &[&&Round], measured: &[&Measured]) -> BTreeMap<String, ShardRow
 mod tests {
     use super::*;
     use crate::databases::redis::FACTS;
-    use crate::results::Stage;
+    use crate::results::{Cache, Stage};
+
+    fn plain(method: &str, certificate: Measured) -> Round {
+        Round {
+            method: method.to_owned(),
+            number: 1,
+            began: Timestamp::UNIX_EPOCH,
+            acted: None,
+            act_s: Some(60.0),
+            whole_s: None,
+            took_s: 70.0,
+            before: BTreeMap::new(),
+            after: BTreeMap::new(),
+            failure: None,
+            certificate: Some(certificate),
+            windows: BTreeMap::new(),
+            said: None,
+        }
+    }
+
+    #[test]
+    fn a_gap_is_in_one_of_the_windows_of_its_shard_or_elsewhere() {
+        let at = |ms: i64| Timestamp::from_millisecond(ms).unwrap();
+        let window = |opened: i64| Window {
+            opened: at(opened),
+            moments_ms: [("asked".to_owned(), 0.0), ("flipped".to_owned(), 50.0)].into(),
+        };
+        let share = |gap: i64| Share {
+            longest_ack_gap_ms: Some(80.0),
+            longest_ack_gap_at: Some(at(gap)),
+            ..Share::default()
+        };
+        let mut round = plain(
+            "ferriswheel",
+            Measured {
+                shards: [
+                    ("0".to_owned(), share(2_000)),
+                    ("1".to_owned(), share(9_000)),
+                ]
+                .into(),
+                ..Measured::default()
+            },
+        );
+        for shard in ["0", "1"] {
+            round.windows.insert(format!("{shard}/away"), window(1_000));
+            round.windows.insert(format!("{shard}/back"), window(2_010));
+        }
+        assert_eq!(elsewhere(&round, &FACTS.way), 1);
+        round.windows.clear();
+        assert_eq!(elsewhere(&round, &FACTS.way), 0, "nothing was handed over");
+    }
+
+    #[test]
+    fn the_worst_second_of_a_cache_is_held_against_its_bound() {
+        let facts = &crate::databases::memcached::FACTS;
+        let round = |lowest, bound, wrong_values| {
+            let cache = Cache {
+                lowest,
+                bound,
+                wrong_values,
+                ..Cache::default()
+            };
+            let measured = Measured {
+                cache: Some(cache),
+                ..Measured::default()
+            };
+            plain("ferriswheel", measured)
+        };
+        let results = Results {
+            schema: SCHEMA.to_owned(),
+            system: facts.key.to_owned(),
+            server: "Memcached".to_owned(),
+            machine: Machine::default(),
+            rounds: vec![
+                round(Some(64.0), 60.0, 0),
+                round(Some(58.0), 60.0, 2),
+                round(Some(62.0), 59.0, 0),
+                round(None, 60.0, 0),
+            ],
+        };
+        let rows = results.rows(facts);
+        let cache = rows[0].cache.unwrap();
+        assert_eq!(cache.lowest, (62.0, 58.0));
+        assert_eq!(cache.above, (3.0, -2.0));
+        assert_eq!((cache.unjudged, cache.wrong_values), (1, 2));
+    }
 
     #[test]
     fn every_shard_of_every_good_round_counts_and_losses_of_all() {

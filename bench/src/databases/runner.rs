@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use super::results::{Round, leaders, measured};
 use super::system::{self, Act, Facts, Method, Scene, System};
-use super::window::Window;
 use crate::error::{Error, Result, unexpected};
 use crate::ferriswheel::{self, Prepared};
 use crate::judge::Judge;
@@ -21,8 +20,8 @@ use crate::sandbox::Sandbox;
 /// A script that restarts every member one after the other, with its own sleeps; each waits for two minutes at most.
 const SCRIPT: Duration = Duration::from_secs(900);
 
-/// About as long as Ferriswheel takes for every leader.
-const NOTHING: Duration = Duration::from_secs(10);
+/// A wheel of three members, each of which waits until others find it or until it is refilled: minutes.
+const WHEEL: Duration = Duration::from_secs(1_800);
 
 /// Everything that stands in the sandbox.
 pub struct Runner {
@@ -34,6 +33,8 @@ pub struct Runner {
     scripts: PathBuf,
     /// When the round before ended, or the database was made.
     ended: Instant,
+    /// Its machines are upgraded: there is no other wheel in this sandbox.
+    upgraded: bool,
 }
 
 impl Runner {
@@ -54,7 +55,13 @@ impl Runner {
             kubectl,
             scripts: repository.join("bench").join(facts.key),
             ended: Instant::now(),
+            upgraded: false,
         })
+    }
+
+    /// The method needs a sandbox whose machines are old, and these are not.
+    pub fn is_spent_for(&self, method: &Method) -> bool {
+        self.upgraded && method.act == Act::Wheel
     }
 
     /// Version of the servers, with their name.
@@ -119,22 +126,22 @@ impl Runner {
         let subject = format!("{} {}", method.key, round.number);
         let before = self.rested().await.map_err(at(Stage::Preparation))?;
         round.before = leaders(&before);
-        let plan = match method.act {
-            Act::Ferriswheel => Some(self.plan(&subject).await.map_err(at(Stage::Preparation))?),
-            Act::Page(_) | Act::Script(_) | Act::Nothing => None,
+        let plan = if method.act.is_ours() {
+            let plan = self.plan(method, &subject).await;
+            Some(plan.map_err(at(Stage::Preparation))?)
+        } else {
+            None
         };
         let mut clients = self.system.clients();
         clients.subject = subject;
         let begun = self.judge.begin(clients).await;
         begun.map_err(at(Stage::Preparation))?;
 
+        self.upgraded |= method.act == Act::Wheel;
         round.acted = Some(Timestamp::now());
         let clock = Instant::now();
         let acted = self.act(method, &before, plan.as_ref(), round).await;
         round.act_s = Some(clock.elapsed().as_secs_f64());
-        if let Some(plan) = &plan {
-            self.read_windows(&before, plan, round);
-        }
         // What the clients saw counts also when the act reports a failure. They go on until the database is whole: a
         // leader that comes back with less than it had would be seen.
         let ended = Instant::now();
@@ -143,22 +150,34 @@ impl Runner {
         round.whole_s = Some(ended.elapsed().as_secs_f64());
         let members = after.as_ref().map(|after| after.members.clone());
         // Without a member to look at, whoever the clients reach is.
-        let certificate = self.judge.finish(members.unwrap_or_default()).await;
+        let members = members.unwrap_or_default();
+        let cleared = self.system.facts().cleared;
+        let certificate = self.judge.finish(members, cleared).await;
         round.certificate = certificate.as_ref().ok().map(|c| measured(c, &before));
+        if let Some(plan) = &plan {
+            let measured = round.certificate.as_ref();
+            round.windows = self.system.windows(&before, plan, measured);
+        }
 
         acted.map_err(at(Stage::Act))?;
         back.map_err(at(Stage::Outcome))?;
         let after = after.map_err(at(Stage::Outcome))?;
         round.after = leaders(&after);
-        if method.act == Act::Ferriswheel {
-            moved(&before, &after).map_err(at(Stage::Outcome))?;
+        if method.act.is_ours() {
+            let outcome = self.system.outcome(&before, &after).await;
+            outcome.map_err(at(Stage::Outcome))?;
         }
         certificate.map_err(at(Stage::Measurement))?;
         Ok(())
     }
 
-    async fn plan(&self, subject: &str) -> Result<Prepared> {
-        let spec = ferriswheel::hand_over(&self.sandbox, None, &self.system.spec());
+    async fn plan(&self, method: &Method, subject: &str) -> Result<Prepared> {
+        let database = self.system.spec();
+        let spec = if method.act == Act::Wheel {
+            ferriswheel::wheel(&self.sandbox, &database)
+        } else {
+            ferriswheel::hand_over(&self.sandbox, None, &database)
+        };
         ferriswheel::plan(&self.sandbox, &subject.replace(' ', "-"), &spec).await
     }
 
@@ -170,9 +189,13 @@ impl Runner {
         round: &mut Round,
     ) -> Result<()> {
         match method.act {
-            Act::Ferriswheel => {
+            Act::Ferriswheel | Act::Wheel => {
                 let plan = plan.ok_or_else(|| unexpected("there is no plan"))?;
-                ferriswheel::apply(&self.sandbox, plan).await
+                if method.act == Act::Wheel {
+                    ferriswheel::apply_within(&self.sandbox, plan, WHEEL).await
+                } else {
+                    ferriswheel::apply(&self.sandbox, plan).await
+                }
             }
             Act::Page(name) | Act::Script(name) => {
                 let mut script = self.kubectl.script(&self.scripts.join(name), &[]);
@@ -181,44 +204,24 @@ impl Runner {
                 let followers = shards()
                     .flat_map(|shard| &shard.followers)
                     .map(String::as_str);
+                let members = before.members.iter().map(|member| member.name.as_str());
                 script
                     .env("LEADERS", leaders.collect::<Vec<_>>().join(" "))
-                    .env("FOLLOWERS", followers.collect::<Vec<_>>().join(" "));
+                    .env("FOLLOWERS", followers.collect::<Vec<_>>().join(" "))
+                    .env("MEMBERS", members.collect::<Vec<_>>().join(" "))
+                    // For harm that no kubectl does.
+                    .env("FERRISWHEEL", &self.sandbox.ferriswheel)
+                    .env("FERRISWHEEL_STATE", self.sandbox.work.join("state"))
+                    .env("SANDBOX", &self.sandbox.name);
                 // Its own status says nothing: the page's does not look at the outcome of a step.
                 let ended = program::run(script, None, SCRIPT).await?;
                 round.said = Some(ended.tail);
                 Ok(())
             }
-            Act::Nothing => {
-                sleep(NOTHING).await;
+            Act::Nothing(seconds) => {
+                sleep(Duration::from_secs(seconds)).await;
                 Ok(())
             }
         }
     }
-
-    fn read_windows(&self, before: &Scene, plan: &Prepared, round: &mut Round) {
-        let facts = self.system.facts();
-        round.windows = before
-            .shards
-            .iter()
-            .filter_map(|(name, shard)| {
-                let record = plan.record(facts.database, &shard.leader)?;
-                Some((name.clone(), Window::read(&record, &facts.way)?))
-            })
-            .collect();
-    }
-}
-
-/// Each leader is one of the shard's followers of before.
-fn moved(before: &Scene, after: &Scene) -> Result<()> {
-    for (name, old) in &before.shards {
-        let now = after.shards.get(name).map(|shard| &shard.leader);
-        if now.is_none_or(|now| !old.followers.contains(now)) {
-            return Err(unexpected(format!(
-                "{name} did not move from {}",
-                old.leader
-            )));
-        }
-    }
-    Ok(())
 }

@@ -10,11 +10,16 @@ use ferriswheel_probe::config::{MemberAddress, RunConfig};
 use serde_json::Value;
 
 use super::example::Example;
+use super::kafka::Kafka;
 use super::mariadb::Mariadb;
+use super::memcached::Memcached;
 use super::mongodb::Mongodb;
 use super::redis::Redis;
-use crate::error::Result;
+use super::window::Window;
+use crate::error::{Result, unexpected};
+use crate::ferriswheel::Prepared;
 use crate::program::Kubectl;
+use crate::results::Measured;
 
 /// What is known of a system before anything runs.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub struct Facts {
     pub rest: Duration,
     /// Name of the database in the spec, and so in the names of the records.
     pub database: &'static str,
+    /// What the judge wrote is removed after each round, or rounds would leave more and more to be moved.
+    pub cleared: bool,
 }
 
 /// A way to move the leaders.
@@ -57,25 +64,33 @@ pub struct Method {
 pub enum Act {
     /// `ferriswheel apply` of a `handOver` plan.
     Ferriswheel,
+    /// `ferriswheel apply` of a `ferrisWheel` plan, for systems that have no hand-over alone: every machine is replaced,
+    /// which a sandbox goes through once.
+    Wheel,
     /// The how-to page's script, which Ferriswheel is compared with.
     Page(&'static str),
     /// Another script of `bench/NAME`.
     Script(&'static str),
-    /// Nothing, for as long as a hand-over takes: the longest gap is then the machine's own.
-    Nothing,
+    /// Nothing for so many seconds, about as long as Ferriswheel takes: the longest gap is then the machine's own.
+    Nothing(u64),
+}
+
+impl Act {
+    /// Ferriswheel's own.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Ferriswheel | Self::Wheel)
+    }
 }
 
 /// Limits of Ferriswheel's rounds.
 #[derive(Debug)]
 pub struct Goals {
-    /// Median of the longest gap of a shard.
-    pub p50_ms: f64,
-    /// The longest of all.
-    pub max_ms: f64,
+    /// Median and highest of the longest gap of a shard, in milliseconds; `None`: what a cache promises is its hit-rate.
+    pub gap_ms: Option<(f64, f64)>,
     /// Clients that do as its documentation says see no error. Where connections have to be cut, errors are reported alone.
     pub no_error: bool,
-    /// Its median is so many times shorter than that of the page's script, where that is a goal.
-    pub times_better: Option<f64>,
+    /// Its median is so many times shorter than that of the method with this key, where that is a goal.
+    pub times_better: Option<(f64, &'static str)>,
 }
 
 /// Moments of the agent's record.
@@ -92,7 +107,8 @@ pub struct Way {
 /// A database as it is between rounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scene {
-    /// Shards by the names that the certificate gives them; the only one, of a database without shards, by any name.
+    /// Shards by the names that the certificate gives them; the only one, of a database without shards, by any name. None
+    /// where the certificate's parts are the judge's own.
     pub shards: BTreeMap<String, Shard>,
     /// Everybody, for the judge.
     pub members: Vec<MemberAddress>,
@@ -101,7 +117,7 @@ pub struct Scene {
 /// Pods of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shard {
-    /// Takes its writes.
+    /// Takes its writes; nobody's name where all do.
     pub leader: String,
     /// Follow it.
     pub followers: Vec<String>,
@@ -119,11 +135,13 @@ pub trait System {
     /// They do not answer.
     async fn server(&self) -> Result<String>;
 
-    /// Password of the clients.
+    /// Password of the clients; where nobody asks for one, any text.
     ///
     /// # Errors
     /// It is not there.
-    async fn password(&self) -> Result<String>;
+    async fn password(&self) -> Result<String> {
+        Ok("nobody-asks".to_owned())
+    }
 
     /// How clients reach it.
     fn clients(&self) -> RunConfig;
@@ -139,6 +157,32 @@ pub trait System {
 
     /// Where it is.
     fn example(&self) -> &Example;
+
+    /// What Ferriswheel's act had to bring about.
+    ///
+    /// # Errors
+    /// What is not so.
+    async fn outcome(&self, before: &Scene, after: &Scene) -> Result<()> {
+        moved(before, after)
+    }
+
+    /// The agent's records, by the names of their shards; where a shard is moved several times, `SHARD/` and which.
+    fn windows(
+        &self,
+        before: &Scene,
+        plan: &Prepared,
+        _measured: Option<&Measured>,
+    ) -> BTreeMap<String, Window> {
+        let facts = self.facts();
+        before
+            .shards
+            .iter()
+            .filter_map(|(name, shard)| {
+                let record = plan.record(facts.database, &shard.leader)?;
+                Some((name.clone(), Window::read(&record, &facts.way)?))
+            })
+            .collect()
+    }
 
     /// The same as [`System::settled`] before a round, when nothing is left of the one before; a database that does not
     /// become so is made anew.
@@ -161,11 +205,27 @@ pub trait System {
     }
 }
 
+/// Each leader is one of the shard's followers of before.
+fn moved(before: &Scene, after: &Scene) -> Result<()> {
+    for (name, old) in &before.shards {
+        let now = after.shards.get(name).map(|shard| &shard.leader);
+        if now.is_none_or(|now| !old.followers.contains(now)) {
+            return Err(unexpected(format!(
+                "{name} did not move from {}",
+                old.leader
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Systems that can be measured.
-pub const ALL: [&Facts; 3] = [
+pub const ALL: [&Facts; 5] = [
     &super::redis::FACTS,
     &super::mongodb::FACTS,
     &super::mariadb::FACTS,
+    &super::kafka::FACTS,
+    &super::memcached::FACTS,
 ];
 
 /// Puts the example of a system into the sandbox.
@@ -177,6 +237,8 @@ pub async fn up(facts: &Facts, kubectl: &Kubectl, repository: &Path) -> Result<B
         "redis" => Ok(Box::new(Redis::up(kubectl, repository).await?)),
         "mongodb" => Ok(Box::new(Mongodb::up(kubectl, repository).await?)),
         "mariadb" => Ok(Box::new(Mariadb::up(kubectl, repository).await?)),
-        other => Err(crate::error::unexpected(format!("no system {other}"))),
+        "kafka" => Ok(Box::new(Kafka::up(kubectl, repository).await?)),
+        "memcached" => Ok(Box::new(Memcached::up(kubectl, repository).await?)),
+        other => Err(unexpected(format!("no system {other}"))),
     }
 }

@@ -37,15 +37,42 @@ struct Entry {
 #[derive(Deserialize)]
 struct Moment {
     is: String,
+    /// Where several parts are handed over in one record.
+    #[serde(default)]
+    partition: Option<String>,
 }
 
 impl Window {
     /// Reads a record; none if nothing was asked for.
     pub fn read(bytes: &[u8], way: &Way) -> Option<Self> {
         let record: Record = serde_json::from_slice(bytes).ok()?;
-        let opened = record.entries.iter().find(|e| e.moment.is == way.opened)?;
+        Self::of(&record.entries, way)
+    }
+
+    /// Reads a record of partitions that were moved one after the other; of one that was moved twice the last time.
+    pub fn moves(bytes: &[u8], way: &Way) -> BTreeMap<String, Self> {
+        let record: Option<Record> = serde_json::from_slice(bytes).ok();
+        let mut parts: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+        for entry in record.into_iter().flat_map(|record| record.entries) {
+            let Some(partition) = entry.moment.partition.clone() else {
+                continue;
+            };
+            let part = parts.entry(partition).or_default();
+            if entry.moment.is == way.opened {
+                part.clear();
+            }
+            part.push(entry);
+        }
+        let windows = parts.into_iter();
+        windows
+            .filter_map(|(partition, entries)| Some((partition, Self::of(&entries, way)?)))
+            .collect()
+    }
+
+    fn of(entries: &[Entry], way: &Way) -> Option<Self> {
+        let opened = entries.iter().find(|e| e.moment.is == way.opened)?;
         let mut moments_ms = BTreeMap::new();
-        for entry in &record.entries {
+        for entry in entries {
             let sign = if entry.at_us < opened.at_us {
                 -1.0
             } else {
@@ -139,5 +166,33 @@ mod tests {
         };
         assert!(!window.phases(Some(&elsewhere), &way).contains_key(AFTER));
         assert!(Window::read(br#"{"entries":[]}"#, &way).is_none());
+    }
+
+    #[test]
+    fn partitions_of_one_record_have_a_window_each() {
+        let way = Way {
+            opened: "reordered",
+            phases: &[("elected", "elects"), ("agreed", "all name it")],
+            beside: &[],
+        };
+        let record = br#"{"key":"k","outcome":null,"entries":[
+            {"at_us":1000,"wall":"2026-01-01T00:00:00.000Z","moment":{"is":"ready","partitions":2}},
+            {"at_us":2000,"wall":"2026-01-01T00:00:00.001Z","moment":{"is":"reordered","partition":"a-0"}},
+            {"at_us":5000,"wall":"2026-01-01T00:00:00.004Z","moment":{"is":"elected","partition":"a-0"}},
+            {"at_us":9000,"wall":"2026-01-01T00:00:00.008Z","moment":{"is":"agreed","partition":"a-0","leader":1}},
+            {"at_us":20000,"wall":"2026-01-01T00:00:00.019Z","moment":{"is":"reordered","partition":"a-1"}},
+            {"at_us":21000,"wall":"2026-01-01T00:00:00.020Z","moment":{"is":"faltered","reason":{"notReady":"x"}}},
+            {"at_us":30000,"wall":"2026-01-01T00:00:00.029Z","moment":{"is":"reordered","partition":"a-1"}},
+            {"at_us":31000,"wall":"2026-01-01T00:00:00.030Z","moment":{"is":"elected","partition":"a-1"}}]}"#;
+        let windows = Window::moves(record, &way);
+        assert_eq!(windows.len(), 2);
+        let phases = windows["a-0"].phases(None, &way);
+        let wanted = BTreeMap::from([("elects", 3.0), ("all name it", 4.0)]);
+        assert_eq!(phases, wanted);
+        let again = windows["a-1"].phases(None, &way);
+        assert_eq!(again, BTreeMap::from([("elects", 1.0)]));
+        let second: Timestamp = "2026-01-01T00:00:00.029Z".parse().unwrap();
+        assert_eq!(windows["a-1"].opened, second);
+        assert!(Window::moves(b"no record", &way).is_empty());
     }
 }

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod kafka;
+mod look;
 pub mod mariadb;
 mod memcached;
 mod mongodb;
@@ -102,13 +103,18 @@ pub(crate) trait System: Send + Sync {
         Err(class(nobody_leads(to)))
     }
 
-    /// Makes the servers forget a member that was removed for good; `leader` is who would remember.
+    /// Makes the servers forget a member that was removed for good; `leader` is who would remember. Where the extra seat
+    /// is no part of the plans nobody is removed for good.
     async fn forget(&self, _leader: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
-        Err(nobody_leads(gone))
+        Err(AskError::Absent {
+            what: format!("a way to remove {gone} for good"),
+        })
     }
 
-    /// Secret with the credentials that applications write with.
-    fn application(&self) -> Option<&ObjectRef>;
+    /// Secret with the credentials that applications write with; `None`: the servers ask nobody who it is.
+    fn application(&self) -> Option<&ObjectRef> {
+        None
+    }
 
     /// What the probe must know to write like an application, beside subject and limits: `system`,
     /// `dsn`, `writers`.
@@ -117,8 +123,11 @@ pub(crate) trait System: Send + Sync {
     /// What the file that the probe is started with says of this system.
     fn probe_file(&self) -> Value;
 
-    /// Errors that clients may see when the spec sets no limit; `None`: they are counted.
-    fn errors_allowed(&self) -> Option<u64>;
+    /// Errors that clients may see when the spec sets no limit; `None`: they are counted, and judged only where the spec
+    /// sets one. That is so wherever connections are cut with a change that good clients get over by themselves.
+    fn errors_allowed(&self) -> Option<u64> {
+        None
+    }
 
     /// Port of the members.
     fn port(&self) -> u16;

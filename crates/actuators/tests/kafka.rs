@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ferriswheel_actuators::databases::kafka::drain::drain;
+use ferriswheel_actuators::databases::kafka::drain::{drain, may_leave};
 use ferriswheel_actuators::databases::kafka::facts;
 use ferriswheel_actuators::databases::kafka::give_back::give_back;
 use ferriswheel_actuators::databases::kafka::ledger::{Homes, Ledger, MemoryLedger, NotKept};
 use ferriswheel_actuators::databases::kafka::order::Order;
-use ferriswheel_actuators::databases::kafka::record::{Log, MemoryLog, Moment, Outcome, Record};
-use ferriswheel_actuators::databases::kafka::server::{Name, Server, View};
+use ferriswheel_actuators::databases::kafka::pace::SLICE;
+use ferriswheel_actuators::databases::kafka::record::{
+    Log, MemoryLog, Moment, Outcome, Reason, Record,
+};
+use ferriswheel_actuators::databases::kafka::server::{Name, Server, ServerError, View};
 use ferriswheel_actuators::databases::kafka::session::Session;
 use ferriswheel_actuators::databases::kafka::wire::WireServer;
 use ferriswheel_actuators::databases::record::Named;
@@ -88,9 +91,7 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let set = Set::start().await;
-        // The testbed's values are old from the beginning.
-        set.create_topic(TOPIC, &REPLICAS, &[("retention.ms", "-1")])
-            .await;
+        set.create_topic(TOPIC, &REPLICAS, &[]).await;
         Self {
             set,
             ledger: MemoryLedger::default(),
@@ -117,9 +118,19 @@ impl Cluster {
     }
 
     async fn give_back(&self, log: &dyn Log) -> Outcome {
+        self.give_back_of(SLICE, &self.ledger, log).await
+    }
+
+    async fn give_back_of(&self, slice: Duration, ledger: &dyn Ledger, log: &dyn Log) -> Outcome {
         let servers = self.servers();
         let servers = servers.iter().map(|s| s as &dyn Server).collect();
-        give_back(PACE, servers, &self.ledger, log).await
+        give_back(PACE, slice, servers, ledger, log).await
+    }
+
+    async fn may_leave(&self, n: usize) -> Result<(), Reason> {
+        let servers = self.servers();
+        let servers = servers.iter().map(|s| s as &dyn Server).collect();
+        may_leave(&format!("kafka-{n}"), servers).await
     }
 
     /// Everybody's view.
@@ -151,11 +162,11 @@ const PACE: Duration = Duration::from_millis(30);
 fn order(leaving: usize, settled: &[usize], later: &[usize]) -> Order {
     let names = |of: &[usize]| of.iter().map(|n| format!("kafka-{n}")).collect();
     Order {
-        key: format!("drain-{leaving}"),
         leaving: format!("kafka-{leaving}"),
         settled: names(settled),
         later: names(later),
-        pace_ms: u64::try_from(PACE.as_millis()).unwrap(),
+        pace: PACE,
+        slice: SLICE,
     }
 }
 
@@ -228,7 +239,7 @@ async fn brokers_are_rolled_under_writes_and_everything_is_as_before() {
     for (turn, n) in turns.iter().enumerate() {
         let later: Vec<usize> = turns[turn + 1..].iter().rev().copied().collect();
         let order = order(*n, &turns[..turn], &later);
-        let log = MemoryLog::new(&order.key);
+        let log = MemoryLog::new(format!("drain-{n}"));
         let outcome = cluster.drain(&order, &cluster.ledger, &log).await;
         print(&log.record());
         let Outcome::Done { moved, left } = outcome else {
@@ -323,6 +334,11 @@ async fn whatever_dies_on_the_way_is_carried_on_or_refused() {
         assert!(cluster.ledger.read().await.unwrap().is_empty());
     }
 
+    one_act_holds_a_slice(&cluster, &order).await;
+    assert_eq!(cluster.seen().await, before);
+    a_topic_that_was_made_again_is_left_alone(&cluster, &order).await;
+    assert_eq!(cluster.seen().await, before);
+
     let refusal = async |order: &Order, ledger: &dyn Ledger| {
         let log = MemoryLog::new("refused");
         match cluster.drain(order, ledger, &log).await {
@@ -342,6 +358,21 @@ async fn whatever_dies_on_the_way_is_carried_on_or_refused() {
         ..order.clone()
     };
     assert_eq!(refusal(&stranger, &cluster.ledger).await, "FW0251");
+    // Somebody wants more copies in sync than are left, after the plan was made.
+    assert_eq!(cluster.may_leave(0).await, Ok(()));
+    set.configure_topic(TOPIC, "min.insync.replicas", "3").await;
+    set.until("every broker has heard of it", async || {
+        cluster.may_leave(0).await.is_err()
+    })
+    .await;
+    assert_eq!(refusal(&order, &cluster.ledger).await, "FW0251");
+    let why = cluster.may_leave(0).await.unwrap_err().to_string();
+    assert!(why.contains("min.insync.replicas 3 for orders-0"), "{why}");
+    set.configure_topic(TOPIC, "min.insync.replicas", "2").await;
+    set.until("every broker has heard of that too", async || {
+        cluster.may_leave(0).await.is_ok()
+    })
+    .await;
     assert_eq!(cluster.seen().await, before);
 
     // A broker stands still in the middle: it ends there, each partition has a leader, and it goes on.
@@ -357,7 +388,7 @@ async fn whatever_dies_on_the_way_is_carried_on_or_refused() {
             println!("{reason}");
             assert!(["FW0251", "FW0252"].contains(&reason.code()), "{reason}");
         }
-        other @ Outcome::Done { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
     set.settle().await;
     set.until("it is carried on", async || {
@@ -372,7 +403,10 @@ async fn whatever_dies_on_the_way_is_carried_on_or_refused() {
     let server = cluster.servers().remove(2);
     server.open(ASK).await.unwrap();
     let name = partition(0);
-    server.reorder(&name, &[1, 2], ASK).await.unwrap();
+    // Not by our own request: it takes no copy away, and gives none.
+    let refused = server.reorder(&name, &[1, 2], ASK).await.unwrap_err();
+    assert!(matches!(refused, ServerError::Refused { .. }), "{refused}");
+    set.reassign(TOPIC, 0, &[1, 2]).await;
     set.until("it has two copies", async || {
         let mut views = cluster.views().await.into_iter();
         views.all(|view| view.partitions[&name].replicas == [1, 2])
@@ -403,4 +437,51 @@ async fn whatever_dies_on_the_way_is_carried_on_or_refused() {
     // A broker that is away: every copy must be in sync.
     set.stop(2).await;
     assert_eq!(refusal(&order, &cluster.ledger).await, "FW0251");
+}
+
+/// An act ends after its slice, so that whoever drives it can stop there; the next one goes on, in both directions.
+async fn one_act_holds_a_slice(cluster: &Cluster, order: &Order) {
+    let short = Order {
+        slice: Duration::ZERO,
+        ..order.clone()
+    };
+    assert_eq!(cluster.led_by(0).await, 2);
+    let sliced = Outcome::Sliced {
+        moved: 1,
+        remaining: 1,
+    };
+    let ledger = &cluster.ledger;
+    let log = MemoryLog::new("slices");
+    assert_eq!(cluster.drain(&short, ledger, &log).await, sliced);
+    assert_eq!(cluster.led_by(0).await, 1);
+    assert_eq!(cluster.drain(&short, ledger, &log).await, done(1));
+    assert_eq!(cluster.led_by(0).await, 0);
+    let back = async || cluster.give_back_of(Duration::ZERO, ledger, &log).await;
+    assert_eq!(back().await, sliced);
+    assert!(!ledger.read().await.unwrap().is_empty());
+    assert_eq!(back().await, done(1));
+    assert!(cluster.ledger.read().await.unwrap().is_empty());
+}
+
+/// What is kept of a topic that was deleted is nothing for another one of its name.
+async fn a_topic_that_was_made_again_is_left_alone(cluster: &Cluster, order: &Order) {
+    let (set, ledger) = (&cluster.set, &cluster.ledger);
+    let name = Name {
+        topic: "again".to_owned(),
+        number: 0,
+    };
+    set.create_topic(&name.topic, &[&[0, 1, 2]], &[]).await;
+    let drained = cluster.drain(order, ledger, &MemoryLog::new("away")).await;
+    assert_eq!(drained, done(3));
+    let was = cluster.seen().await.partitions[&name].clone();
+    assert_eq!(was.replicas.last(), Some(&0));
+    set.delete_topic(&name.topic).await;
+    set.create_topic(&name.topic, &[&[1, 0, 2]], &[]).await;
+    let outcome = cluster.give_back(&MemoryLog::new("back")).await;
+    assert_eq!(outcome, done(2));
+    let now = cluster.seen().await.partitions[&name].clone();
+    assert_ne!(now.topic_id, was.topic_id);
+    assert_eq!((now.leader, now.replicas), (Some(1), vec![1, 0, 2]));
+    assert!(ledger.read().await.unwrap().is_empty());
+    set.delete_topic(&name.topic).await;
 }

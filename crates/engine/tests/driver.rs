@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use ferriswheel_engine::actuator::ActError;
 use ferriswheel_engine::clock::{Clock, VirtualClock};
-use ferriswheel_engine::driver::{DriveError, Driver, Outcome};
+use ferriswheel_engine::driver::{DriveError, Driver, Listener, Outcome};
 use ferriswheel_engine::events::{Events, Silent};
 use ferriswheel_engine::faults::{Fault, FaultyActuator, FaultyJournal};
 use ferriswheel_engine::journal::memory::MemoryJournal;
 use ferriswheel_engine::journal::{AppendError, Journal};
-use ferriswheel_engine::record::{Entry, Request, Stop};
+use ferriswheel_engine::record::{Entry, Record, Request, Stop};
 use ferriswheel_engine::state::State;
 use ferriswheel_engine::status::{Phase, StepPhase, status};
 use ferriswheel_plan::plan::Plan;
+use ferriswheel_plan::step::StepId;
 use support::{World, plan};
 
 const STEPS: u32 = 4;
@@ -120,17 +121,60 @@ async fn every_step_is_announced_observed_and_verified() {
     );
 }
 
+/// Hears a request between two acts of one step.
+struct Asking<'b>(&'b Bench, Request);
+
+impl Listener for Asking<'_> {
+    fn record(&self, record: &Record, _: &State) {
+        if matches!(
+            record.entry,
+            Entry::Acted {
+                step: StepId(2),
+                ..
+            }
+        ) {
+            self.0.ask(self.1.clone());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_of_many_acts_is_paused_and_given_up_between_two_of_them() {
+    let bench = Bench::approved();
+    bench.world.in_parts(2, 4);
+    let run = async |request: Request| {
+        Driver {
+            plan: &bench.plan,
+            actuator: &bench.world,
+            journal: &bench.journal,
+            clock: &bench.clock,
+            listener: &Asking(&bench, request),
+        }
+        .run()
+        .await
+        .unwrap()
+    };
+    match run(Request::Pause).await {
+        Outcome::Stopped { step, how } => assert_eq!((step.id, how), (StepId(2), Stop::Paused)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bench.world.parts_left(2), 3);
+    bench.ask(Request::Resume);
+    assert_eq!(run(Request::Abort).await, Outcome::Aborted);
+    assert_eq!(bench.world.parts_left(2), 2);
+
+    let whole = Bench::approved();
+    whole.world.in_parts(2, 4);
+    assert_eq!(whole.run().await.unwrap(), Outcome::Finished);
+    whole.assert_whole("in parts");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_done_already_is_skipped() {
     let bench = Bench::approved();
     bench.world.done_already(2);
     assert_eq!(bench.run().await.unwrap(), Outcome::Finished);
-    assert!(
-        !bench
-            .world
-            .begun()
-            .contains_key(&ferriswheel_plan::step::StepId(2))
-    );
+    assert!(!bench.world.begun().contains_key(&StepId(2)));
     assert!(bench.names().contains(&"found"));
 }
 

@@ -124,7 +124,7 @@ impl Strategy {
     /// Whether the run measures itself and ends with a certificate.
     pub fn probes(&self) -> bool {
         match self {
-            Self::FerrisWheel(_) => true,
+            Self::FerrisWheel(wheel) => wheel.probe,
             Self::HandOver(hand_over) => hand_over.probe,
         }
     }
@@ -150,6 +150,9 @@ pub struct FerrisWheel {
     /// Ask a person before the primary moves.
     #[serde(default)]
     pub approve_hand_over: bool,
+    /// The run writes while members move, and certifies. `false` if somebody else measures.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub probe: bool,
 }
 
 impl Default for FerrisWheel {
@@ -158,6 +161,7 @@ impl Default for FerrisWheel {
             extra_seat: yes(),
             soak_seconds: default_soak_seconds(),
             approve_hand_over: false,
+            probe: yes(),
         }
     }
 }
@@ -183,6 +187,14 @@ pub struct HandOver {
 
 fn yes() -> bool {
     true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_yes(said: &bool) -> bool {
+    *said
 }
 
 /// 2 s: two readiness periods of the usual probe; a standby that breaks right after its first
@@ -527,3 +539,47 @@ impl<'de> Deserialize<'de> for Millis {
             .map_err(serde::de::Error::custom)
     }
 }
+
+/// A part of a whole in percent, written by people as a number from 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "u8")]
+pub struct Percent(u8);
+
+impl Percent {
+    /// The number, 0 to 100.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<i64> for Percent {
+    type Error = NotAPercentage;
+
+    fn try_from(number: i64) -> Result<Self, Self::Error> {
+        u8::try_from(number)
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .map(Self)
+            .ok_or(NotAPercentage(number))
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
+}
+
+/// What a number outside of the range is told.
+const PERCENTAGES: &str = "is no percentage from 0 to 100";
+
+/// The number is no percentage.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` {PERCENTAGES}")]
+pub struct NotAPercentage(i64);

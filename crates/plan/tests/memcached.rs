@@ -4,10 +4,13 @@
 
 mod support;
 
+use ferriswheel_plan::policy::parse;
 use ferriswheel_plan::step::{Guard, Lag, StepKind};
 use ferriswheel_plan::world::{Absence, MemcachedCounts, Owner, Snapshot};
 use ferriswheel_plan::{codes, display};
-use support::memcached::{hand_over_spec, memcached, pool, server, spec, spec_with, stateful_set};
+use support::memcached::{
+    hand_over_spec, memcached, pool, server, spec, spec_with, stateful_set, text,
+};
 use support::subject::{Change, Subject, acts, assert_said, findings, made};
 
 const SUBJECT: Subject = Subject {
@@ -114,6 +117,30 @@ fn the_limits_of_the_spec_are_in_the_plan() {
         .map(|step| step.deadline_ms - step.soak_ms)
         .max();
     assert_eq!(longest, Some(720_000));
+}
+
+#[test]
+fn a_percentage_is_from_0_to_100_and_said_where_it_is_not() {
+    let with = |line: &str| parse("upgrade.yaml", &format!("{}        {line}\n", text()));
+    for line in [
+        "minHitRate: 0",
+        "minHitRate: 100",
+        "refillWithin: 0",
+        "refillWithin: 100",
+    ] {
+        assert!(with(line).is_ok(), "{line}");
+    }
+    let last = text().lines().count() + 1;
+    for line in ["minHitRate: 101", "refillWithin: 256", "minHitRate: -1"] {
+        let problems = with(line).expect_err(line);
+        assert_eq!(problems.len(), 1, "{line}: {problems:#?}");
+        let problem = &problems[0];
+        assert_eq!(problem.code, codes::SPEC_VALUE, "{problem:#?}");
+        assert!(problem.fix.contains("from 0 to 100"), "{problem:#?}");
+        let place = problem.place.as_ref().expect(line);
+        assert_eq!(place.line, last, "{problem:#?}");
+        assert!(place.column > 8, "{problem:#?}");
+    }
 }
 
 #[test]

@@ -72,6 +72,28 @@ fn a_hand_over_alone() {
 }
 
 #[test]
+fn a_wheel_that_somebody_else_measures() {
+    let mut unmeasured = spec();
+    let Strategy::FerrisWheel(wheel) = &mut unmeasured.spec.strategy else {
+        panic!("the spec is a wheel's")
+    };
+    wheel.probe = false;
+    let plan = planner::plan(&demo(), &unmeasured).unwrap();
+    let kinds: Vec<_> = plan.body.steps.iter().map(|s| s.kind.name()).collect();
+    assert!(!kinds.contains(&"startProbe") && !kinds.contains(&"certify"));
+    assert!(kinds.contains(&"handOver") && kinds.contains(&"moveReplica"));
+    assert_eq!(check::check(&demo(), &plan).unwrap().hand_overs, 1);
+    // Where it is as usual nothing is said of it: plans that were made before are the same bytes.
+    let said = serde_json::to_string(&made(&demo()).body.policy).unwrap();
+    assert!(!said.contains("probe"), "{said}");
+    assert!(
+        serde_json::to_string(&plan.body.policy)
+            .unwrap()
+            .contains("\"probe\":false")
+    );
+}
+
+#[test]
 fn the_same_world_gives_the_same_bytes() {
     let (one, two) = (made(&demo()), made(&demo()));
     assert_eq!(

@@ -74,6 +74,27 @@ impl<M: Named, O> Record<M, O> {
     }
 }
 
+impl<M, O> Record<M, O> {
+    /// The story of both: this one goes on after an earlier one, as far from it as the wall clock says.
+    #[must_use]
+    pub fn after(mut self, earlier: Self) -> Self {
+        if let (Some(first), Some(then)) = (self.entries.first(), earlier.entries.first()) {
+            let between = first.wall.duration_since(then.wall).as_micros();
+            let between = u64::try_from(between).unwrap_or(0);
+            let shift = then
+                .at_us
+                .saturating_add(between)
+                .saturating_sub(first.at_us);
+            for entry in &mut self.entries {
+                entry.at_us = entry.at_us.saturating_add(shift);
+            }
+        }
+        let mut entries = earlier.entries;
+        entries.append(&mut self.entries);
+        Self { entries, ..self }
+    }
+}
+
 /// A log in memory, with its own clock.
 pub struct MemoryLog<M, O> {
     began: Instant,
@@ -114,5 +135,40 @@ impl<M: Clone, O: Clone> MemoryLog<M, O> {
 
     fn with<R>(&self, look: impl FnOnce(&mut Record<M, O>) -> R) -> R {
         look(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::{Entry, Record};
+
+    #[test]
+    fn a_story_in_two_records_is_told_in_one() {
+        let record = |key: &str, second: i64, moments: &[(u64, &str)]| Record::<String, bool> {
+            key: key.to_owned(),
+            entries: moments
+                .iter()
+                .map(|(at_us, moment)| Entry {
+                    at_us: *at_us,
+                    wall: Timestamp::from_second(second).unwrap(),
+                    moment: (*moment).to_owned(),
+                })
+                .collect(),
+            outcome: Some(second > 1),
+            abandoned: false,
+        };
+        let one = record("one", 1, &[(10, "a")]);
+        let two = record("two", 3, &[(4, "b"), (9, "c")]);
+        assert_eq!(two.clone().after(Record::default()), two);
+        let both = two.after(one);
+        let told: Vec<_> = both
+            .entries
+            .iter()
+            .map(|entry| (entry.at_us, entry.moment.as_str()))
+            .collect();
+        assert_eq!(told, [(10, "a"), (2_000_010, "b"), (2_000_015, "c")]);
+        assert_eq!((both.key.as_str(), both.outcome), ("two", Some(true)));
     }
 }

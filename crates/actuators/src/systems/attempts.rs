@@ -2,12 +2,13 @@
 //! them: the same for every system.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ferriswheel_engine::actuator::{Ack, ActError};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::databases::record::{Named, Record};
@@ -111,12 +112,34 @@ pub(super) fn keep<M: Serialize, O: Serialize>(
     of: &str,
     record: &Record<M, O>,
 ) {
-    let path = artifacts.join(format!("window-{database}-{of}.json"));
+    let path = path(artifacts, database, of);
     if let Ok(bytes) = serde_json::to_vec_pretty(record)
         && let Err(e) = std::fs::write(&path, bytes)
     {
         tracing::warn!(path = %path.display(), error = %e, "the window's record could not be kept");
     }
+}
+
+/// The same of an act that is one of several: what is kept of those before it stays in front.
+pub(super) fn keep_on<M, O>(
+    artifacts: &Path,
+    database: &DatabaseName,
+    of: &str,
+    record: &Record<M, O>,
+) where
+    M: Clone + Serialize + DeserializeOwned,
+    O: Clone + Serialize + DeserializeOwned,
+{
+    // One that cannot be read is none: nothing is decided by it.
+    let earlier = std::fs::read(path(artifacts, database, of)).ok();
+    let earlier: Option<Record<M, O>> =
+        earlier.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let story = record.clone().after(earlier.unwrap_or_default());
+    keep(artifacts, database, of, &story);
+}
+
+fn path(artifacts: &Path, database: &DatabaseName, of: &str) -> PathBuf {
+    artifacts.join(format!("window-{database}-{of}.json"))
 }
 
 #[cfg(test)]

@@ -17,17 +17,18 @@ use ferriswheel_engine::actuator::{Ack, ActError, Evidence, Observed, OperationK
 use ferriswheel_plan::databases::kafka::WHOLE_LAG;
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::KafkaSpec;
-use ferriswheel_plan::step::{DrainTerms, HandOverTerms, Lag, StepKind};
+use ferriswheel_plan::step::{DrainTerms, Lag, StepKind};
 use serde_json::{Value, json};
 
 pub(crate) use collect::collect;
 
 use super::attempts::{self, Attempts};
 use super::{Standing, System};
-use crate::databases::kafka::drain::drain;
+use crate::databases::kafka::drain::{drain, may_leave};
 use crate::databases::kafka::give_back::give_back;
 use crate::databases::kafka::ledger::Ledger;
 use crate::databases::kafka::order::Order;
+use crate::databases::kafka::pace::SLICE;
 use crate::databases::kafka::record::{MemoryLog, Outcome, Reason, Record};
 use crate::databases::kafka::server::Server;
 use crate::databases::kafka::session::Session;
@@ -50,6 +51,30 @@ enum Act {
     Drain(Order),
     /// Everything goes back, one partition in each span.
     GiveBack(Duration),
+}
+
+/// What one act came to.
+struct Done {
+    record: Record,
+    moved: usize,
+    /// Left for the next act.
+    remaining: usize,
+    /// Not touched, because somebody else has changed them, and how.
+    left: Vec<String>,
+}
+
+impl Done {
+    /// What was done, and what happened when.
+    fn evidence(&self, what: String) -> Evidence {
+        let mut facts = vec![what];
+        if self.remaining > 0 {
+            facts.push(format!("{} more are left for the next act", self.remaining));
+        }
+        let as_is = |what: &String| format!("left as it is: {what}");
+        facts.extend(self.left.iter().map(as_is));
+        facts.extend(self.record.lines());
+        Evidence(facts)
+    }
 }
 
 impl<'w> Kafka<'w> {
@@ -78,15 +103,15 @@ impl<'w> Kafka<'w> {
         Annotation::new(self.world.outside.kube.clone(), &self.spec.stateful_set)
     }
 
-    /// Attempts of one act on everybody, until it came through. What is merely not ready is waited for
-    /// within the step's time: every partition has a leader meanwhile, and what was there is kept.
+    /// Attempts of one act on everybody, until it came through or a slice of it is done. What is merely not ready is
+    /// waited for within the step's time: every partition has a leader meanwhile, and what was there is kept.
     async fn attempts(
         &self,
         of: &str,
         key: &OperationKey,
         what: &str,
         act: &Act,
-    ) -> Result<(Record, usize, Vec<String>), ActError> {
+    ) -> Result<Done, ActError> {
         let ledger = self.ledger();
         let mut attempts = Attempts::default();
         let mut unready = None;
@@ -99,13 +124,28 @@ impl<'w> Kafka<'w> {
             let log = MemoryLog::new(key.0.clone());
             let outcome = match act {
                 Act::Drain(order) => drain(order, servers, &ledger, &log).await,
-                Act::GiveBack(pace) => give_back(*pace, servers, &ledger, &log).await,
+                Act::GiveBack(pace) => give_back(*pace, SLICE, servers, &ledger, &log).await,
             };
             log.close(outcome.clone());
             let record = log.record();
-            attempts::keep(&self.world.outside.artifacts, self.name, of, &record);
+            attempts::keep_on(&self.world.outside.artifacts, self.name, of, &record);
             match outcome {
-                Outcome::Done { moved, left } => return Ok((record, moved, left)),
+                Outcome::Done { moved, left } => {
+                    return Ok(Done {
+                        record,
+                        moved,
+                        remaining: 0,
+                        left,
+                    });
+                }
+                Outcome::Sliced { moved, remaining } => {
+                    return Ok(Done {
+                        record,
+                        moved,
+                        remaining,
+                        left: Vec::new(),
+                    });
+                }
                 Outcome::Stopped { reason, moved } => {
                     if moved > 0 {
                         attempts.progressed();
@@ -119,14 +159,17 @@ impl<'w> Kafka<'w> {
             }
         }
         if let Some(why) = unready {
-            let set = &self.spec.stateful_set;
-            return Err(ActError::Wait(waiting(
-                set,
-                why,
-                "every copy is in sync and seen alike",
-            )));
+            return Err(self.not_ready(why));
         }
         Err(attempts.ended(what, "every partition has a leader in sync", "FW0251"))
+    }
+
+    fn not_ready(&self, why: String) -> ActError {
+        ActError::Wait(waiting(
+            &self.spec.stateful_set,
+            why,
+            "every copy is in sync, seen alike, and enough of them without any one broker",
+        ))
     }
 
     async fn lead_away(
@@ -134,20 +177,18 @@ impl<'w> Kafka<'w> {
         leaving: &ObjectRef,
         terms: &DrainTerms,
         key: &OperationKey,
-    ) -> Result<(Record, usize), ActError> {
+    ) -> Result<Done, ActError> {
         let names = |pods: &[ObjectRef]| pods.iter().map(|pod| pod.name.clone()).collect();
         let order = Order {
-            key: key.0.clone(),
             leaving: leaving.name.clone(),
             settled: names(&terms.settled),
             later: names(&terms.later),
-            pace_ms: terms.pace_ms,
+            pace: Duration::from_millis(terms.pace_ms),
+            slice: SLICE,
         };
         let what = format!("not everything was led away from {leaving}");
-        let (record, moved, _) = self
-            .attempts(&leaving.name, key, &what, &Act::Drain(order))
-            .await?;
-        Ok((record, moved))
+        self.attempts(&leaving.name, key, &what, &Act::Drain(order))
+            .await
     }
 }
 
@@ -161,7 +202,8 @@ impl System for Kafka<'_> {
         WHOLE_LAG
     }
 
-    /// What the broker has got since it was drained (topics that were made meanwhile) goes too.
+    /// What the broker has got since it was drained (topics that were made meanwhile) goes too, and what is left must
+    /// be enough to write to.
     async fn part_with(&self, leaving: &ObjectRef) -> Result<Vec<String>, ActError> {
         let steps = &self.world.plan.body.steps;
         let terms = steps.iter().find_map(|step| match &step.kind {
@@ -174,45 +216,34 @@ impl System for Kafka<'_> {
         });
         let terms = terms.ok_or_else(|| wrong_terms("Kafka"))?;
         let looks = self.looks().await.map_err(class)?;
-        if look::led_by(&looks, leaving) == Some(0) {
-            return Ok(Vec::new());
+        let mut facts = Vec::new();
+        if look::led_by(&looks, leaving) != Some(0) {
+            let key = OperationKey(format!("parting-{}", leaving.name));
+            let done = self.lead_away(leaving, terms, &key).await?;
+            if done.remaining > 0 {
+                return Err(ActError::Wait(waiting(
+                    leaving,
+                    format!(
+                        "{} partitions that it has got since it was drained are to be led away",
+                        done.remaining
+                    ),
+                    "it leads nothing",
+                )));
+            }
+            facts.push(format!(
+                "{} partitions more were led away from {leaving}",
+                done.moved
+            ));
         }
-        let key = OperationKey(format!("parting-{}", leaving.name));
-        let (_, moved) = self.lead_away(leaving, terms, &key).await?;
-        Ok(vec![format!(
-            "{moved} partitions more were led away from {leaving}"
-        )])
-    }
-
-    async fn observe_hand_over(
-        &self,
-        from: &ObjectRef,
-        to: &ObjectRef,
-    ) -> Result<Observed, AskError> {
-        Ok(Observed::Diverged {
-            expected: format!("a primary that moves from {from} to {to}"),
-            found: "a cluster in which every broker leads partitions".to_owned(),
-        })
-    }
-
-    async fn hand_over(
-        &self,
-        _: &ObjectRef,
-        _: &ObjectRef,
-        _: &HandOverTerms,
-        _: &OperationKey,
-    ) -> Result<Ack, ActError> {
-        Err(wrong_terms("Kafka"))
-    }
-
-    async fn settle(
-        &self,
-        _: &ObjectRef,
-        _: &ObjectRef,
-        _: &HandOverTerms,
-        _: &OperationKey,
-    ) -> Result<Evidence, ActError> {
-        Err(wrong_terms("Kafka"))
+        let servers = self.servers().await.map_err(class)?;
+        let servers = servers
+            .iter()
+            .map(|(_, server)| server.as_ref() as &dyn Server);
+        match may_leave(&leaving.name, servers.collect()).await {
+            Ok(()) => Ok(facts),
+            Err(Reason::NotReady(why)) => Err(self.not_ready(why)),
+            Err(reason) => Err(attempts::ask(reason.code(), &reason)),
+        }
     }
 
     async fn observe_drain(&self, leaving: &ObjectRef) -> Result<Observed, AskError> {
@@ -236,11 +267,10 @@ impl System for Kafka<'_> {
         terms: &DrainTerms,
         key: &OperationKey,
     ) -> Result<Ack, ActError> {
-        let (record, moved) = self.lead_away(leaving, terms, key).await?;
-        let mut evidence = vec![format!("{moved} partitions were led away from {leaving}")];
-        evidence.extend(record.lines());
+        let done = self.lead_away(leaving, terms, key).await?;
+        let what = format!("{} partitions were led away from {leaving}", done.moved);
         Ok(Ack {
-            evidence: Evidence(evidence),
+            evidence: done.evidence(what),
         })
     }
 
@@ -259,30 +289,16 @@ impl System for Kafka<'_> {
         let pace = Duration::from_millis(pace_ms);
         let set = &self.spec.stateful_set;
         let what = format!("not everything that {set} led was given back");
-        let (record, moved, left) = self
+        let done = self
             .attempts("back", key, &what, &Act::GiveBack(pace))
             .await?;
-        let mut evidence = vec![format!(
-            "{moved} partitions have their replicas in order and their leader again"
-        )];
-        let as_is = |what: String| format!("left as it is: {what}");
-        evidence.extend(left.into_iter().map(as_is));
-        evidence.extend(record.lines());
+        let what = format!(
+            "{} partitions have their replicas in order and their leader again",
+            done.moved
+        );
         Ok(Ack {
-            evidence: Evidence(evidence),
+            evidence: done.evidence(what),
         })
-    }
-
-    /// A broker that is removed for good is not a part of these plans.
-    async fn forget(&self, _: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
-        Err(AskError::Absent {
-            what: format!("a way to remove {gone} from a cluster"),
-        })
-    }
-
-    /// Brokers whose listener asks for a login are not reached yet.
-    fn application(&self) -> Option<&ObjectRef> {
-        None
     }
 
     async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError> {
@@ -300,14 +316,9 @@ impl System for Kafka<'_> {
         ]))
     }
 
+    /// Brokers whose listener asks for a login are not reached yet.
     fn probe_file(&self) -> Value {
         json!({"system": "kafka", "password_file": null})
-    }
-
-    /// Clients look for the new leader by themselves; what they see beside that is counted, and judged
-    /// only where the spec sets a limit.
-    fn errors_allowed(&self) -> Option<u64> {
-        None
     }
 
     fn port(&self) -> u16 {

@@ -215,12 +215,6 @@ impl System for Mariadb<'_> {
         json!({"system": "mariadb"})
     }
 
-    /// Connections are cut with the change: what clients see of it is counted, and judged only where
-    /// the spec sets a limit.
-    fn errors_allowed(&self) -> Option<u64> {
-        None
-    }
-
     fn port(&self) -> u16 {
         self.spec.port
     }

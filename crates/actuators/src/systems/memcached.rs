@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ferriswheel_engine::actuator::{ActError, WaitingOn};
-use ferriswheel_plan::databases::memcached::whole_lag;
+use ferriswheel_plan::databases::memcached::{FEW_ITEMS, whole_lag};
 use ferriswheel_plan::ids::{DatabaseName, ObjectRef};
 use ferriswheel_plan::policy::MemcachedSpec;
 use ferriswheel_plan::step::Lag;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use super::look::{present, said};
 use super::{Stand, Standing, System};
 use crate::collect::CollectError;
 use crate::databases::memcached::facts::{self, Sample};
@@ -33,9 +34,6 @@ const SHORTEST: Duration = Duration::from_millis(500);
 
 /// A look longer ago than this speaks of another time.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// Members with fewer keys than these are not compared by their number: there is nothing to refill.
-const FEW_ITEMS: u64 = 100;
 
 /// Concurrent clients of the probe.
 const CLIENTS: usize = 4;
@@ -112,11 +110,7 @@ impl<'w> Memcached<'w> {
             .await?
             .into_iter()
             .map(async |(member, gauge)| {
-                let said = if member.ip.is_none() || member.terminating {
-                    Err("the pod has no address or is being deleted".to_owned())
-                } else {
-                    gauge.read().await.map_err(|e| chain(&e))
-                };
+                let said = said(&member, gauge.read()).await;
                 Look { member, said }
             });
         Ok(futures::future::join_all(asked).await)
@@ -150,7 +144,7 @@ impl<'w> Memcached<'w> {
         };
         let loads = cost.loads_a_second.unwrap_or(0);
         if let Some(limit) = self.spec.min_hit_rate
-            && cost.lowest < f64::from(limit)
+            && cost.lowest < f64::from(limit.get())
         {
             return Err(waiting(
                 &self.spec.stateful_set,
@@ -196,13 +190,7 @@ fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
 /// it has at least half as many keys as they have.
 fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
-    let reading = match &look.said {
-        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
-        Ok(_) if !look.member.ready => {
-            return Err(waiting(pod, "its pod is not Ready", "it is Ready"));
-        }
-        Ok(reading) => reading,
-    };
+    let reading = present(&look.member, &look.said)?;
     let others: Vec<&Reading> = looks
         .iter()
         .filter(|other| other.member.pod != *pod)
@@ -270,7 +258,7 @@ impl System for Memcached<'_> {
         let others: Vec<(usize, &Session)> = others.iter().map(|(n, one)| (*n, one)).collect();
         let cleaned = leftovers::delete(&others, &ring, names.len(), at)
             .await
-            .map_err(|e| class(AskError::Memcached(e)))?;
+            .map_err(|e| class(e.into()))?;
         facts.push(match cleaned {
             Cleaned::Deleted(gone) => {
                 format!("{gone} values of its keys that others had from an earlier absence were deleted")
@@ -283,10 +271,6 @@ impl System for Memcached<'_> {
             ),
         });
         Ok(facts)
-    }
-
-    fn application(&self) -> Option<&ObjectRef> {
-        None
     }
 
     async fn probe_config(&self) -> Result<BTreeMap<String, Value>, AskError> {

@@ -245,12 +245,6 @@ impl System for Mongo<'_> {
     }
 
     /// A member that is removed for good is not a part of these plans.
-    async fn forget(&self, _: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
-        Err(AskError::Absent {
-            what: format!("a way to remove {gone} from a replica set"),
-        })
-    }
-
     fn application(&self) -> Option<&ObjectRef> {
         self.spec.application.as_ref().or(self.spec.admin.as_ref())
     }
@@ -294,12 +288,6 @@ impl System for Mongo<'_> {
             Some(_) => json!({"system": "mongodb"}),
             None => json!({"system": "mongodb", "password_file": null}),
         }
-    }
-
-    /// Drivers try a write once more; what their users see beside that is counted, and judged only
-    /// where the spec sets a limit.
-    fn errors_allowed(&self) -> Option<u64> {
-        None
     }
 
     fn port(&self) -> u16 {

@@ -135,12 +135,6 @@ impl System for Redis<'_> {
     }
 
     /// A member that is removed for good is not a part of these plans.
-    async fn forget(&self, _: &ObjectRef, gone: &ObjectRef) -> Result<(), AskError> {
-        Err(AskError::Absent {
-            what: format!("a way to remove {gone} from a cluster"),
-        })
-    }
-
     fn application(&self) -> Option<&ObjectRef> {
         self.spec
             .application
@@ -180,12 +174,6 @@ impl System for Redis<'_> {
             Some(_) => json!({"system": "redis"}),
             None => json!({"system": "redis", "password_file": null}),
         }
-    }
-
-    /// Clients of a cluster follow its redirections, but the connections to a member that moves are
-    /// cut: counted, and judged only where the spec sets a limit.
-    fn errors_allowed(&self) -> Option<u64> {
-        None
     }
 
     fn port(&self) -> u16 {

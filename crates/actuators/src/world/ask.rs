@@ -32,8 +32,8 @@ pub enum AskError {
     #[error(transparent)]
     Mariadb(#[from] mariadb::server::ServerError),
     /// A server of a cache.
-    #[error("{0}")]
-    Memcached(memcached::session::ServerError),
+    #[error(transparent)]
+    Memcached(#[from] memcached::session::ServerError),
     /// A broker.
     #[error(transparent)]
     Kafka(#[from] kafka::server::ServerError),
@@ -95,17 +95,10 @@ impl AskError {
                 mariadb::server::ServerError::Refused { .. }
                 | mariadb::server::ServerError::Unexpected { .. },
             ) => false,
-            // Its crawler has other work, which ends.
-            Self::Memcached(memcached::session::ServerError::Refused { code, .. })
-                if code == "BUSY" =>
-            {
-                true
+            Self::Memcached(memcached::session::ServerError::Refused { code, .. }) => {
+                *code == memcached::session::No::Busy
             }
-            Self::Memcached(e) => !matches!(
-                e,
-                memcached::session::ServerError::Refused { .. }
-                    | memcached::session::ServerError::Unexpected { .. }
-            ),
+            Self::Memcached(memcached::session::ServerError::Unexpected { .. }) => false,
             Self::Kafka(
                 kafka::server::ServerError::Refused { .. }
                 | kafka::server::ServerError::Unexpected { .. },
@@ -115,6 +108,7 @@ impl AskError {
             | Self::Redis(_)
             | Self::Mongodb(_)
             | Self::Mariadb(_)
+            | Self::Memcached(_)
             | Self::Call(_) => true,
         }
     }

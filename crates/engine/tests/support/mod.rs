@@ -88,6 +88,7 @@ struct Inner {
     guard_refusals: u32,
     errors: BTreeMap<StepId, Vec<ActError>>,
     unknown_looks: u32,
+    parts: BTreeMap<StepId, u32>,
 }
 
 /// The world. It outlives its drivers.
@@ -118,6 +119,16 @@ impl World {
             .entry(StepId(step))
             .or_default()
             .push(error);
+    }
+
+    /// A step takes so many acts, each of which is done when it is taken.
+    pub fn in_parts(&self, step: u32, parts: u32) {
+        self.inner().parts.insert(StepId(step), parts);
+    }
+
+    /// Acts that a step in parts still takes.
+    pub fn parts_left(&self, step: u32) -> u32 {
+        self.inner().parts.get(&StepId(step)).copied().unwrap_or(0)
     }
 
     /// The effect is there without anybody's act.
@@ -185,6 +196,12 @@ impl Actuator for World {
             let mut inner = self.inner();
             if let Some(error) = inner.errors.get_mut(&step.id).and_then(Vec::pop) {
                 return Err(error);
+            }
+            if let Some(left) = inner.parts.get_mut(&step.id).filter(|left| **left > 1) {
+                *left -= 1;
+                return Ok(Ack {
+                    evidence: Evidence::one("a part"),
+                });
             }
             if inner.effects.contains_key(&step.id) {
                 // Asked again: found by observation, nothing happens twice.

@@ -22,6 +22,11 @@ use crate::world::{Memcached, MemcachedFacts, Snapshot};
 /// come from far.
 const AWAY_MS: u64 = 600_000;
 
+/// Members with fewer keys than these are not compared by their number.
+///
+/// 100: where there is next to nothing, nothing has to be refilled.
+pub const FEW_ITEMS: u64 = 100;
+
 /// Points that the hit-rate may be below the share of the members that are left, where the spec sets no limit of its
 /// own: keys are not spread evenly within a second.
 pub const POINTS_BELOW_SHARE: f64 = 5.0;
@@ -66,7 +71,7 @@ impl<'a> Pool<'a> {
 
 /// What a member may be behind.
 pub fn whole_lag(spec: &MemcachedSpec) -> Lag {
-    Lag::Points(u64::from(spec.refill_within))
+    Lag::Points(u64::from(spec.refill_within.get()))
 }
 
 impl Pattern for Pool<'_> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
+use super::{Millis, Percent};
 use crate::ids::ObjectRef;
 
 /// Where [`MemcachedSpec::client_name`] has the name of a pod.
@@ -31,13 +31,13 @@ pub struct MemcachedSpec {
     /// Lowest hit-rate at any time, in percent. Default: the share of the keys that the other members have, less five
     /// points.
     #[serde(default)]
-    pub min_hit_rate: Option<u8>,
+    pub min_hit_rate: Option<Percent>,
     /// Most loads a second that the backend bears: misses while a member is away.
     #[serde(default)]
     pub max_backend_load: Option<u64>,
     /// A member counts as refilled when its hit-rate is not more than so many points below the others'.
     #[serde(default = "default_refill_within")]
-    pub refill_within: u8,
+    pub refill_within: Percent,
     /// Longest wait for a member to refill; then the run stops, and can be resumed.
     #[serde(default = "default_refill_limit")]
     pub refill_limit: Millis,
@@ -77,8 +77,8 @@ fn default_port() -> u16 {
 
 /// 10 points: what is left then are keys that are asked for rarely, and the next member's absence costs a third or a
 /// fifth of all anyway.
-fn default_refill_within() -> u8 {
-    10
+fn default_refill_within() -> Percent {
+    Percent(10)
 }
 
 /// 10 min: a working set whose keys are asked for less often than that gains little from a cache.

@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use super::{KafkaSpec, PostgresSpec, SYSTEMS, Strategy, Tls, TlsMode, Upgrade};
+use super::{KafkaSpec, PERCENTAGES, PostgresSpec, SYSTEMS, Strategy, Tls, TlsMode, Upgrade};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place};
 
@@ -55,6 +55,11 @@ fn explain(file_name: &str, text: &str, error: &Error) -> Diagnostic {
             if message.contains(SYSTEMS) {
                 return Diagnostic::new(codes::SPEC_VALUE, file_name, message)
                     .fix("say once what it is, for example `redis: { statefulSet: db/redis }`")
+                    .at(place);
+            }
+            if message.contains(PERCENTAGES) {
+                return Diagnostic::new(codes::SPEC_VALUE, file_name, message)
+                    .fix("choose a number from 0 to 100")
                     .at(place);
             }
             Diagnostic::new(codes::SPEC_SYNTAX, file_name, message)

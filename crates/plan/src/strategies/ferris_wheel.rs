@@ -31,7 +31,9 @@ pub fn turn(
     let mut builder = Builder::new(world, scope, layout, wheel, target);
     let riding: Vec<_> = scope.concerned().collect();
     for database in &riding {
-        builder.steps.start_probe(database, &scope.steady_pools);
+        if wheel.probe {
+            builder.steps.start_probe(database, &scope.steady_pools);
+        }
         if hands_over(database) {
             builder.steps.start_agents(database, &scope.steady_pools);
         }
@@ -45,7 +47,7 @@ pub fn turn(
         builder.steps.stop_agents(database);
     }
     builder.delete_old_pools();
-    for database in &riding {
+    for database in riding.iter().filter(|_| wheel.probe) {
         builder.steps.certify(database);
     }
     builder.finish(&riding)

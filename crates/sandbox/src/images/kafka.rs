@@ -74,6 +74,10 @@ pub(super) fn kafka_4_3(cache: &Path) -> Image {
         b"#!/bin/bash\nexport KAFKA_HEAP_OPTS=\"${KAFKA_HEAP_OPTS:--Xms1G -Xmx1G}\" KAFKA_RUN_CLASS_LOG=info\n\
           exec /opt/kafka/bin/kafka-run-class.sh kafka.Kafka \"$@\"\n",
     ));
+    files.push(database::executable(
+        "/opt/kafka/bin/kafka-server-stop.sh",
+        include_bytes!("kafka/kafka-server-stop.sh"),
+    ));
     Image {
         entrypoint: vec!["/__cacert_entrypoint.sh".to_owned()],
         cmd: vec!["/etc/kafka/docker/run".to_owned()],

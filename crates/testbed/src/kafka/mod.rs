@@ -4,6 +4,7 @@
 //! controllers are voters of a dynamic quorum, so that one can be removed and added again. Topics have
 //! three replicas and take writes while two of them are in sync, and nobody moves leaders by himself.
 
+mod admin;
 mod client;
 mod disk;
 mod writers;

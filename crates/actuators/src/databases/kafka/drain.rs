@@ -6,8 +6,8 @@
 //! One at a time that costs each partition what it must, and no other partition anything.
 //!
 //! # Invariants
-//! - Before anything is changed, every broker sees the same, every copy is in sync, and what is there
-//!   is kept outside of this process.
+//! - Before anything is changed, every broker sees the same, every copy is in sync, every partition takes
+//!   writes without the broker, and what is there is kept outside of this process.
 //! - Who has a copy is never changed, only their order; the broker that leaves comes last in it, so
 //!   that a controller which balances leaders by itself does not lead anything back.
 //! - Whoever does it again after a crash finds what is left by asking, and keeps the first word. Who
@@ -22,10 +22,10 @@ use std::collections::BTreeMap;
 use super::ledger::{Home, Homes, Ledger};
 use super::order::Order;
 use super::pace::{Cast, Pace};
-use super::record::{Log, Moment, Outcome, Reason};
+use super::record::{self, Log, Moment, Outcome, Reason};
 use super::server::{Name, Partition, Server};
 
-/// Leads everything away.
+/// Leads everything away, or as much as a slice holds.
 pub async fn drain(
     order: &Order,
     servers: Vec<&dyn Server>,
@@ -33,30 +33,28 @@ pub async fn drain(
     log: &dyn Log,
 ) -> Outcome {
     let mut moved = 0;
-    match lead_away(order, servers, ledger, log, &mut moved).await {
-        Ok(()) => {
-            log.note(Moment::Finished);
-            Outcome::Done {
-                moved,
-                left: Vec::new(),
-            }
-        }
-        Err(reason) => {
-            log.note(Moment::Faltered {
-                reason: reason.clone(),
-            });
-            Outcome::Stopped { reason, moved }
-        }
-    }
+    let ended = lead_away(order, servers, ledger, log, &mut moved).await;
+    record::ended(ended.map(|remaining| (remaining, Vec::new())), moved, log)
 }
 
+/// A broker may be stopped: everybody sees the same, every copy is in sync, and every partition takes writes without it.
+///
+/// # Errors
+/// What is not so.
+pub async fn may_leave(leaving: &str, servers: Vec<&dyn Server>) -> Result<(), Reason> {
+    let cast = Cast::gather(servers).await?;
+    let view = cast.whole().await?;
+    cast.bears_absence(&view, cast.node(leaving)?).await
+}
+
+/// How many partitions are left.
 async fn lead_away(
     order: &Order,
     servers: Vec<&dyn Server>,
     ledger: &dyn Ledger,
     log: &dyn Log,
     moved: &mut usize,
-) -> Result<(), Reason> {
+) -> Result<usize, Reason> {
     let cast = Cast::gather(servers).await?;
     let view = cast.whole().await?;
     let nodes = |pods: &[String]| pods.iter().map(|pod| cast.node(pod)).collect();
@@ -64,6 +62,7 @@ async fn lead_away(
     let settled: Result<Vec<i32>, Reason> = nodes(&order.settled);
     let later: Result<Vec<i32>, Reason> = nodes(&order.later);
     let (settled, later) = (settled?, later?);
+    cast.bears_absence(&view, leaving).await?;
     let mut leads: BTreeMap<i32, usize> = view
         .brokers
         .iter()
@@ -79,24 +78,29 @@ async fn lead_away(
     });
     let mut homes = Homes::default();
     for (name, partition) in &going {
-        homes.add(name, Home::of(partition));
+        homes.add(name, partition.topic_id, Home::of(partition));
     }
     if going.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let not_kept = |e: super::ledger::NotKept| Reason::NotKept(e.to_string());
     ledger.keep(&homes).await.map_err(not_kept)?;
     let kept = ledger.read().await.map_err(not_kept)?;
     log.note(Moment::Kept);
-    let mut pace = Pace::new(order.pace());
-    for (name, partition) in going {
-        pace.turn().await;
-        let now = cast.same_copies(name, &partition.replicas).await?;
+    let mut pace = Pace::new(order.pace, order.slice);
+    for (at, (name, partition)) in going.iter().enumerate() {
+        if !pace.turn().await {
+            return Ok(going.len() - at);
+        }
+        let topic_id = partition.topic_id;
+        let now = cast
+            .same_copies(name, topic_id, &partition.replicas)
+            .await?;
         if now.leader != Some(leaving) {
             continue;
         }
-        let home = kept.get(name);
-        if ledger.read().await.map_err(not_kept)?.get(name) != home {
+        let home = kept.get(name, topic_id);
+        if ledger.read().await.map_err(not_kept)?.get(name, topic_id) != home {
             return Err(Reason::NotKept(format!(
                 "{name} is not kept any more: somebody else has given it back meanwhile"
             )));
@@ -106,11 +110,11 @@ async fn lead_away(
         let next =
             next.ok_or_else(|| Reason::NotReady(format!("nobody else could lead {name}: {now}")))?;
         let replicas = behind(&now.replicas, next, leaving);
-        cast.lead(name, &replicas, log).await?;
+        cast.lead(name, topic_id, &replicas, log).await?;
         *leads.entry(next).or_default() += 1;
         *moved += 1;
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Who leads a partition next: the one that led it before the run, if that does not move any more;
@@ -158,6 +162,7 @@ mod tests {
             leader: Some(1),
             replicas: vec![1, 2, 3],
             isr: isr.to_vec(),
+            ..Partition::default()
         }
     }
 

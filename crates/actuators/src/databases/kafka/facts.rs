@@ -1,6 +1,6 @@
 //! What a broker says of itself and of the cluster, for the snapshot: reading requests only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ferriswheel_plan::world::{KafkaFacts, KafkaPartition, KafkaPeer, KafkaQuorum, KafkaTopic};
@@ -25,19 +25,18 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// Settings of a broker that decide how a roll goes.
-const SETTINGS: [&str; 8] = [
-    "auto.leader.rebalance.enable",
+const SETTINGS: [&str; 4] = [
     "controlled.shutdown.enable",
     "log.dirs",
-    "node.id",
-    "process.roles",
     "replica.fetch.backoff.ms",
     "replica.fetch.wait.max.ms",
-    "unclean.leader.election.enable",
 ];
 
 /// Kind of nodes of `DescribeCluster`.
 const BROKERS: i8 = 1;
+
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+const UNKNOWN_TOPIC: i16 = 3;
 
 const MIN_ISR: &str = "min.insync.replicas";
 const UNCLEAN: &str = "unclean.leader.election.enable";
@@ -168,13 +167,7 @@ async fn configure(
     session: &Session,
     topics: &mut BTreeMap<String, KafkaTopic>,
 ) -> Result<(), ServerError> {
-    let resources = topics.keys().map(|topic| {
-        let keys = [MIN_ISR, UNCLEAN].map(StrBytes::from_static_str);
-        DescribeConfigsResource::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(StrBytes::from_string(topic.clone()))
-            .with_configuration_keys(Some(keys.to_vec()))
-    });
+    let resources = topics.keys().map(|topic| rules(topic, &[MIN_ISR, UNCLEAN]));
     let resources: Vec<_> = resources.collect();
     if resources.is_empty() {
         return Ok(());
@@ -186,15 +179,45 @@ async fn configure(
             result.error_message.as_ref(),
         )?;
         if let Some(topic) = topics.get_mut(&*result.resource_name) {
-            let said: BTreeMap<String, String> = values(&result).collect();
-            let number = said.get(MIN_ISR).and_then(|value| value.parse().ok());
-            topic.min_isr = number.ok_or_else(|| {
-                session.unexpected(&format!("no {MIN_ISR} of {}", &*result.resource_name))
-            })?;
-            topic.unclean = said.get(UNCLEAN).is_some_and(|value| value == "true");
+            topic.min_isr = least(session, &result)?;
+            topic.unclean = values(&result).any(|(name, value)| name == UNCLEAN && value == "true");
         }
     }
     Ok(())
+}
+
+/// `min.insync.replicas` of these topics, but of those that are not there.
+pub(super) async fn min_isr(
+    session: &Session,
+    topics: &BTreeSet<String>,
+    deadline: Duration,
+) -> Result<BTreeMap<String, u32>, ServerError> {
+    let resources = topics.iter().map(|topic| rules(topic, &[MIN_ISR]));
+    let mut found = BTreeMap::new();
+    for result in describe(session, resources.collect(), deadline).await? {
+        if result.error_code == UNKNOWN_TOPIC {
+            continue;
+        }
+        let why = result.error_message.as_ref();
+        session.accepted_with(result.error_code, "DescribeConfigs", why)?;
+        let least = least(session, &result)?;
+        found.insert(result.resource_name.to_string(), least);
+    }
+    Ok(found)
+}
+
+fn rules(topic: &str, keys: &[&'static str]) -> DescribeConfigsResource {
+    let keys = keys.iter().copied().map(StrBytes::from_static_str);
+    DescribeConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(StrBytes::from_string(topic.to_owned()))
+        .with_configuration_keys(Some(keys.collect()))
+}
+
+fn least(session: &Session, result: &DescribeConfigsResult) -> Result<u32, ServerError> {
+    values(result)
+        .find_map(|(name, value)| (name == MIN_ISR).then_some(value)?.parse().ok())
+        .ok_or_else(|| session.unexpected(&format!("no {MIN_ISR} of {}", &*result.resource_name)))
 }
 
 fn values(result: &DescribeConfigsResult) -> impl Iterator<Item = (String, String)> {

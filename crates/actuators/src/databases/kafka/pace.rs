@@ -7,11 +7,12 @@
 //! - The next one is touched only when every broker names the new leader, and not before its span.
 //! - Repeating it does no harm: what is there already is not asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
 
 use super::record::{Log, Moment, Reason};
 use super::server::{Name, Partition, Server, ServerError, View};
@@ -21,11 +22,27 @@ use crate::databases::session::chain;
 /// 5 s tells "slow" from "gone".
 pub const REQUEST: Duration = Duration::from_secs(5);
 
+/// Deadline of a question for the settings of topics, of which there may be thousands.
+const RULES: Duration = Duration::from_secs(10);
+
 /// Brokers hear of a change with their next fetch of the metadata, at once as a rule.
 const AGREE: Duration = Duration::from_secs(5);
 
-/// Pause between two looks. Nobody waits for them: clients find the leader by themselves.
-const LOOK: Duration = Duration::from_millis(5);
+/// Pause between two looks at the whole, each of which is the metadata of every partition.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Pause before the second look at one partition, which doubles with each further one. Brokers name a new leader 30 to
+/// 120 ms after the request; nobody waits for the look, because clients find the leader by themselves, and looks take
+/// from the brokers what their clients need in that moment.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+
+/// Longest pause between two looks at one partition: less than the usual span, so that the pace is kept.
+const LAST_LOOK: Duration = Duration::from_millis(160);
+
+/// Longest work of one act, but for the span that it is in: a person who asks for a pause or gives the run up is heard
+/// between two acts. 10 s: whoever watches waits for no more, and each act begins with a look at the whole and ends with
+/// two records in the journal, which is little beside forty leaderships.
+pub const SLICE: Duration = Duration::from_secs(10);
 
 /// A voter counts as caught up within this time of the leader (`controller.quorum.fetch.timeout.ms`).
 pub const CAUGHT_UP_MS: u64 = 2_000;
@@ -69,7 +86,7 @@ impl<'s> Cast<'s> {
         let end = Instant::now() + AGREE;
         loop {
             match self.seen().await {
-                Err(Reason::NotReady(_)) if Instant::now() < end => sleep(LOOK * 10).await,
+                Err(Reason::NotReady(_)) if Instant::now() < end => sleep(LOOK).await,
                 answer => return answer,
             }
         }
@@ -116,17 +133,62 @@ impl<'s> Cast<'s> {
         }
     }
 
-    /// A partition, once more, right before it is touched: everybody sees copies on these brokers, in
-    /// whatever order, and all in sync. The view of the whole is minutes old by then, and an order that
+    /// Every partition takes writes also while this broker is away: the copies that are left are enough for
+    /// `min.insync.replicas`, which is asked anew because anybody may change it at any time.
+    ///
+    /// # Errors
+    /// The first one that would not, or somebody does not answer.
+    pub async fn bears_absence(&self, view: &View, leaving: i32) -> Result<(), Reason> {
+        let partitions = view.partitions.iter();
+        let theirs: Vec<(&Name, &Partition)> = partitions
+            .filter(|(_, partition)| partition.replicas.contains(&leaving))
+            .collect();
+        let topics: BTreeSet<String> = theirs.iter().map(|(name, _)| name.topic.clone()).collect();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        // Whichever broker leads a partition judges by what it has itself.
+        let asked = join_all(self.servers.iter().map(|s| s.min_isr(&topics, RULES))).await;
+        for (server, rules) in self.servers.iter().zip(asked) {
+            let rules = rules.map_err(|e| not_ready(&e))?;
+            for (name, partition) in &theirs {
+                let left = u32::try_from(partition.replicas.len() - 1).unwrap_or(u32::MAX);
+                // One that was deleted meanwhile is in nobody's way.
+                if let Some(least) = rules.get(&name.topic).filter(|least| left < **least) {
+                    return Err(Reason::NotReady(format!(
+                        "{} has min.insync.replicas {least} for {name}, of which {left} copies would be left: nobody \
+                         could write to it while broker {leaving} is away",
+                        server.name()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition, once more, right before it is touched: everybody sees one of the same topic, with copies on these
+    /// brokers, in whatever order, and all in sync. The view of the whole is seconds old by then, and an order that
     /// names other brokers would move data.
     ///
     /// # Errors
     /// Somebody sees it otherwise, or does not answer.
-    pub async fn same_copies(&self, of: &Name, replicas: &[i32]) -> Result<Partition, Reason> {
+    pub async fn same_copies(
+        &self,
+        of: &Name,
+        topic_id: Option<Uuid>,
+        replicas: &[i32],
+    ) -> Result<Partition, Reason> {
         let seen = join_all(self.servers.iter().map(|s| s.partition(of, REQUEST))).await;
         let mut found = None;
         for (server, now) in self.servers.iter().zip(seen) {
             let now = now.map_err(|e| not_ready(&e))?;
+            if !now.is_of(topic_id) {
+                return Err(Reason::NotReady(format!(
+                    "{} has another topic of the name {} than before",
+                    server.name(),
+                    of.topic
+                )));
+            }
             if !now.is_whole() || !now.has_copies_of(replicas) {
                 return Err(Reason::NotReady(format!(
                     "{} sees {of} {now}",
@@ -142,7 +204,13 @@ impl<'s> Cast<'s> {
     ///
     /// # Errors
     /// A copy is not in sync, the controller refuses, or a broker does not hear of it.
-    pub async fn lead(&self, of: &Name, replicas: &[i32], log: &dyn Log) -> Result<(), Reason> {
+    pub async fn lead(
+        &self,
+        of: &Name,
+        topic_id: Option<Uuid>,
+        replicas: &[i32],
+        log: &dyn Log,
+    ) -> Result<(), Reason> {
         let Some(leader) = replicas.first().copied() else {
             return Ok(());
         };
@@ -154,7 +222,7 @@ impl<'s> Cast<'s> {
         let Some(server) = self.servers.first() else {
             return Ok(());
         };
-        let now = self.same_copies(of, replicas).await?;
+        let now = self.same_copies(of, topic_id, replicas).await?;
         if now.replicas != replicas {
             server
                 .reorder(of, replicas, REQUEST)
@@ -182,7 +250,12 @@ impl<'s> Cast<'s> {
     ///
     /// # Errors
     /// A copy is not in sync, the controller refuses, or a broker does not hear of it.
-    pub async fn order(&self, of: &Name, replicas: &[i32]) -> Result<(), Reason> {
+    pub async fn order(
+        &self,
+        of: &Name,
+        topic_id: Option<Uuid>,
+        replicas: &[i32],
+    ) -> Result<(), Reason> {
         let Some(server) = self.servers.first() else {
             return Ok(());
         };
@@ -191,7 +264,7 @@ impl<'s> Cast<'s> {
             leader: replicas.first().copied().unwrap_or(-1),
             why: chain(&e),
         };
-        self.same_copies(of, replicas).await?;
+        self.same_copies(of, topic_id, replicas).await?;
         server
             .reorder(of, replicas, REQUEST)
             .await
@@ -202,55 +275,106 @@ impl<'s> Cast<'s> {
     /// Every broker has it so.
     async fn agreed(&self, of: &Name, leader: Option<i32>, replicas: &[i32]) -> Result<(), Reason> {
         let end = Instant::now() + AGREE;
+        let mut pause = FIRST_LOOK;
+        // Nobody who has heard of it forgets it.
+        let mut unheard = self.servers.clone();
         loop {
-            let seen = join_all(self.servers.iter().map(|s| s.partition(of, REQUEST))).await;
+            let seen = join_all(unheard.iter().map(|s| s.partition(of, REQUEST))).await;
             let is_so =
                 |p: &Partition| p.replicas == replicas && (leader.is_none() || p.leader == leader);
-            let all = |answer: &Result<Partition, ServerError>| answer.as_ref().is_ok_and(is_so);
-            if seen.iter().all(all) {
+            let others: Vec<_> = unheard
+                .into_iter()
+                .zip(seen)
+                .filter(|(_, answer)| !answer.as_ref().is_ok_and(is_so))
+                .collect();
+            let Some((server, answer)) = others.first() else {
                 return Ok(());
-            }
+            };
             if Instant::now() >= end {
-                let why = self
-                    .servers
-                    .iter()
-                    .zip(&seen)
-                    .find(|(_, answer)| !all(answer));
                 return Err(Reason::NotLed {
                     partition: of.to_string(),
                     leader: leader.or(replicas.first().copied()).unwrap_or(-1),
-                    why: why.map_or_else(String::new, |(server, answer)| match answer {
+                    why: match answer {
                         Ok(seen) => format!("{} has it {seen}", server.name()),
                         Err(e) => chain(e),
-                    }),
+                    },
                 });
             }
-            sleep(LOOK).await;
+            unheard = others.into_iter().map(|(server, _)| server).collect();
+            sleep(pause).await;
+            pause = longer(pause);
         }
     }
+}
+
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LAST_LOOK)
 }
 
 fn not_ready(error: &ServerError) -> Reason {
     Reason::NotReady(chain(error))
 }
 
-/// Spans of one partition each.
+/// Spans of one partition each, until a slice is over.
 pub struct Pace {
     span: Duration,
-    next: Option<Instant>,
+    slice: Duration,
+    /// Beginning of the first span and end of the last one.
+    spans: Option<(Instant, Instant)>,
 }
 
 impl Pace {
     /// The first partition waits for nothing.
-    pub fn new(span: Duration) -> Self {
-        Self { span, next: None }
+    pub fn new(span: Duration, slice: Duration) -> Self {
+        Self {
+            span,
+            slice,
+            spans: None,
+        }
     }
 
-    /// Waits for the end of the span before.
-    pub async fn turn(&mut self) {
-        if let Some(next) = self.next {
-            sleep_until(next).await;
+    /// Waits for the end of the span before. `false`: the slice is over, and nothing is to be begun any more.
+    pub async fn turn(&mut self) -> bool {
+        if let Some((_, end)) = self.spans {
+            sleep_until(end).await;
         }
-        self.next = Some(Instant::now() + self.span);
+        let now = Instant::now();
+        let (begun, _) = self.spans.unwrap_or((now, now));
+        if self.spans.is_some() && now.duration_since(begun) >= self.slice {
+            return false;
+        }
+        self.spans = Some((begun, now + self.span));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{FIRST_LOOK, LAST_LOOK, Pace, longer};
+
+    #[test]
+    fn looks_become_rarer_up_to_the_longest_pause() {
+        let pauses = std::iter::successors(Some(FIRST_LOOK), |pause| Some(longer(*pause)));
+        let ms: Vec<u128> = pauses.take(6).map(|pause| pause.as_millis()).collect();
+        assert_eq!(ms, [10, 20, 40, 80, 160, LAST_LOOK.as_millis()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slice_holds_a_partition_at_least_and_no_span_is_cut_short() {
+        let turns = async |span: u64, slice: u64| {
+            let begun = tokio::time::Instant::now();
+            let mut pace = Pace::new(Duration::from_millis(span), Duration::from_millis(slice));
+            let mut turns = 0_u32;
+            while pace.turn().await {
+                turns += 1;
+            }
+            (turns, begun.elapsed().as_millis())
+        };
+        assert_eq!(turns(250, 1_000).await, (4, 1_000));
+        assert_eq!(turns(60_000, 1_000).await, (1, 60_000));
+        assert_eq!(turns(250, 0).await, (1, 250));
     }
 }

@@ -34,17 +34,17 @@ pub enum Moment {
     },
     /// None is left.
     Finished,
+    /// As much is done as one act holds.
+    Sliced {
+        /// Partitions that are left for the next one.
+        remaining: usize,
+    },
     /// Nothing is kept any more.
     Forgotten,
     /// It did not go through.
     Faltered {
         /// Why.
         reason: Reason,
-    },
-    /// Something beside the outcome.
-    Note {
-        /// What.
-        text: String,
     },
 }
 
@@ -57,9 +57,9 @@ impl Named for Moment {
             Self::Elected { .. } => "elected",
             Self::Agreed { .. } => "agreed",
             Self::Finished => "finished",
+            Self::Sliced { .. } => "sliced",
             Self::Forgotten => "forgotten",
             Self::Faltered { .. } => "faltered",
-            Self::Note { .. } => "note",
         }
     }
 }
@@ -108,6 +108,13 @@ pub enum Outcome {
         /// Not touched, because somebody else has changed them, and how.
         left: Vec<String>,
     },
+    /// As many were moved as one act holds; whoever does it again moves the next ones.
+    Sliced {
+        /// Moved now.
+        moved: usize,
+        /// Left for the next act.
+        remaining: usize,
+    },
     /// It ended before the last one. Each has a leader in sync.
     Stopped {
         /// Why.
@@ -136,5 +143,29 @@ impl Log for MemoryLog {
     fn note(&self, moment: Moment) {
         tracing::info!(moment = moment.name(), "leaders");
         self.add(moment);
+    }
+}
+
+/// How work ended that left so many partitions for the next act, and these as they are; told to the log too.
+pub(super) fn ended(
+    work: Result<(usize, Vec<String>), Reason>,
+    moved: usize,
+    log: &dyn Log,
+) -> Outcome {
+    match work {
+        Ok((0, left)) => {
+            log.note(Moment::Finished);
+            Outcome::Done { moved, left }
+        }
+        Ok((remaining, _)) => {
+            log.note(Moment::Sliced { remaining });
+            Outcome::Sliced { moved, remaining }
+        }
+        Err(reason) => {
+            log.note(Moment::Faltered {
+                reason: reason.clone(),
+            });
+            Outcome::Stopped { reason, moved }
+        }
     }
 }

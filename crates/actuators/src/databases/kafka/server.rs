@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::databases::session;
 
@@ -37,9 +38,17 @@ pub trait Server: Send + Sync {
     /// Partitions that are being moved to other brokers.
     async fn reassigned(&self, deadline: Duration) -> Result<Vec<Name>, ServerError>;
 
+    /// `min.insync.replicas` of each of these topics as this broker has it: what a topic does not say of itself
+    /// comes from the broker's own file. A topic that is not there is left out.
+    async fn min_isr(
+        &self,
+        topics: &BTreeSet<String>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<String, u32>, ServerError>;
+
     /// Puts the same brokers into another order, of which the first is the preferred leader. No data
     /// moves, and who leads stays. Whoever calls it has asked who has copies right before: with other
-    /// brokers in it the controller would move data.
+    /// brokers in it the controller would move data. With another number of them it refuses, from 4.1 on.
     async fn reorder(
         &self,
         of: &Name,
@@ -94,6 +103,8 @@ pub type Partitions = BTreeMap<Name, Partition>;
 /// A partition in a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
+    /// Id of its topic: one that was deleted and made again under its name has another.
+    pub topic_id: Option<Uuid>,
     /// Who leads it.
     pub leader: Option<i32>,
     /// Who has a copy, the preferred leader first.
@@ -118,6 +129,11 @@ impl Partition {
         self.leader.is_some() && self.replicas.iter().all(|broker| self.isr.contains(broker))
     }
 
+    /// It is of the topic with this id, as far as both are known.
+    pub fn is_of(&self, topic_id: Option<Uuid>) -> bool {
+        is_same(self.topic_id, topic_id)
+    }
+
     /// The brokers that have a copy, whatever their order.
     pub fn has_copies_of(&self, replicas: &[i32]) -> bool {
         let sorted = |of: &[i32]| {
@@ -127,6 +143,11 @@ impl Partition {
         };
         sorted(&self.replicas) == sorted(replicas)
     }
+}
+
+/// Ids of one topic, as far as both are known.
+pub(super) fn is_same(one: Option<Uuid>, other: Option<Uuid>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// The metadata quorum.

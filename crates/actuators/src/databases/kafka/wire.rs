@@ -1,6 +1,6 @@
 //! [`Server`] over the Kafka protocol.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -80,7 +80,11 @@ pub(super) fn view_of(answer: &MetadataResponse) -> View {
                 topic: name.to_string(),
                 number: partition.partition_index,
             };
-            view.partitions.insert(name, partition_of(partition));
+            let partition = Partition {
+                topic_id: Some(topic.topic_id).filter(|id| !id.is_nil()),
+                ..partition_of(partition)
+            };
+            view.partitions.insert(name, partition);
         }
     }
     view
@@ -92,6 +96,7 @@ fn partition_of(partition: &MetadataResponsePartition) -> Partition {
     let mut isr = numbers(&partition.isr_nodes);
     isr.sort_unstable();
     Partition {
+        topic_id: None,
         leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
         replicas: numbers(&partition.replica_nodes),
         isr,
@@ -193,6 +198,14 @@ impl Server for WireServer {
         reassigned(&self.session, deadline).await
     }
 
+    async fn min_isr(
+        &self,
+        topics: &BTreeSet<String>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<String, u32>, ServerError> {
+        facts::min_isr(&self.session, topics, deadline).await
+    }
+
     async fn reorder(
         &self,
         of: &Name,
@@ -206,9 +219,14 @@ impl Server for WireServer {
         let topic = ReassignableTopic::default()
             .with_name(topic_name(&of.topic))
             .with_partitions(vec![partition]);
-        let request = AlterPartitionReassignmentsRequest::default()
+        let mut request = AlterPartitionReassignmentsRequest::default()
             .with_timeout_ms(patience(deadline))
             .with_topics(vec![topic]);
+        // Versions below 1 do not take the word.
+        let can = self.session.can(deadline).await?;
+        if can.highest(ApiKey::AlterPartitionReassignments) >= Some(1) {
+            request = request.with_allow_replication_factor_change(false);
+        }
         let answer: AlterPartitionReassignmentsResponse = self
             .session
             .run(ApiKey::AlterPartitionReassignments, &request, deadline)

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::ring::Ring;
-use super::session::{ServerError, Session};
+use super::session::{No, ServerError, Session};
 
 /// Opening a session with a server that answered a moment ago.
 const OPEN: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ async fn list(
             )
             .await;
         match found {
-            Err(ServerError::Refused { code, .. }) if code == "BUSY" && tries < TRIES => {
+            Err(ServerError::Refused { code: No::Busy, .. }) if tries < TRIES => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

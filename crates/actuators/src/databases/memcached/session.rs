@@ -1,19 +1,61 @@
 //! One session with one server in the text protocol, with a deadline on every command.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 
 use crate::databases::session::{self, Slot, Way};
 use crate::dial::{Dial, Stream, Target};
 
-/// A server did not do what it was asked; the code is the first word of its answer (`ERROR`,
-/// `CLIENT_ERROR`, `SERVER_ERROR`, `BUSY`).
-pub type ServerError = session::ServerError<String>;
+/// A server did not do what it was asked.
+pub type ServerError = session::ServerError<No>;
+
+/// The first word of an answer that says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum No {
+    /// It does not know the command.
+    Error,
+    /// The command is not as it should be.
+    ClientError,
+    /// It cannot do it.
+    ServerError,
+    /// Its crawler has other work, which ends.
+    Busy,
+}
+
+impl No {
+    fn of(word: &str) -> Option<Self> {
+        let all = [
+            Self::Error,
+            Self::ClientError,
+            Self::ServerError,
+            Self::Busy,
+        ];
+        all.into_iter().find(|no| no.word() == word)
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::ClientError => "CLIENT_ERROR",
+            Self::ServerError => "SERVER_ERROR",
+            Self::Busy => "BUSY",
+        }
+    }
+}
+
+impl fmt::Display for No {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
 
 /// Longest line that a server sends: a key of 250 bytes, each written as three, and what is said of it.
 const LINE: u64 = 4_096;
@@ -192,12 +234,10 @@ impl Session {
     }
 
     fn said_no(&self, line: &str) -> ServerError {
-        let (code, message) = line.split_once(' ').unwrap_or((line, ""));
-        match code {
-            "ERROR" | "CLIENT_ERROR" | "SERVER_ERROR" | "BUSY" => {
-                self.way.refused(code.to_owned(), message)
-            }
-            _ => self.way.unexpected(line),
+        let (word, message) = line.split_once(' ').unwrap_or((line, ""));
+        match No::of(word) {
+            Some(no) => self.way.refused(no, message),
+            None => self.way.unexpected(line),
         }
     }
 }

@@ -39,7 +39,7 @@ impl Annotation {
         let set = set.map_err(|e| not_kept(&e))?;
         let homes = match set.annotations().get(ANNOTATION) {
             None => Homes::default(),
-            Some(text) => serde_json::from_str(text)
+            Some(text) => Homes::from_text(text)
                 .map_err(|e| NotKept(format!("the annotation {ANNOTATION}: {e}")))?,
         };
         Ok((homes, set.resource_version()))
@@ -54,7 +54,7 @@ impl Annotation {
             let value = match change(homes) {
                 None => None,
                 Some(homes) => {
-                    let text = serde_json::to_string(&homes).map_err(|e| NotKept(e.to_string()))?;
+                    let text = homes.to_text()?;
                     if text.len() > LONGEST {
                         return Err(NotKept(format!(
                             "{} bytes are more than the set's annotations may have",

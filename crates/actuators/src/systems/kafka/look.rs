@@ -10,8 +10,8 @@ use ferriswheel_plan::step::Lag;
 
 use crate::databases::kafka::server::{Quorum, Server, ServerError, View};
 use crate::databases::kafka::wire::WireServer;
-use crate::databases::session::chain;
 use crate::steps::waiting;
+use crate::systems::look::{present, said};
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
 
@@ -37,11 +37,7 @@ struct Said {
 }
 
 pub(super) async fn look(member: MemberPod, server: Arc<WireServer>) -> Look {
-    let said = if member.ip.is_none() || member.terminating {
-        Err("the pod has no address or is being deleted".to_owned())
-    } else {
-        ask(server.as_ref()).await.map_err(|e| chain(&e))
-    };
+    let said = said(&member, ask(server.as_ref())).await;
     Look { member, said }
 }
 
@@ -65,35 +61,25 @@ pub(super) fn led_by(looks: &[Look], pod: &ObjectRef) -> Option<usize> {
 
 /// What all looks say together.
 ///
-/// A broker counts as one that leads while it leads more than half of an even share of the
-/// partitions. What a drained broker has got since then (topics that were made meanwhile) is less, and
-/// is led away right before it moves.
+/// No broker leads the others, so that somebody else is told as who does: what a broker leads is led away right before
+/// it moves, however much that is and whenever it has got it.
 pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
     let answers = || {
         looks
             .iter()
             .filter_map(|look| Some((look, look.said.as_ref().ok()?)))
     };
-    let most = |node: i32| answers().map(|(_, said)| said.view.led_by(node)).max();
-    let all = answers().map(|(_, said)| said.view.partitions.len()).max();
-    let (all, brokers) = (all.unwrap_or(0), looks.len());
-    let leads = |node: i32| most(node).unwrap_or(0) * 2 * brokers > all;
     let controller = answers().find_map(|(look, said)| {
         let is_it = said.quorum.leader == Some(said.node);
         let epoch = u64::try_from(said.quorum.epoch).unwrap_or(0);
         is_it.then(|| (look.member.pod.clone(), epoch))
     });
     let mut led_by = BTreeMap::new();
-    for (look, said) in answers() {
+    for (look, _) in answers() {
         let pod = &look.member.pod;
         let mut others = answers().filter(|(other, _)| other.member.pod != *pod);
-        let leader = if leads(said.node) {
-            Some(pod)
-        } else {
-            others.next().map(|(other, _)| &other.member.pod)
-        };
-        if let Some(leader) = leader {
-            led_by.insert(pod.clone(), leader.clone());
+        if let Some((other, _)) = others.next() {
+            led_by.insert(pod.clone(), other.member.pod.clone());
         }
     }
     Standing {
@@ -111,20 +97,10 @@ pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
 }
 
 /// The member is Ready for long enough to be found, takes part in everybody's view, every copy is in sync in its own view and its
-/// own copies are in everybody's, and as a voter it is caught up.
+/// own copies are in everybody's, and as a voter it is caught up, and so are those that are no members.
 fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
-    let said = match &look.said {
-        Ok(said) => said,
-        Err(why) => return Err(waiting(pod, why.clone(), "its broker answers")),
-    };
-    if !look.member.ready {
-        return Err(waiting(
-            pod,
-            "the pod is not Ready",
-            "its readiness probe succeeds",
-        ));
-    }
+    let said = present(&look.member, &look.said)?;
     // Unknown, or by a clock that is behind the cluster's, is not long enough.
     let ready_for = look.member.ready_for.unwrap_or_default();
     if ready_for < FOUND {
@@ -181,6 +157,13 @@ fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, Wa
             "it has caught up",
         ));
     }
+    if let Some((voter, ms)) = behind_apart(looks, said, max_lag) {
+        return Err(waiting(
+            pod,
+            format!("voter {voter}, a controller of its own, is {ms} ms behind"),
+            "every voter of the metadata quorum has caught up",
+        ));
+    }
     let copies = said.view.partitions.values();
     let copies = copies.filter(|p| p.replicas.contains(&said.node)).count();
     Ok(format!(
@@ -188,6 +171,21 @@ fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, Wa
         said.node,
         said.view.led_by(said.node)
     ))
+}
+
+/// A controller that is none of the brokers and not caught up: the quorum must bear the next broker's absence all the
+/// same. While a broker does not answer nobody knows which voter it is.
+fn behind_apart(looks: &[Look], said: &Said, max_lag: Option<Lag>) -> Option<(i32, u64)> {
+    let most = max_lag?;
+    let nodes: Option<Vec<i32>> = looks
+        .iter()
+        .map(|look| Some(look.said.as_ref().ok()?.node))
+        .collect();
+    let nodes = nodes?;
+    let mut voters = said.quorum.voters.iter();
+    voters
+        .find(|(voter, ms)| !nodes.contains(voter) && !most.holds_millis(**ms))
+        .map(|(voter, ms)| (*voter, *ms))
 }
 
 #[cfg(test)]
@@ -222,6 +220,7 @@ mod tests {
                 leader: Some(leader),
                 replicas: vec![0, 1, 2],
                 isr: vec![0, 1, 2],
+                ..Partition::default()
             };
             view.partitions.insert(name, partition);
         }
@@ -258,16 +257,17 @@ mod tests {
     const CLOSE: Option<Lag> = Some(Lag::Millis(2_000));
 
     #[test]
-    fn a_drained_broker_leads_nothing_that_matters_and_others_lead_themselves() {
+    fn no_broker_leads_the_others_whatever_it_has_got_since_it_was_drained() {
         let whole = standing(&looks([2, 2, 2]), CLOSE);
         assert_eq!(whole.whole(), 3);
         assert_eq!(whole.leaders, [(pod(1), 7)]);
-        assert!((0..3).all(|n| whole.leads(&pod(n))));
-        // One partition came since it was drained: less than half of its share.
-        let drained = looks([1, 3, 3]);
-        assert!(!standing(&drained, CLOSE).leads(&pod(0)));
-        assert_eq!(led_by(&drained, &pod(0)), Some(1));
-        assert!(standing(&drained, CLOSE).leads(&pod(2)));
+        // Topics that were made meanwhile: more than its share of all partitions.
+        let drained = looks([5, 3, 3]);
+        assert_eq!(led_by(&drained, &pod(0)), Some(5));
+        for standing in [whole, standing(&drained, CLOSE)] {
+            assert!((0..3).all(|n| !standing.leads(&pod(n))));
+            assert!((0..3).all(|n| standing.leader_of(&pod(n)).is_some()));
+        }
     }
 
     #[test]
@@ -304,6 +304,14 @@ mod tests {
             said(&mut looks[2]).quorum.voters.insert(2, 2_001);
         });
         assert_eq!(voter, "as a voter it is 2001 ms behind");
+        let apart = missing(|looks| {
+            said(&mut looks[2]).quorum.voters.insert(100, 2_001);
+        });
+        assert!(apart.starts_with("voter 100"), "{apart}");
+        let close = missing(|looks| {
+            said(&mut looks[2]).quorum.voters.insert(100, 2_000);
+        });
+        assert_eq!(close, "");
         let young = missing(|looks| {
             looks[2].member.ready_for = Some(Duration::from_secs(39));
         });

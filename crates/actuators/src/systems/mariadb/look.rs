@@ -12,6 +12,7 @@ use ferriswheel_plan::world::GtidPosition;
 use crate::databases::mariadb::server::{Server, ServerError, Status};
 use crate::databases::session::chain;
 use crate::steps::waiting;
+use crate::systems::look::{present, said};
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
 
@@ -37,11 +38,7 @@ impl Look {
 }
 
 pub(super) async fn look(member: MemberPod, server: Arc<dyn Server>) -> Look {
-    let said = if member.ip.is_none() || member.terminating {
-        Err("the pod has no address or is being deleted".to_owned())
-    } else {
-        ask(server.as_ref()).await.map_err(|e| chain(&e))
-    };
+    let said = said(&member, ask(server.as_ref())).await;
     Look {
         member,
         server,
@@ -100,17 +97,7 @@ async fn whole(
     max_lag: Option<Lag>,
 ) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
-    let status = match &look.said {
-        Ok(status) => status,
-        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
-    };
-    if !look.member.ready {
-        return Err(waiting(
-            pod,
-            "the pod is not Ready",
-            "its readiness probe succeeds",
-        ));
-    }
+    let status = present(&look.member, &look.said)?;
     let Some((leader, position)) = leader else {
         return Err(waiting(
             pod,

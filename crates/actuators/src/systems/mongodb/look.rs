@@ -8,8 +8,8 @@ use ferriswheel_plan::step::Lag;
 
 use crate::databases::mongodb::server::{Server, ServerError, Status};
 use crate::databases::mongodb::wire::WireServer;
-use crate::databases::session::chain;
 use crate::steps::waiting;
+use crate::systems::look::{present, said};
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
 
@@ -35,11 +35,7 @@ impl Look {
 }
 
 pub(super) async fn look(member: MemberPod, server: Arc<WireServer>) -> Look {
-    let said = if member.ip.is_none() || member.terminating {
-        Err("the pod has no address or is being deleted".to_owned())
-    } else {
-        ask(server.as_ref()).await.map_err(|e| chain(&e))
-    };
+    let said = said(&member, ask(server.as_ref())).await;
     Look { member, said }
 }
 
@@ -81,17 +77,7 @@ pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
 /// that takes writes, and is close behind it.
 fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
-    let said = match &look.said {
-        Ok(said) => said,
-        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
-    };
-    if !look.member.ready {
-        return Err(waiting(
-            pod,
-            "the pod is not Ready",
-            "its readiness probe succeeds",
-        ));
-    }
+    let said = present(&look.member, &look.said)?;
     let me = &said.status.me;
     let Some(myself) = said.status.members.get(me) else {
         return Err(waiting(pod, "it does not list itself", "it does"));

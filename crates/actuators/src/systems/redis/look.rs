@@ -10,8 +10,8 @@ use ferriswheel_plan::step::Lag;
 use crate::databases::redis::cluster::{Node, View};
 use crate::databases::redis::server::{Role, Server, ServerError};
 use crate::databases::redis::slot::SLOTS;
-use crate::databases::session::chain;
 use crate::steps::waiting;
+use crate::systems::look::{present, said};
 use crate::systems::{Stand, Standing};
 use crate::world::{LOOK, MemberPod};
 
@@ -39,11 +39,7 @@ impl Look {
 }
 
 pub(super) async fn look(member: MemberPod, server: Arc<dyn Server>) -> Look {
-    let said = if member.ip.is_none() || member.terminating {
-        Err("the pod has no address or is being deleted".to_owned())
-    } else {
-        ask(server.as_ref()).await.map_err(|e| chain(&e))
-    };
+    let said = said(&member, ask(server.as_ref())).await;
     Look { member, said }
 }
 
@@ -141,17 +137,7 @@ pub(super) fn standing(looks: &[Look], max_lag: Option<Lag>) -> Standing {
 /// it is, and follows its primary closely, if it is a replica.
 fn whole(looks: &[Look], look: &Look, max_lag: Option<Lag>) -> Result<String, WaitingOn> {
     let pod = &look.member.pod;
-    let said = match &look.said {
-        Ok(said) => said,
-        Err(why) => return Err(waiting(pod, why.clone(), "its server answers")),
-    };
-    if !look.member.ready {
-        return Err(waiting(
-            pod,
-            "the pod is not Ready",
-            "its readiness probe succeeds",
-        ));
-    }
+    let said = present(&look.member, &look.said)?;
     if let Some(what) = said.unrest() {
         return Err(waiting(pod, what, "it sees the cluster whole"));
     }

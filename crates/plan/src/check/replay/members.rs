@@ -14,6 +14,11 @@ impl Replay<'_> {
         databases.iter().find(|spec| spec.name == *database)
     }
 
+    /// The run is to measure itself.
+    fn probes(&self) -> bool {
+        self.plan.body.policy.spec.strategy.probes()
+    }
+
     pub(super) fn add_seat(
         &mut self,
         database: &DatabaseName,
@@ -26,7 +31,9 @@ impl Replay<'_> {
             return;
         };
         self.must(set.name == *stateful_set, || "it is another set".to_owned());
-        self.must(set.probing, || "nobody measures yet".to_owned());
+        self.must(set.probing || !self.probes(), || {
+            "nobody measures yet".to_owned()
+        });
         self.must(set.seat.is_none() && replicas == set.replicas + 1, || {
             format!(
                 "one seat is added to {} replicas, not {replicas}",
@@ -106,7 +113,9 @@ impl Replay<'_> {
             .get(pod)
             .is_some_and(|found| found.uid == *uid);
         self.must(is_it, || format!("{pod} is another pod"));
-        self.must(set.probing, || "nobody measures yet".to_owned());
+        self.must(set.probing || !self.probes(), || {
+            "nobody measures yet".to_owned()
+        });
         self.must(!set.shards.is_led_by(pod), || {
             format!("{pod} is the primary at that time")
         });
@@ -172,8 +181,9 @@ impl Replay<'_> {
             self.must(false, || format!("the spec has no database {database}"));
             return;
         };
-        let probes = self.plan.body.policy.spec.strategy.probes();
-        self.must(set.probing || !probes, || "nobody measures".to_owned());
+        self.must(set.probing || !self.probes(), || {
+            "nobody measures".to_owned()
+        });
         self.must(set.agents || !set.wants_agents, || {
             "no agent and no watchdog run".to_owned()
         });
@@ -220,7 +230,9 @@ impl Replay<'_> {
             self.must(false, || format!("the spec has no database {database}"));
             return;
         };
-        self.must(set.probing, || "nobody measures".to_owned());
+        self.must(set.probing || !self.probes(), || {
+            "nobody measures".to_owned()
+        });
         let pace = self.wish(database).and_then(DatabaseSpec::kafka);
         let same = pace.is_some_and(|spec| spec.pace.0 == terms.pace_ms);
         self.must(same, || "the pace is not the spec's".to_owned());

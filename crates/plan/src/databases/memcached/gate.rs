@@ -1,6 +1,6 @@
 //! What must be true of the servers before the first of them moves.
 
-use super::Pool;
+use super::{FEW_ITEMS, Pool};
 use crate::codes;
 use crate::databases::members;
 use crate::diagnostic::{Diagnostic, Findings};
@@ -13,11 +13,6 @@ const OLDEST: (u32, u32, u32) = (1, 4, 31);
 
 /// Fewest members that bear a missing one.
 const FEWEST: usize = 2;
-
-/// Members with fewer keys than these are not compared by their number.
-///
-/// 100: where there is next to nothing, nothing has to be refilled.
-pub const FEW_ITEMS: u64 = 100;
 
 pub(super) fn gate(pool: &Pool<'_>, scope: &Scope<'_>) -> Findings {
     let mut findings = members::answered(
@@ -173,7 +168,7 @@ fn refilled(pool: &Pool<'_>) -> Findings {
         let theirs = others().fold(MemcachedCounts::default(), |all, (_, other)| {
             all.and(other.lately)
         });
-        let within = f64::from(pool.spec.refill_within);
+        let within = f64::from(pool.spec.refill_within.get());
         let count = u64::try_from(others().count()).unwrap_or(1).max(1);
         let usual = others().map(|(_, other)| other.items).sum::<u64>() / count;
         let evidence = match (facts.lately.hit_rate(), theirs.hit_rate()) {
@@ -217,7 +212,7 @@ fn absence(pool: &Pool<'_>) -> Findings {
         return findings;
     };
     if let Some(limit) = pool.spec.min_hit_rate
-        && cost.lowest < f64::from(limit)
+        && cost.lowest < f64::from(limit.get())
     {
         findings.refuse(
             Diagnostic::new(
