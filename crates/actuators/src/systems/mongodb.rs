@@ -244,7 +244,6 @@ impl System for Mongo<'_> {
             .unwrap_or_else(|e| vec![format!("who copies from {leaving} was not led over: {e}")]))
     }
 
-    /// A member that is removed for good is not a part of these plans.
     fn application(&self) -> Option<&ObjectRef> {
         self.spec.application.as_ref().or(self.spec.admin.as_ref())
     }

@@ -134,7 +134,6 @@ impl System for Redis<'_> {
         shards::settle(self, from, to).await
     }
 
-    /// A member that is removed for good is not a part of these plans.
     fn application(&self) -> Option<&ObjectRef> {
         self.spec
             .application
